@@ -1,0 +1,154 @@
+//! Making the broker agree with the topology, and telling what differs when it does not.
+
+use async_nats::jetstream::{self, consumer::IntoConsumerConfig, stream::Config};
+
+use super::{Bus, BusError};
+use crate::topology::{self, Scale};
+
+/// One thing that was, or would be, done to the broker.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    Create {
+        what: &'static str,
+        name: String,
+    },
+    Update {
+        what: &'static str,
+        name: String,
+        differences: Vec<String>,
+    },
+    /// It exists with settings that the broker cannot change in place.
+    Conflict {
+        what: &'static str,
+        name: String,
+        differences: Vec<String>,
+    },
+}
+
+/// What the broker says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ServerInfo {
+    pub name: String,
+    pub version: String,
+    pub jetstream: bool,
+    pub payload_bytes_max: usize,
+}
+
+impl Bus {
+    /// Who answers at the other end.
+    pub fn server(&self) -> ServerInfo {
+        let info = self.client.server_info();
+        ServerInfo {
+            name: info.server_name,
+            version: info.version,
+            jetstream: info.jetstream,
+            payload_bytes_max: info.max_payload,
+        }
+    }
+
+    /// What differs between the broker and the topology; nothing is changed.
+    pub async fn topology_diff(&self, scale: Scale) -> Result<Vec<Change>, BusError> {
+        let mut changes = Vec::new();
+        for wanted in topology::streams(scale) {
+            changes.extend(self.stream_change(&wanted).await?);
+        }
+        for (stream, wanted) in topology::consumers(scale) {
+            let name = wanted.durable_name.clone().unwrap_or_default();
+            if self.consumer(stream, &name).await.is_err() {
+                changes.push(Change::Create { what: "consumer", name: format!("{stream}/{name}") });
+            }
+        }
+        for wanted in topology::buckets(scale) {
+            if self.jetstream.get_key_value(&wanted.bucket).await.is_err() {
+                changes.push(Change::Create { what: "bucket", name: wanted.bucket });
+            }
+        }
+        for wanted in topology::object_stores(scale) {
+            if self.jetstream.get_object_store(&wanted.bucket).await.is_err() {
+                changes.push(Change::Create { what: "object store", name: wanted.bucket });
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Creates and updates until the broker agrees; a setting that cannot be changed in place is reported, not forced.
+    pub async fn topology_apply(&self, scale: Scale) -> Result<Vec<Change>, BusError> {
+        let changes = self.topology_diff(scale).await?;
+        let conflict = |change: &Change| matches!(change, Change::Conflict { .. });
+        if changes.iter().any(conflict) {
+            return Ok(changes);
+        }
+        let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
+        for wanted in topology::streams(scale) {
+            self.jetstream.create_or_update_stream(wanted).await.map_err(|error| refused(&error))?;
+        }
+        for (stream, wanted) in topology::consumers(scale) {
+            let handle = self.stream(stream).await?;
+            handle.create_consumer(wanted.into_consumer_config()).await.map_err(|error| refused(&error))?;
+        }
+        for wanted in topology::buckets(scale) {
+            self.jetstream.create_or_update_key_value(wanted).await.map_err(|error| refused(&error))?;
+        }
+        for wanted in topology::object_stores(scale) {
+            if self.jetstream.get_object_store(&wanted.bucket).await.is_err() {
+                self.jetstream.create_object_store(wanted).await.map_err(|error| refused(&error))?;
+            }
+        }
+        Ok(changes)
+    }
+
+    async fn stream_change(&self, wanted: &Config) -> Result<Option<Change>, BusError> {
+        let name = wanted.name.clone();
+        let actual = match self.jetstream.get_stream(&name).await {
+            Ok(stream) => stream.cached_info().config.clone(),
+            Err(error) => return missing(&error).map(|()| Some(Change::Create { what: "stream", name })),
+        };
+        let differences = topology::differences(&actual, wanted);
+        if differences.is_empty() {
+            return Ok(None);
+        }
+        let fixed = actual.retention != wanted.retention || actual.storage != wanted.storage;
+        let what = "stream";
+        Ok(Some(if fixed {
+            Change::Conflict { what, name, differences }
+        } else {
+            Change::Update { what, name, differences }
+        }))
+    }
+
+    /// How far this machine's clock is ahead of the broker's, in milliseconds; half a round trip is its error.
+    pub async fn clock_skew_ms(&self) -> Result<i64, BusError> {
+        #[derive(serde::Deserialize)]
+        struct Stamped {
+            #[serde(with = "time::serde::rfc3339")]
+            ts: time::OffsetDateTime,
+        }
+        let before = time::OffsetDateTime::now_utc();
+        let asked = self.jetstream.request(format!("STREAM.INFO.{}", topology::ASK), &());
+        let reply: jetstream::response::Response<Stamped> =
+            asked.await.map_err(|error| BusError::Refused(error.to_string()))?;
+        let jetstream::response::Response::Ok(stamped) = reply else {
+            return Err(BusError::Missing(format!("stream '{}'", topology::ASK)));
+        };
+        let middle: time::OffsetDateTime = before + (time::OffsetDateTime::now_utc() - before) / 2;
+        Ok((middle - stamped.ts).whole_milliseconds() as i64)
+    }
+}
+
+/// Ok when the broker said that there is no such stream.
+fn missing(error: &jetstream::context::GetStreamError) -> Result<(), BusError> {
+    match error.kind() {
+        jetstream::context::GetStreamErrorKind::JetStream(e)
+            if e.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND =>
+        {
+            Ok(())
+        }
+        jetstream::context::GetStreamErrorKind::JetStream(e)
+            if e.error_code() == jetstream::ErrorCode::JETSTREAM_NOT_ENABLED =>
+        {
+            Err(BusError::Refused("JetStream is not enabled; start nats-server with -js".into()))
+        }
+        _ => Err(BusError::Refused(error.to_string())),
+    }
+}

@@ -1,0 +1,110 @@
+//! Publishing an ask: only the broker's ack means 'accepted', and every way to be refused has a name.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, HeaderValue};
+
+use super::{Bus, BusError, headers_for, insert_checked};
+use crate::{
+    chat::Ask,
+    envelope::{self, Format},
+    header,
+    id::{ConversationId, RequestId, TenantId},
+    subject,
+    telemetry::Trace,
+};
+
+/// How long an ask may outlive its budget on the queue, so that a returning worker can still write down that it expired.
+pub const ASK_GRACE: Duration = Duration::from_secs(60);
+
+/// What travels beside an ask's body.
+#[derive(Debug, Clone)]
+pub struct AskHeaders {
+    pub request: RequestId,
+    /// Where the frames go; one of [`subject::reply`].
+    pub reply_to: String,
+    pub budget: Duration,
+    pub trace: Trace,
+}
+
+/// The broker has stored the ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    pub sequence: u64,
+    /// The same request was stored before; its outcome is the outcome.
+    pub duplicate: bool,
+}
+
+/// Why an ask was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    #[error("an earlier message of this conversation is not answered yet")]
+    Busy,
+    #[error("the queue is full")]
+    Full,
+    #[error("the ask is too large")]
+    TooLarge,
+    /// It may have been stored or not: a retry must keep the id.
+    #[error("the broker is away, the outcome is unknown: {0}")]
+    Unknown(BusError),
+}
+
+impl Bus {
+    /// Puts an ask on the queue and waits for the broker's ack.
+    pub async fn submit(
+        &self,
+        tenant: &TenantId,
+        conversation: &ConversationId,
+        ask: &Ask,
+        with: &AskHeaders,
+    ) -> Result<Accepted, SubmitError> {
+        let shard = (conversation.spread() % u64::from(self.shards)) as u32;
+        let body = envelope::encode(ask, Format::MessagePack).map_err(|error| SubmitError::Unknown(error.into()))?;
+        if body.len() > envelope::BODY_BYTES_MAX {
+            return Err(SubmitError::TooLarge);
+        }
+        match self.publish_stored(subject::ask(shard, tenant, conversation), with.to_map(), body).await {
+            Ok(ack) => Ok(Accepted { sequence: ack.sequence, duplicate: ack.duplicate }),
+            Err(BusError::Refused(why)) => Err(refusal(&why)),
+            Err(BusError::Envelope(_)) => Err(SubmitError::TooLarge),
+            Err(error) => Err(SubmitError::Unknown(error)),
+        }
+    }
+}
+
+impl AskHeaders {
+    fn to_map(&self) -> HeaderMap {
+        let mut headers = headers_for(Format::MessagePack);
+        headers.insert(header::MESSAGE_ID, self.request.as_str());
+        headers.insert(header::REQUEST, self.request.as_str());
+        headers.insert(header::BUDGET_MS, HeaderValue::from(self.budget.as_millis() as u64));
+        headers.insert(header::TRACEPARENT, self.trace.to_string());
+        headers.insert(header::TTL, format!("{}s", (self.budget + ASK_GRACE).as_secs()));
+        insert_checked(&mut headers, header::REPLY_TO, &self.reply_to);
+        headers
+    }
+}
+
+/// The broker gives busy and full the same code (10077); only the text tells them apart.
+fn refusal(why: &str) -> SubmitError {
+    if why.contains("maximum messages per subject") {
+        SubmitError::Busy
+    } else if why.contains("maximum") || why.contains("resource") {
+        SubmitError::Full
+    } else {
+        SubmitError::Unknown(BusError::Refused(why.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_and_full_are_told_apart() {
+        assert!(matches!(refusal("maximum messages per subject exceeded"), SubmitError::Busy));
+        assert!(matches!(refusal("maximum messages exceeded"), SubmitError::Full));
+        assert!(matches!(refusal("insufficient resources"), SubmitError::Full));
+        assert!(matches!(refusal("bad request"), SubmitError::Unknown(_)));
+    }
+}

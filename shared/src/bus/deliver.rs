@@ -1,0 +1,346 @@
+//! Taking messages from a durable consumer: never more than there are permits, kept alive while they run, settled once.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{self, AckKind, consumer::PullConsumer},
+};
+use bytes::Bytes;
+use futures::StreamExt;
+use time::OffsetDateTime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Bus, BusError, header_of, insert_checked};
+use crate::{
+    chat::Ask,
+    envelope::{self, EnvelopeError, Format},
+    header,
+    id::{ConversationId, RequestId, TenantId},
+    lifecycle::Shutdown,
+    subject,
+    telemetry::Trace,
+};
+
+/// How long a pull stays open at the broker before it is renewed.
+const PULL_EXPIRES: Duration = Duration::from_secs(5);
+
+/// The budget of an ask that names none, or nonsense: as long as the gateway's default.
+const BUDGET_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The longest budget that an ask may name; what lies longer is dropped by the stream anyway.
+pub const BUDGET_MAX: Duration = Duration::from_secs(120);
+
+/// Pulls messages as long as there are permits.
+pub struct Deliveries {
+    bus: Bus,
+    consumer: PullConsumer,
+    permits: Arc<Semaphore>,
+    batch: Option<jetstream::consumer::pull::Batch>,
+    held: Vec<OwnedSemaphorePermit>,
+    batch_max: usize,
+}
+
+/// One message of a consumer, with the permit that it was taken under.
+pub struct Delivery {
+    message: jetstream::Message,
+    bus: Bus,
+    /// Given back when the delivery is dropped.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// How a delivery ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settle {
+    /// Done; waits until the broker has confirmed it, so that the conversation's next message is let in at once.
+    Done,
+    /// Not now; the broker delivers it again after this long.
+    Again(Duration),
+    /// Never again: it was set aside.
+    Aside,
+}
+
+/// An ask as it was delivered, its headers read.
+#[derive(Debug, Clone)]
+pub struct AskDelivery {
+    pub tenant: TenantId,
+    pub conversation: ConversationId,
+    pub request: RequestId,
+    pub reply_to: Option<String>,
+    pub ask: Ask,
+    /// SHA-256 of the body, in hexadecimal.
+    pub digest: String,
+    /// From 1.
+    pub attempt: u32,
+    /// When the broker stored it.
+    pub asked_at: OffsetDateTime,
+    /// When the answer must be there, by the broker's clock.
+    pub deadline: OffsetDateTime,
+    pub trace: Trace,
+}
+
+impl Bus {
+    /// Starts taking messages from a durable consumer, at most as many at once as there are permits.
+    pub async fn deliveries(
+        &self,
+        stream: &str,
+        consumer: &str,
+        permits: Arc<Semaphore>,
+    ) -> Result<Deliveries, BusError> {
+        let consumer = self.consumer(stream, consumer).await?;
+        // One pull asks for at most this much, so that a worker with many permits leaves something to the others.
+        let batch_max = permits.available_permits().clamp(1, 256);
+        Ok(Deliveries { bus: self.clone(), consumer, permits, batch: None, held: Vec::new(), batch_max })
+    }
+
+    pub(super) async fn consumer(&self, stream: &str, name: &str) -> Result<PullConsumer, BusError> {
+        let stream = self.stream(stream).await?;
+        let missing = |_| BusError::Missing(format!("consumer '{name}'"));
+        stream.get_consumer(name).await.map_err(missing)
+    }
+
+    /// A handle of a stream; costs no round trip.
+    pub(super) async fn stream(&self, name: &str) -> Result<jetstream::stream::Stream<()>, BusError> {
+        self.jetstream.get_stream_no_info(name).await.map_err(|error| BusError::Refused(error.to_string()))
+    }
+
+    /// Copies a message to the dead letters, with the reason.
+    pub async fn set_aside(&self, dead: &DeadLetter<'_>) -> Result<(), BusError> {
+        let mut headers = own_headers(dead.headers);
+        insert_checked(&mut headers, header::REASON, dead.reason);
+        insert_checked(&mut headers, header::ORIGIN, dead.origin);
+        insert_checked(&mut headers, header::ATTEMPT, &dead.attempt.to_string());
+        let tenant = subject::parse_ask(dead.origin).map(|(tenant, _)| tenant);
+        self.publish_stored(subject::dead(tenant.as_ref()), headers, dead.body.clone()).await.map(drop)
+    }
+}
+
+/// The headers of a message without those that the broker acts upon.
+fn own_headers(headers: Option<&HeaderMap>) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
+        if !AsRef::<str>::as_ref(name).starts_with("Nats-") {
+            values.iter().for_each(|value| kept.append(name.clone(), value.clone()));
+        }
+    }
+    kept
+}
+
+/// A message that goes to the dead letters.
+pub struct DeadLetter<'a> {
+    pub origin: &'a str,
+    pub headers: Option<&'a HeaderMap>,
+    pub body: &'a Bytes,
+    pub reason: &'a str,
+    pub attempt: u32,
+}
+
+impl Deliveries {
+    /// The next message; None once shutdown was asked.
+    pub async fn next(&mut self, shutdown: &Shutdown) -> Option<Delivery> {
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.asked() => return None,
+                delivery = self.pull() => if let Some(delivery) = delivery { return Some(delivery) },
+            }
+        }
+    }
+
+    /// One step: the next message of the open pull, or a new pull for as many as there are permits.
+    async fn pull(&mut self) -> Option<Delivery> {
+        if self.batch.is_none() {
+            self.open().await?;
+        }
+        match self.batch.as_mut()?.next().await {
+            Some(Ok(message)) => {
+                let permit = self.held.pop()?;
+                if self.held.is_empty() {
+                    self.batch = None;
+                }
+                Some(Delivery { message, bus: self.bus.clone(), _permit: permit })
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a pull failed");
+                self.abandon().await;
+                None
+            }
+            None => {
+                self.batch = None;
+                self.held.clear();
+                None
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Option<()> {
+        if self.held.is_empty() {
+            self.held.push(self.permits.clone().acquire_owned().await.ok()?);
+            while self.held.len() < self.batch_max {
+                let Ok(permit) = self.permits.clone().try_acquire_owned() else { break };
+                self.held.push(permit);
+            }
+        }
+        match self.consumer.batch().max_messages(self.held.len()).expires(PULL_EXPIRES).messages().await {
+            Ok(batch) => self.batch = Some(batch),
+            Err(error) => {
+                tracing::warn!(%error, "a pull could not be opened");
+                self.abandon().await;
+            }
+        }
+        Some(())
+    }
+
+    /// Lets go of everything and waits a little: the broker may be away.
+    async fn abandon(&mut self) {
+        self.batch = None;
+        self.held.clear();
+        self.bus.metrics.pull_rebuilds.inc();
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+
+    /// Hands back what the open pull had already brought; called after the last `next`.
+    pub async fn hand_back(mut self) {
+        let Some(mut batch) = self.batch.take() else { return };
+        while let Ok(Some(Ok(message))) = tokio::time::timeout(Duration::from_millis(50), batch.next()).await {
+            let _ = message.ack_with(AckKind::Nak(None)).await;
+        }
+    }
+}
+
+impl Delivery {
+    /// How often this message was delivered, this time included.
+    pub fn attempt(&self) -> u32 {
+        self.message.info().map_or(1, |info| info.delivered.clamp(1, i64::from(u32::MAX)) as u32)
+    }
+
+    pub fn subject(&self) -> &str {
+        &self.message.subject
+    }
+
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        self.message.headers.as_ref()
+    }
+
+    pub fn body(&self) -> &Bytes {
+        &self.message.payload
+    }
+
+    /// The body of a message that is not an ask.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, EnvelopeError> {
+        let format = Format::detect(header_of(self.headers(), header::CONTENT_TYPE), self.body())?;
+        envelope::decode_large(self.body(), format)
+    }
+
+    /// The ask that this message carries; what is wrong with it else.
+    pub fn ask(&self) -> Result<AskDelivery, EnvelopeError> {
+        let shape = |what: &str| EnvelopeError::Shape(what.to_owned());
+        let headers = self.headers();
+        let newer =
+            header_of(headers, header::SCHEMA).and_then(|v| v.parse().ok()).filter(|v| *v > envelope::SCHEMA_VERSION);
+        if let Some(version) = newer {
+            return Err(EnvelopeError::Newer(version));
+        }
+        let (tenant, conversation) =
+            subject::parse_ask(self.subject()).ok_or_else(|| shape("the subject is no ask's"))?;
+        let id = header_of(headers, header::REQUEST).or_else(|| header_of(headers, header::MESSAGE_ID));
+        let request = id.ok_or_else(|| shape("neither Talkfleet-Request nor Nats-Msg-Id names the request"))?;
+        let request = RequestId::parse(request).map_err(|error| shape(&format!("the request's id {error}")))?;
+        let format = Format::detect(header_of(headers, header::CONTENT_TYPE), self.body())?;
+        let ask: Ask = envelope::decode(self.body(), format)?;
+        let info = self.message.info().map_err(|error| shape(&error.to_string()))?;
+        let budget = header_of(headers, header::BUDGET_MS)
+            .and_then(|ms| ms.parse().ok())
+            .map_or(BUDGET_DEFAULT, Duration::from_millis);
+        let reply_to = header_of(headers, header::REPLY_TO).filter(|to| subject::is_reply(to)).map(str::to_owned);
+        Ok(AskDelivery {
+            tenant,
+            conversation,
+            request,
+            reply_to,
+            ask,
+            digest: digest(self.body()),
+            attempt: self.attempt(),
+            asked_at: info.published,
+            deadline: info.published + budget.min(BUDGET_MAX),
+            trace: Trace::follow(header_of(headers, header::TRACEPARENT), &mut rand::rng()),
+        })
+    }
+
+    /// Tells the broker that work goes on, so that it does not deliver the message again.
+    pub async fn keep_alive(&self) -> Result<(), BusError> {
+        self.message.ack_with(AckKind::Progress).await.map_err(|error| BusError::Refused(error.to_string()))
+    }
+
+    /// Ends the delivery.
+    pub async fn settle(self, how: Settle) -> Result<(), BusError> {
+        let sent = match how {
+            Settle::Done => self.message.double_ack().await,
+            Settle::Again(after) => self.message.ack_with(AckKind::Nak(Some(after))).await,
+            Settle::Aside => self.message.double_ack_with(AckKind::Term).await,
+        };
+        sent.map_err(|error| BusError::Refused(error.to_string()))
+    }
+
+    /// Acknowledges without waiting for the confirmation; for readers to whom a second delivery is harmless.
+    pub async fn ack(&self) -> Result<(), BusError> {
+        self.message.ack().await.map_err(|error| BusError::Refused(error.to_string()))
+    }
+
+    /// Copies this message to the dead letters.
+    pub async fn set_aside(&self, reason: &str) -> Result<(), BusError> {
+        let dead = DeadLetter {
+            origin: self.subject(),
+            headers: self.headers(),
+            body: self.body(),
+            reason,
+            attempt: self.attempt(),
+        };
+        self.bus.set_aside(&dead).await
+    }
+}
+
+/// SHA-256 of a body in hexadecimal: what tells two asks under one idempotency key apart.
+pub fn digest(body: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Bus {
+    /// An ask that is still on the queue, by its stream sequence: what the reaper sets aside.
+    pub async fn stored_ask(&self, sequence: u64) -> Result<Option<StoredAsk>, BusError> {
+        use async_nats::jetstream::stream::RawMessageErrorKind as Kind;
+        let stream = self.stream(crate::topology::ASK).await?;
+        match stream.get_raw_message(sequence).await {
+            Ok(message) => Ok(Some(StoredAsk {
+                subject: message.subject.to_string(),
+                headers: message.headers,
+                body: message.payload,
+                stored_at: message.time,
+            })),
+            Err(error) if matches!(error.kind(), Kind::NoMessageFound) => Ok(None),
+            Err(error) => Err(BusError::Refused(error.to_string())),
+        }
+    }
+
+    /// Deletes an ask that nobody will take any more, so that its conversation is free again.
+    pub async fn delete_ask(&self, sequence: u64) -> Result<(), BusError> {
+        let stream = self.stream(crate::topology::ASK).await?;
+        stream.delete_message(sequence).await.map(drop).map_err(|error| BusError::Refused(error.to_string()))
+    }
+}
+
+/// An ask as it lies on the queue.
+pub struct StoredAsk {
+    pub subject: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub stored_at: OffsetDateTime,
+}
+
+impl StoredAsk {
+    /// A header of it.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header_of(Some(&self.headers), name)
+    }
+}

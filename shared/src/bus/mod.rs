@@ -1,0 +1,276 @@
+//! The only door to NATS: what both sides do with the broker, named by what it means and not by how it is done.
+
+/// Publishing an ask, and what 'accepted' means.
+mod ask;
+
+/// Making the broker agree with the topology.
+mod apply;
+
+/// Taking messages from a consumer and settling them.
+mod deliver;
+
+/// Turn records: first writer wins, everybody reads.
+mod record;
+
+/// Frames to a waiting client, wishes to stop and to resume.
+mod reply;
+
+/// Roles as services: asked over a queue group, discovered by `$SRV`.
+mod service;
+
+/// Buckets and objects that processes watch.
+mod store;
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, HeaderValue, jetstream};
+use bytes::Bytes;
+use rand::Rng;
+
+pub use self::{
+    apply::{Change, ServerInfo},
+    ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
+    deliver::{AskDelivery, BUDGET_MAX, DeadLetter, Deliveries, Delivery, Settle, StoredAsk, digest},
+    record::Written,
+    reply::{Cancels, Mailbox, ResumeRequest, Resumes},
+    service::{CallError, Service, ServiceCall},
+    store::{Entry, Watch},
+};
+use crate::{
+    admin::Health,
+    config::NatsConfig,
+    envelope::{self, EnvelopeError, Format},
+    header,
+    metrics::Metrics,
+};
+
+/// The oldest server that keeps what the streams promise: per-subject limits had faults before.
+pub const SERVER_VERSION_MIN: (u64, u64, u64) = (2, 12, 4);
+
+/// How long the first connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Messages that a subscription may hold before the library drops some: frames of about 2,000 answers.
+const SUBSCRIPTION_CAPACITY: usize = 65_536;
+
+/// What can go wrong at the broker.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    #[error("NATS at {url} cannot be reached: {why}; check nats.url and that the server runs with JetStream (-js)")]
+    Connect { url: String, why: String },
+    #[error("nats-server {found} is too old; install {}.{}.{} or later", SERVER_VERSION_MIN.0, SERVER_VERSION_MIN.1, SERVER_VERSION_MIN.2)]
+    TooOld { found: String },
+    #[error("the broker did not answer in time")]
+    Timeout,
+    #[error("the broker cannot be reached")]
+    Away,
+    #[error("the broker has no {0}; run `talkfleet topology apply`")]
+    Missing(String),
+    #[error("the broker refused: {0}")]
+    Refused(String),
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+}
+
+/// A connection to the broker; cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    client: Client,
+    jetstream: jetstream::Context,
+    metrics: Arc<Metrics>,
+    health: Health,
+    publish_timeout: Duration,
+    call_timeout: Duration,
+    shards: u32,
+}
+
+impl Bus {
+    /// Connects under `name` (which operators see in the broker's connection list) and keeps `health`'s `nats` true.
+    pub async fn connect(
+        config: &NatsConfig,
+        name: &str,
+        metrics: Arc<Metrics>,
+        health: Health,
+    ) -> Result<Self, BusError> {
+        let failed = |why: String| BusError::Connect { url: config.url.to_string(), why };
+        let mut options = ConnectOptions::new()
+            .name(name)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .reconnect_delay_callback(reconnect_delay)
+            .event_callback(events(metrics.clone(), health.clone()));
+        if !config.credentials_file.is_empty() {
+            let file = &config.credentials_file;
+            options = options.credentials_file(file).await.map_err(|error| failed(format!("{file}: {error}")))?;
+        }
+        let urls: Vec<&str> = config.url.reveal().split(',').map(str::trim).collect();
+        let client = options.connect(urls).await.map_err(|error| failed(error.to_string()))?;
+        let found = client.server_info().version;
+        if parse_version(&found).is_none_or(|version| version < SERVER_VERSION_MIN) {
+            return Err(BusError::TooOld { found });
+        }
+        health.up("nats");
+        metrics.bus_connected.set(1);
+        let publish_timeout = Duration::from_millis(config.publish_timeout_ms);
+        let jetstream = jetstream::context::ContextBuilder::new()
+            .timeout(publish_timeout)
+            .ack_timeout(publish_timeout)
+            // The library's own bound on acks in flight would wait silently; admission bounds them and refuses.
+            .max_ack_inflight(100_000)
+            .build(client.clone());
+        let call_timeout = Duration::from_millis(config.call_timeout_ms);
+        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards: config.shards })
+    }
+
+    /// Whether the connection stands right now; publishing while it does not would only buffer.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Sends what is buffered, then closes; bounded, so that a broker that went away first does not hold us up.
+    pub async fn close(&self, within: Duration) {
+        let _ = tokio::time::timeout(within, async {
+            let _ = self.client.flush().await;
+            let _ = self.client.drain().await;
+        })
+        .await;
+    }
+
+    /// Waits until the broker has everything that was published so far.
+    pub async fn flush(&self) -> Result<(), BusError> {
+        match tokio::time::timeout(self.publish_timeout, self.client.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(BusError::Away),
+            Err(_) => Err(BusError::Timeout),
+        }
+    }
+
+    /// Publishes without an ack, but never waits for a broker that is away: the library would, for ever, once its buffer is full.
+    async fn publish_core(&self, subject: String, headers: HeaderMap, body: Bytes) -> Result<(), BusError> {
+        if !self.is_connected() {
+            return Err(BusError::Away);
+        }
+        let sent = self.client.publish_with_headers(subject, headers, body);
+        match tokio::time::timeout(self.publish_timeout, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(BusError::Refused(error.to_string())),
+            Err(_) => Err(BusError::Timeout),
+        }
+    }
+
+    /// Publishes into a stream and waits for the broker's ack.
+    async fn publish_stored(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<jetstream::publish::PublishAck, BusError> {
+        if !self.is_connected() {
+            return Err(BusError::Away);
+        }
+        let sent = async { self.jetstream.publish_with_headers(subject, headers, body).await?.await };
+        sent.await.map_err(|error| stored_error(&error))
+    }
+}
+
+fn stored_error(error: &jetstream::context::PublishError) -> BusError {
+    use jetstream::context::PublishErrorKind as Kind;
+    match error.kind() {
+        Kind::TimedOut => BusError::Timeout,
+        Kind::BrokenPipe => BusError::Away,
+        Kind::StreamNotFound => BusError::Missing("stream for this subject".into()),
+        Kind::MaxPayloadExceeded => BusError::Envelope(EnvelopeError::TooLarge),
+        _ => BusError::Refused(error.to_string()),
+    }
+}
+
+/// Headers of a body in `format`, with the schema's version.
+fn headers_for(format: Format) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, format.content_type());
+    headers.insert(header::SCHEMA, HeaderValue::from(u64::from(envelope::SCHEMA_VERSION)));
+    headers
+}
+
+/// Sets a header whose value may come from outside: a value with line breaks is left out, never a panic.
+fn insert_checked(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = value.parse::<HeaderValue>() {
+        headers.insert(name, value);
+    }
+}
+
+fn header_of<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
+    headers.and_then(|headers| headers.get(name)).map(HeaderValue::as_str)
+}
+
+/// Waits before reconnecting: full jitter up to 4 s, so that a fleet does not come back in one instant.
+fn reconnect_delay(attempt: usize) -> Duration {
+    let ceiling_ms = 100u64.saturating_mul(1 << attempt.min(6)).min(4_000);
+    Duration::from_millis(rand::rng().random_range(ceiling_ms / 4..=ceiling_ms))
+}
+
+type EventFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+fn events(metrics: Arc<Metrics>, health: Health) -> impl Fn(Event) -> EventFuture + Send + Sync + 'static {
+    move |event| {
+        match event {
+            Event::Connected => {
+                health.up("nats");
+                metrics.bus_connected.set(1);
+                metrics.bus_reconnects.inc();
+            }
+            Event::Disconnected | Event::Closed => {
+                health.down("nats", "disconnected");
+                metrics.bus_connected.set(0);
+            }
+            Event::SlowConsumer(_) => {
+                metrics.slow_consumers.inc();
+            }
+            Event::ServerError(error) => tracing::warn!(%error, "the broker complained"),
+            Event::ClientError(error) => tracing::warn!(%error, "the connection to the broker failed"),
+            Event::LameDuckMode | Event::Draining => {}
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+fn parse_version(text: &str) -> Option<(u64, u64, u64)> {
+    let core = text.split('-').next()?;
+    let mut numbers = core.split('.').map(|n| n.parse().ok());
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert_eq!(parse_version("2.15.1"), Some((2, 15, 1)));
+        assert_eq!(parse_version("2.12.4-RC.1"), Some((2, 12, 4)));
+        assert!(parse_version("2.9.10").unwrap() < SERVER_VERSION_MIN);
+        assert_eq!(parse_version("dev"), None);
+    }
+
+    #[test]
+    fn reconnects_are_spread_and_bounded() {
+        let delays: Vec<_> = (0..100).map(reconnect_delay).collect();
+        assert!(delays.iter().all(|delay| *delay <= Duration::from_secs(4)));
+        assert!(delays[10..].windows(2).any(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn a_header_with_line_breaks_is_left_out() {
+        let mut headers = HeaderMap::new();
+        insert_checked(&mut headers, header::USER, "a\r\nNats-TTL: 1s");
+        assert!(headers.get(header::USER).is_none());
+    }
+}

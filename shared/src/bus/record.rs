@@ -1,0 +1,109 @@
+//! Turn records: the first to be stored for its request is the truth, and whoever is second reads it.
+
+use async_nats::HeaderValue;
+use futures::StreamExt;
+
+use super::{Bus, BusError, header_of, headers_for};
+use crate::{
+    chat::{Feedback, TurnRecord},
+    envelope::{self, Format},
+    header,
+    id::{ConversationId, RequestId, TenantId},
+    subject, topology,
+};
+
+/// What became of an attempt to write the truth.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written {
+    /// Ours is the record.
+    First,
+    /// Somebody was faster; theirs is the record.
+    Second(Box<TurnRecord>),
+}
+
+impl Bus {
+    /// Stores a record unless one exists for its request.
+    pub async fn write_record(&self, record: &TurnRecord) -> Result<Written, BusError> {
+        let subject = subject::turn(&record.tenant, &record.conversation, &record.request);
+        let mut headers = headers_for(Format::MessagePack);
+        headers.insert(header::EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(0u64));
+        let body = envelope::encode(record, Format::MessagePack)?;
+        let sent = async { self.jetstream.publish_with_headers(subject.clone(), headers, body).await?.await };
+        match sent.await {
+            Ok(_) => Ok(Written::First),
+            Err(error) if error.kind() == async_nats::jetstream::context::PublishErrorKind::WrongLastSequence => {
+                match self.last_record(subject).await? {
+                    Some(record) => Ok(Written::Second(Box::new(record))),
+                    None => Err(BusError::Missing("record that it said it has".into())),
+                }
+            }
+            Err(error) => Err(super::stored_error(&error)),
+        }
+    }
+
+    /// The record of a request, if its turn has ended and is still kept.
+    pub async fn read_record(
+        &self,
+        tenant: &TenantId,
+        conversation: Option<&ConversationId>,
+        request: &RequestId,
+    ) -> Result<Option<TurnRecord>, BusError> {
+        match conversation {
+            Some(conversation) => self.last_record(subject::turn(tenant, conversation, request)).await,
+            None => self.last_record(subject::turn_of_request(tenant, request)).await,
+        }
+    }
+
+    async fn last_record(&self, subject: String) -> Result<Option<TurnRecord>, BusError> {
+        use async_nats::jetstream::stream::DirectGetErrorKind as Kind;
+        let stream = self.stream(topology::TURNS).await?;
+        match stream.direct_get_builder().last_by_subject(subject).send().await {
+            Ok(message) => read(&message.payload, Some(&message.headers)).map(Some),
+            Err(error) => match error.kind() {
+                Kind::NotFound => Ok(None),
+                Kind::TimedOut => Err(BusError::Timeout),
+                _ => Err(BusError::Refused(error.to_string())),
+            },
+        }
+    }
+
+    /// The records of a conversation that are still kept, oldest first.
+    pub async fn records_of(
+        &self,
+        tenant: &TenantId,
+        conversation: &ConversationId,
+    ) -> Result<Vec<TurnRecord>, BusError> {
+        let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
+        let stream = self.stream(topology::TURNS).await?;
+        let config = async_nats::jetstream::consumer::pull::OrderedConfig {
+            filter_subject: subject::turns_of_conversation(tenant, conversation),
+            ..Default::default()
+        };
+        let mut consumer = stream.create_consumer(config).await.map_err(|error| refused(&error))?;
+        let mut waiting = consumer.info().await.map_err(|error| refused(&error))?.num_pending;
+        let mut records = Vec::new();
+        if waiting == 0 {
+            return Ok(records);
+        }
+        let mut messages = consumer.messages().await.map_err(|error| refused(&error))?;
+        while waiting > 0 {
+            let next = tokio::time::timeout(self.call_timeout, messages.next()).await;
+            let message =
+                next.map_err(|_| BusError::Timeout)?.ok_or(BusError::Away)?.map_err(|error| refused(&error))?;
+            records.push(read(&message.payload, message.headers.as_ref())?);
+            waiting -= 1;
+        }
+        Ok(records)
+    }
+
+    /// Puts a customer's verdict into the journal.
+    pub async fn write_feedback(&self, feedback: &Feedback) -> Result<(), BusError> {
+        let body = envelope::encode(feedback, Format::MessagePack)?;
+        self.publish_stored(subject::feedback(&feedback.tenant), headers_for(Format::MessagePack), body).await.map(drop)
+    }
+}
+
+fn read(body: &[u8], headers: Option<&async_nats::HeaderMap>) -> Result<TurnRecord, BusError> {
+    let format = Format::detect(header_of(headers, header::CONTENT_TYPE), body)?;
+    Ok(envelope::decode_large(body, format)?)
+}

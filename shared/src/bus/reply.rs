@@ -1,0 +1,154 @@
+//! Frames to a waiting client, and the two wishes that reach a running turn from outside: stop, and tell me the rest.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Subscriber};
+use futures::StreamExt;
+
+use super::{Bus, BusError, header_of, headers_for, insert_checked};
+use crate::{
+    chat::{Frame, Position},
+    envelope::{self, Format},
+    header,
+    id::{GatewayId, RequestId, TenantId, UserId},
+    subject, topology,
+};
+
+/// Everything that is said to one gateway.
+pub struct Mailbox(Subscriber);
+
+impl Mailbox {
+    /// The next frame; undecodable ones are skipped. None when the subscription has ended.
+    pub async fn next(&mut self) -> Option<Frame> {
+        loop {
+            let message = self.0.next().await?;
+            let format = Format::detect(header_of(message.headers.as_ref(), header::CONTENT_TYPE), &message.payload);
+            match format.and_then(|format| envelope::decode_large(&message.payload, format)) {
+                Ok(frame) => return Some(frame),
+                Err(error) => tracing::warn!(%error, "a reply was no frame"),
+            }
+        }
+    }
+}
+
+/// Wishes to stop, as they come in.
+pub struct Cancels(Subscriber);
+
+impl Cancels {
+    /// The next wish: which request, and on whose behalf when it was a customer's.
+    pub async fn next(&mut self) -> Option<(TenantId, RequestId, Option<UserId>)> {
+        loop {
+            let message = self.0.next().await?;
+            if let Some((tenant, request)) = subject::parse_request(&message.subject) {
+                return Some((tenant, request, user_of(message.headers.as_ref())));
+            }
+        }
+    }
+}
+
+/// Somebody wants the frames of a request that may be running here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResumeRequest {
+    pub tenant: TenantId,
+    pub request: RequestId,
+    pub user: Option<UserId>,
+    pub after: Position,
+    /// Where the frames shall go.
+    pub reply_to: String,
+}
+
+/// Wishes to resume, as they come in.
+pub struct Resumes(Subscriber);
+
+impl Resumes {
+    pub async fn next(&mut self) -> Option<ResumeRequest> {
+        loop {
+            let message = self.0.next().await?;
+            let headers = message.headers.as_ref();
+            let Some((tenant, request)) = subject::parse_request(&message.subject) else { continue };
+            let Some(reply_to) = header_of(headers, header::REPLY_TO).filter(|to| subject::is_reply(to)) else {
+                continue;
+            };
+            let after =
+                std::str::from_utf8(&message.payload).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+            return Some(ResumeRequest {
+                tenant,
+                request,
+                user: user_of(headers),
+                after,
+                reply_to: reply_to.to_owned(),
+            });
+        }
+    }
+}
+
+impl Bus {
+    /// Opens a gateway's mailbox; the broker knows of it when this returns.
+    pub async fn mailbox(&self, gateway: &GatewayId) -> Result<Mailbox, BusError> {
+        self.subscribe(subject::replies(gateway)).await.map(Mailbox)
+    }
+
+    /// Sends a frame; whoever is gone does not hear it, and asks for it later.
+    pub async fn emit(&self, reply_to: &str, frame: &Frame) -> Result<(), BusError> {
+        let body = envelope::encode(frame, Format::MessagePack)?;
+        self.publish_core(reply_to.to_owned(), headers_for(Format::MessagePack), body).await
+    }
+
+    /// Wishes that a request be stopped; kept for ten minutes for a worker that takes it up later.
+    pub async fn cancel(&self, tenant: &TenantId, request: &RequestId, user: Option<&UserId>) -> Result<(), BusError> {
+        self.publish_stored(subject::cancel(tenant, request), on_behalf_of(user), "".into()).await.map(drop)
+    }
+
+    /// Whether somebody wished that a request be stopped, and on whose behalf.
+    pub async fn is_cancelled(
+        &self,
+        tenant: &TenantId,
+        request: &RequestId,
+    ) -> Result<Option<Option<UserId>>, BusError> {
+        use async_nats::jetstream::stream::DirectGetErrorKind as Kind;
+        let stream = self.stream(topology::CANCELS).await?;
+        match stream.direct_get_builder().last_by_subject(subject::cancel(tenant, request)).send().await {
+            Ok(message) => Ok(Some(user_of(Some(&message.headers)))),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(BusError::Refused(error.to_string())),
+        }
+    }
+
+    /// Wishes to stop, for every tenant.
+    pub async fn cancels(&self) -> Result<Cancels, BusError> {
+        self.subscribe(subject::every_cancel()).await.map(Cancels)
+    }
+
+    /// Asks whoever runs a request to send its frames after `after` to `reply_to`, now and until it ends.
+    pub async fn resume(&self, wish: &ResumeRequest) -> Result<(), BusError> {
+        let mut headers = on_behalf_of(wish.user.as_ref());
+        insert_checked(&mut headers, header::REPLY_TO, &wish.reply_to);
+        self.publish_core(subject::resume(&wish.tenant, &wish.request), headers, wish.after.to_string().into()).await
+    }
+
+    /// Wishes to resume, for every tenant.
+    pub async fn resumes(&self) -> Result<Resumes, BusError> {
+        self.subscribe(subject::every_resume()).await.map(Resumes)
+    }
+
+    async fn subscribe(&self, subject: String) -> Result<Subscriber, BusError> {
+        let subscriber = self.client.subscribe(subject).await.map_err(|error| BusError::Refused(error.to_string()))?;
+        match tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await {
+            Ok(Ok(())) => Ok(subscriber),
+            Ok(Err(_)) => Err(BusError::Away),
+            Err(_) => Err(BusError::Timeout),
+        }
+    }
+}
+
+fn on_behalf_of(user: Option<&UserId>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(user) = user {
+        headers.insert(header::USER, user.as_str());
+    }
+    headers
+}
+
+fn user_of(headers: Option<&HeaderMap>) -> Option<UserId> {
+    header_of(headers, header::USER).and_then(|user| UserId::parse(user).ok())
+}

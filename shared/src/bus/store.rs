@@ -1,0 +1,116 @@
+//! Buckets and objects that processes watch: keys, the catalog of current versions, and trained models.
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
+use tokio::io::AsyncReadExt;
+
+use super::{Bus, BusError};
+
+/// One change of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub key: String,
+    /// None when the key was deleted.
+    pub value: Option<Bytes>,
+    pub revision: u64,
+}
+
+/// A bucket's current entries, then every change as it happens.
+pub struct Watch(BoxStream<'static, Entry>);
+
+impl Watch {
+    /// The next entry; None when the watch broke and must be opened anew.
+    pub async fn next(&mut self) -> Option<Entry> {
+        self.0.next().await
+    }
+}
+
+fn refused(error: impl std::fmt::Display) -> BusError {
+    BusError::Refused(error.to_string())
+}
+
+impl Bus {
+    async fn bucket(&self, bucket: &str) -> Result<async_nats::jetstream::kv::Store, BusError> {
+        self.jetstream.get_key_value(bucket).await.map_err(|_| BusError::Missing(format!("bucket '{bucket}'")))
+    }
+
+    /// A value, with its revision.
+    pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Entry>, BusError> {
+        let entry = self.bucket(bucket).await?.entry(key).await.map_err(refused)?;
+        Ok(entry.filter(|e| e.operation == async_nats::jetstream::kv::Operation::Put).map(entry_of))
+    }
+
+    /// Stores a value; its revision comes back.
+    pub async fn put(&self, bucket: &str, key: &str, value: Bytes) -> Result<u64, BusError> {
+        self.bucket(bucket).await?.put(key, value).await.map_err(refused)
+    }
+
+    /// Stores a value unless the key exists; false when it does.
+    pub async fn put_new(&self, bucket: &str, key: &str, value: Bytes) -> Result<bool, BusError> {
+        match self.bucket(bucket).await?.create(key, value).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == async_nats::jetstream::kv::CreateErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    /// Deletes a key; watchers hear of it.
+    pub async fn remove(&self, bucket: &str, key: &str) -> Result<(), BusError> {
+        self.bucket(bucket).await?.delete(key).await.map_err(refused)
+    }
+
+    /// Every entry of a bucket as it stands.
+    pub async fn entries(&self, bucket: &str) -> Result<Vec<Entry>, BusError> {
+        let store = self.bucket(bucket).await?;
+        let mut keys = store.keys().await.map_err(refused)?;
+        let mut entries = Vec::new();
+        while let Some(key) = keys.next().await {
+            let key = key.map_err(refused)?;
+            entries.extend(store.entry(key).await.map_err(refused)?.map(entry_of));
+        }
+        Ok(entries)
+    }
+
+    /// Follows a bucket: first what is there, then every change.
+    pub async fn watch(&self, bucket: &str) -> Result<Watch, BusError> {
+        // History of one: the current value of each key comes first.
+        let watch = self.bucket(bucket).await?.watch_with_history(">").await.map_err(refused)?;
+        let entries = watch
+            .take_while(|entry| std::future::ready(entry.is_ok()))
+            .filter_map(|entry| std::future::ready(entry.ok().map(entry_of)));
+        Ok(Watch(entries.boxed()))
+    }
+
+    /// Stores an object.
+    pub async fn put_object(&self, store: &str, name: &str, mut bytes: &[u8]) -> Result<(), BusError> {
+        self.objects(store).await?.put(name, &mut bytes).await.map(drop).map_err(refused)
+    }
+
+    /// Reads an object; its digest is checked by the library.
+    pub async fn get_object(&self, store: &str, name: &str) -> Result<Vec<u8>, BusError> {
+        let mut object =
+            self.objects(store).await?.get(name).await.map_err(|_| BusError::Missing(format!("object '{name}'")))?;
+        let mut bytes = Vec::with_capacity(object.info().size);
+        object.read_to_end(&mut bytes).await.map_err(refused)?;
+        Ok(bytes)
+    }
+
+    /// The names in an object store.
+    pub async fn object_names(&self, store: &str) -> Result<Vec<String>, BusError> {
+        let mut list = self.objects(store).await?.list().await.map_err(refused)?;
+        let mut names = Vec::new();
+        while let Some(info) = list.next().await {
+            names.push(info.map_err(refused)?.name);
+        }
+        Ok(names)
+    }
+
+    async fn objects(&self, store: &str) -> Result<async_nats::jetstream::object_store::ObjectStore, BusError> {
+        self.jetstream.get_object_store(store).await.map_err(|_| BusError::Missing(format!("object store '{store}'")))
+    }
+}
+
+fn entry_of(entry: async_nats::jetstream::kv::Entry) -> Entry {
+    let put = entry.operation == async_nats::jetstream::kv::Operation::Put;
+    Entry { key: entry.key, value: put.then_some(entry.value), revision: entry.revision }
+}

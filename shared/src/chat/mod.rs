@@ -1,0 +1,27 @@
+//! The nouns of a conversation, parsed once at the edge and passed on as they are.
+
+/// What a customer says, and the bounds on it.
+mod ask;
+
+/// What the desk says: answers, citations, intents and problems.
+mod answer;
+
+/// The numbered pieces in which an answer travels while it is made.
+mod frame;
+
+/// What is kept of a turn after it ended.
+mod record;
+
+/// What the roles ask of one another.
+mod role;
+
+pub use answer::{Answer, Citation, Entity, Intent, Kind, Outcome, Problem, Rung, Timings, Usage};
+pub use ask::{
+    Ask, Exchange, HISTORY_TURNS_MAX, Language, METADATA_PAIRS_MAX, METADATA_VALUE_CHARS_MAX, MessageText,
+    TEXT_CHARS_MAX, TextError,
+};
+pub use frame::{Frame, FrameBody, Position};
+pub use record::{Feedback, TurnRecord, Verdict, Versions};
+pub use role::{
+    HistoryReply, HistoryRequest, HistoryTurn, IntentReply, IntentRequest, Passage, RetrieveReply, RetrieveRequest,
+};

@@ -1,0 +1,111 @@
+//! The turn record: what is kept of a turn, enough to show it again frame by frame, to archive it and to replay it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Ask, Citation, Frame, FrameBody, Language, Outcome, Passage, Position, Timings, Usage};
+use crate::id::{ConversationId, RequestId, TenantId, UserId};
+
+/// One ended turn; the first to be stored for its request is the truth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TurnRecord {
+    pub tenant: TenantId,
+    pub conversation: ConversationId,
+    pub request: RequestId,
+    pub attempt: u32,
+    pub ask: Ask,
+    /// SHA-256 of the ask's bytes: the same idempotency key with another body is told apart by it.
+    pub ask_digest: String,
+    pub language: Language,
+    pub intent: super::Intent,
+    #[serde(default)]
+    pub passages: Vec<Passage>,
+    /// What had been sent before the end, where the deltas were cut: byte offsets into the text.
+    #[serde(default)]
+    pub cuts: Vec<u32>,
+    /// Whether the intent frame was sent.
+    #[serde(default)]
+    pub told_intent: bool,
+    /// The citations of the sources frame, if one was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Vec<Citation>>,
+    /// What had been said when a turn failed or expired in mid-answer; other outcomes carry their text themselves.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub spoken: String,
+    pub outcome: Outcome,
+    pub timings: Timings,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    pub versions: Versions,
+    /// W3C trace context of the turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// When the broker stored the ask, Unix milliseconds.
+    pub asked_at_ms: u64,
+    /// When the outcome was written, Unix milliseconds by the broker's clock.
+    pub ended_at_ms: u64,
+}
+
+/// Which builds and artefacts made the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Versions {
+    pub worker: String,
+    pub intents: String,
+    pub knowledge: String,
+}
+
+impl TurnRecord {
+    /// The frames of this turn once more, exactly as its worker numbered them, from the one after `after`.
+    pub fn frames(&self, after: Position) -> Vec<Frame> {
+        let mut bodies = Vec::with_capacity(self.cuts.len() + 4);
+        if self.attempt > 1 {
+            bodies.push(FrameBody::Restart);
+        }
+        if self.told_intent {
+            bodies.push(FrameBody::Intent { intent: self.intent.clone(), language: self.language });
+        }
+        if let Some(citations) = self.sources.clone() {
+            bodies.push(FrameBody::Sources { citations });
+        }
+        bodies.extend(self.deltas());
+        bodies.push(FrameBody::last(&self.outcome));
+        let frame = |(body, seq)| Frame { request: self.request.clone(), attempt: self.attempt, seq, body };
+        bodies.into_iter().zip(1..).map(frame).filter(|frame| after.wants(frame)).collect()
+    }
+
+    fn deltas(&self) -> impl Iterator<Item = FrameBody> + '_ {
+        let text = match &self.outcome {
+            Outcome::Answered { answer } => answer.text.as_str(),
+            Outcome::Cancelled { text } => text.as_str(),
+            Outcome::Failed { .. } | Outcome::Expired { .. } => self.spoken.as_str(),
+        };
+        let starts = std::iter::once(0).chain(self.cuts.iter().copied());
+        starts
+            .zip(self.cuts.iter().copied())
+            .filter_map(|(from, to)| text.get(from as usize..to as usize))
+            .map(|piece| FrameBody::Delta { text: piece.to_owned() })
+    }
+}
+
+/// What a customer thought of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Feedback {
+    pub tenant: TenantId,
+    pub request: RequestId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    pub verdict: Verdict,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Unix milliseconds.
+    pub given_at_ms: u64,
+}
+
+/// Thumbs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Up,
+    Down,
+}

@@ -1,0 +1,313 @@
+//! Configuration in layers: the compiled-in defaults (which are the manual) < a file < the environment < flags.
+
+use std::{fmt, path::Path};
+
+use figment::{
+    Figment,
+    error::Kind,
+    providers::{Env, Format, Toml},
+    value::{Dict, Value},
+};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+
+/// Environment variables are `TALKFLEET_<SECTION>__<KEY>`, such as `TALKFLEET_NATS__URL`.
+pub const ENV_PREFIX: &str = "TALKFLEET_";
+
+/// The gateway's defaults and manual.
+pub const GATEWAY_DEFAULTS: &str = include_str!("../../schemas/config/gateway.toml");
+
+/// The worker's defaults and manual.
+pub const WORKER_DEFAULTS: &str = include_str!("../../schemas/config/worker.toml");
+
+/// Why a configuration was refused: every line names a key and says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+/// A configuration that can tell which of its values contradict one another.
+pub trait Checked {
+    /// One line for each impossible value, naming its key.
+    fn problems(&self) -> Vec<String>;
+}
+
+/// Reads the layers over `defaults`; `flags` are `section.key` with a TOML value or a plain text.
+pub fn load<T>(defaults: &str, file: Option<&Path>, flags: &[(String, String)]) -> Result<T, ConfigError>
+where
+    T: DeserializeOwned + Checked,
+{
+    load_with(defaults, file, environment(defaults), flags)
+}
+
+fn load_with<T>(defaults: &str, file: Option<&Path>, env: Dict, flags: &[(String, String)]) -> Result<T, ConfigError>
+where
+    T: DeserializeOwned + Checked,
+{
+    let mut figment = Figment::from(Toml::string(defaults));
+    if let Some(path) = file {
+        if !path.is_file() {
+            return Err(ConfigError(vec![format!("the configuration file {} does not exist", path.display())]));
+        }
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    figment = figment.merge(figment::providers::Serialized::defaults(env));
+    for (key, value) in flags {
+        figment = figment.merge((key.as_str(), plain_value(value)));
+    }
+    let config: T =
+        figment.extract().map_err(|errors| ConfigError(errors.into_iter().map(|e| explain(&e)).collect()))?;
+    match config.problems() {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(ConfigError(problems)),
+    }
+}
+
+/// The environment's values for sections that these defaults know; other programs of the fleet may share the environment.
+fn environment(defaults: &str) -> Dict {
+    let known = sections(defaults);
+    let env = Env::prefixed(ENV_PREFIX)
+        .filter(move |key| {
+            key.as_str().to_ascii_lowercase().split_once("__").is_some_and(|(s, _)| known.iter().any(|k| k == s))
+        })
+        .split("__");
+    Figment::from(env).extract().unwrap_or_default()
+}
+
+fn sections(defaults: &str) -> Vec<String> {
+    toml::from_str::<toml::Table>(defaults).map(|table| table.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// A flag's or variable's value as TOML would read it, else as a text.
+fn plain_value(text: &str) -> Value {
+    text.parse().unwrap_or_else(|_| Value::from(text))
+}
+
+fn explain(error: &figment::Error) -> String {
+    let key = error.path.join(".");
+    let source = error.metadata.as_ref().map(|m| format!(" (from {})", m.name)).unwrap_or_default();
+    match &error.kind {
+        Kind::UnknownField(name, known) => {
+            let full =
+                if key.is_empty() || key.ends_with(name.as_str()) { key.clone() } else { format!("{key}.{name}") };
+            let full = if full.is_empty() { name.clone() } else { full };
+            let hint = nearest(name, known).map(|n| format!("; did you mean '{n}'?")).unwrap_or_default();
+            format!("unknown key '{full}'{source}{hint}")
+        }
+        Kind::MissingField(name) => format!("key '{key}{}{name}' is missing", if key.is_empty() { "" } else { "." }),
+        Kind::InvalidType(found, expected) => format!("key '{key}'{source} should be {expected}, but is {found}"),
+        other => format!("key '{key}'{source}: {other}"),
+    }
+}
+
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let best = known.iter().min_by_key(|candidate| distance(name, candidate))?;
+    (distance(name, best) <= 1 + name.len() / 3).then_some(*best)
+}
+
+/// Levenshtein's distance over bytes; keys are ASCII.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let change = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// A value that is never printed: keys, passwords, addresses with passwords.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The value itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self)
+    }
+}
+
+/// An address that may carry a password; it prints without.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Url(String);
+
+impl Url {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The address with its password, for the client that connects.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, host))) => write!(f, "{scheme}://…@{host}"),
+            _ => f.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Url {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where NATS is, and how to be let in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsConfig {
+    /// One or several addresses, separated by commas.
+    pub url: Url,
+    /// A credentials file; empty for none.
+    pub credentials_file: String,
+    pub shards: u32,
+    pub replicas: usize,
+    /// How long a publish may wait for the broker's ack.
+    pub publish_timeout_ms: u64,
+    /// How long a role may take to answer.
+    pub call_timeout_ms: u64,
+}
+
+impl NatsConfig {
+    /// One line for each impossible value.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !self
+            .url
+            .reveal()
+            .split(',')
+            .all(|url| ["nats://", "tls://", "ws://", "wss://"].iter().any(|s| url.trim().starts_with(s)))
+        {
+            problems.push(format!("nats.url '{}' should look like nats://host:4222", self.url));
+        }
+        if self.shards == 0 || self.shards > 64 {
+            problems.push(format!("nats.shards is {}; give 1 to 64", self.shards));
+        }
+        if ![1, 3, 5].contains(&self.replicas) {
+            problems.push(format!("nats.replicas is {}; give 1, 3 or 5", self.replicas));
+        }
+        if self.publish_timeout_ms == 0 || self.call_timeout_ms == 0 {
+            problems.push("nats.publish_timeout_ms and nats.call_timeout_ms must be above 0".into());
+        }
+        problems
+    }
+}
+
+/// Where the admin port listens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    pub listen: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        nats: SampleNats,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct SampleNats {
+        url: Url,
+        shards: u32,
+    }
+
+    impl Checked for Sample {
+        fn problems(&self) -> Vec<String> {
+            if self.nats.shards == 0 { vec!["nats.shards is 0; give 1 or more".into()] } else { Vec::new() }
+        }
+    }
+
+    const DEFAULTS: &str = "[nats]\nurl = 'nats://u:secret@localhost:4222'\nshards = 4\n";
+
+    fn flags(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
+    }
+
+    #[track_caller]
+    fn refused(file: &str, pairs: &[(&str, &str)], expected: &str) {
+        let path = std::env::temp_dir().join(format!(
+            "talkfleet-config-{}-{:x}.toml",
+            std::process::id(),
+            file.len() * 31 + pairs.len()
+        ));
+        std::fs::write(&path, file).unwrap();
+        let error = load_with::<Sample>(DEFAULTS, Some(&path), Dict::new(), &flags(pairs)).unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let env = Dict::from([("nats".into(), Value::from(Dict::from([("shards".into(), Value::from(7u32))])))]);
+        let config: Sample = load_with(DEFAULTS, None, env.clone(), &[]).unwrap();
+        assert_eq!(config.nats.shards, 7);
+        let config: Sample = load_with(DEFAULTS, None, env, &flags(&[("nats.shards", "9")])).unwrap();
+        assert_eq!(config.nats.shards, 9);
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_named() {
+        refused("[nats]\nshard = 1", &[], "unknown key 'nats.shard'");
+        refused("[nats]\nshard = 1", &[], "did you mean 'shards'?");
+        refused("[nats]\nshards = 'many'", &[], "key 'nats.shards'");
+        refused("", &[("nats.shards", "0")], "give 1 or more");
+        refused("[nats", &[], "");
+    }
+
+    #[test]
+    fn an_address_prints_without_its_password() {
+        let config: Sample = load_with(DEFAULTS, None, Dict::new(), &[]).unwrap();
+        assert_eq!(format!("{:?}", config.nats.url), "nats://…@localhost:4222");
+        assert_eq!(format!("{:?}", Secret::new("k")), "Secret(…)");
+    }
+
+    #[test]
+    fn a_near_miss_is_found() {
+        assert_eq!(nearest("publish_timout_ms", &["url", "publish_timeout_ms"]), Some("publish_timeout_ms"));
+        assert_eq!(nearest("zzz", &["url", "publish_timeout_ms"]), None);
+    }
+}

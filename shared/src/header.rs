@@ -1,0 +1,33 @@
+//! Every header of ours, spelled once.
+
+/// The broker's own: a second publish under the same id within the window is stored once.
+pub const MESSAGE_ID: &str = "Nats-Msg-Id";
+/// The broker's own: refuse unless the subject's last sequence is this one; 0 means 'I am the first writer'.
+pub const EXPECTED_LAST_SUBJECT_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
+/// The broker's own: drop the message after this long.
+pub const TTL: &str = "Nats-TTL";
+
+pub const CONTENT_TYPE: &str = "Content-Type";
+/// W3C trace context.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// The request's id; it equals the message id.
+pub const REQUEST: &str = "Talkfleet-Request";
+/// Where frames go, since a stored message loses its reply subject; honoured only in the shape of our reply subjects.
+pub const REPLY_TO: &str = "Talkfleet-Reply-To";
+/// How long the whole turn may take, in milliseconds from the moment that the broker stored it.
+pub const BUDGET_MS: &str = "Talkfleet-Budget-Ms";
+/// The version of the body's shape.
+pub const SCHEMA: &str = "Talkfleet-Schema";
+/// Who is on whose behalf cancelling or resuming: only their own requests are found.
+pub const USER: &str = "Talkfleet-User";
+/// On `chat.v1.chat.<tenant>`: `frames` asks for every frame instead of the final answer alone.
+pub const STREAM: &str = "Talkfleet-Stream";
+/// On a dead letter: why it was set aside.
+pub const REASON: &str = "Talkfleet-Reason";
+/// On a dead letter: the subject that it was taken from.
+pub const ORIGIN: &str = "Talkfleet-Origin";
+/// On a dead letter: how often it had been delivered.
+pub const ATTEMPT: &str = "Talkfleet-Attempt";
+/// On a service's reply: the code of the problem in its body.
+pub const PROBLEM: &str = "Talkfleet-Problem";

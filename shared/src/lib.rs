@@ -1,0 +1,46 @@
+//! The contract of Talkfleet and the plumbing that gateway and worker must do identically; no business lives here.
+
+/// Identifiers, parsed once; nothing else may become part of a subject or a key.
+pub mod id;
+
+/// The nouns of a conversation: what is asked, what is answered, and the frames between.
+pub mod chat;
+
+/// Every error code once: status, close code, retry, and the sentence that a user reads.
+pub mod error;
+
+/// Bytes: MessagePack or JSON, bounded in size and depth.
+pub mod envelope;
+
+/// Every subject, built only from parsed ids.
+pub mod subject;
+
+/// Every header, spelled once.
+pub mod header;
+
+/// API keys: what is stored of them, and under which name.
+pub mod keys;
+
+/// Every stream, consumer and bucket, once.
+pub mod topology;
+
+/// The only door to NATS.
+pub mod bus;
+
+/// Layers of configuration: defaults file, file, environment, flag.
+pub mod config;
+
+/// Every metric, once.
+pub mod metrics;
+
+/// Logs, spans and the trace that travels in headers.
+pub mod telemetry;
+
+/// The admin port: liveness, readiness, metrics.
+pub mod admin;
+
+/// Start, stop and drain.
+pub mod lifecycle;
+
+/// How long to wait before trying again.
+pub mod retry;

@@ -1,0 +1,162 @@
+//! Every metric, once; each process, and each process within a test, has a registry of its own.
+
+use std::{fmt::Write, sync::Arc};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+/// Bucket bounds of durations in seconds: 100 µs to 30 s, three a decade.
+const SECONDS: [f64; 17] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+macro_rules! labels {
+    ($($name:ident { $($label:ident),* })*) => {$(
+        /// Labels of bounded value, all of them our own words.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub struct $name {
+            $(pub $label: &'static str),*
+        }
+    )*};
+}
+
+labels! {
+    Face { face }
+    FaceOutcome { face, outcome }
+    FaceCode { face, code }
+    Stage { stage, outcome }
+    Turn { outcome, kind, rung }
+    Role { role }
+    Reason { reason }
+    Direction { direction }
+    Row { table }
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident : $kind:ty = $make:expr, $name:literal $(, $unit:ident)?;)*) => {
+        /// The metrics of one process.
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $kind,)*
+        }
+
+        impl Metrics {
+            /// A fresh set, for the process that goes by `service` (`gateway` or `worker`).
+            pub fn new(service: &'static str) -> Arc<Self> {
+                let mut registry = Registry::with_prefix("talkfleet");
+                registry.register("build", "Which build runs", Info::new([("service", service), ("version", env!("CARGO_PKG_VERSION"))]));
+                $(
+                    let $field: $kind = $make;
+                    metrics!(@register registry, $name, concat!($($help),+), $field $(, $unit)?);
+                )*
+                Arc::new(Self { registry, $($field),* })
+            }
+
+            /// Names as they are scraped, for checks of boards and alerts.
+            pub const NAMES: &'static [&'static str] = &[$(concat!("talkfleet_", $name $(, metrics!(@suffix $unit))?)),*];
+        }
+    };
+    (@register $registry:ident, $name:literal, $help:expr, $field:ident) => {
+        $registry.register($name, $help.trim(), $field.clone());
+    };
+    (@register $registry:ident, $name:literal, $help:expr, $field:ident, $unit:ident) => {
+        $registry.register_with_unit($name, $help.trim(), Unit::$unit, $field.clone());
+    };
+    (@suffix Seconds) => { "_seconds" };
+}
+
+metrics! {
+    /// Requests that came in and how they ended, by face
+    requests: Family<FaceOutcome, Counter> = Family::default(), "requests";
+    /// Time from a request's arrival to its last byte, by face
+    request_time: Family<Face, Histogram> = Family::new_with_constructor(seconds as fn() -> Histogram), "request", Seconds;
+    /// Time from a request's arrival to its first word, by face
+    first_frame_time: Family<Face, Histogram> = Family::new_with_constructor(seconds as fn() -> Histogram), "first_frame", Seconds;
+    /// Requests that were refused, by face and code
+    refusals: Family<FaceCode, Counter> = Family::default(), "refusals";
+    /// Open connections, by face
+    connections: Family<Face, Gauge> = Family::default(), "connections";
+    /// Requests whose outcome a client waits for
+    waiting: Gauge = Gauge::default(), "waiting";
+    /// Turns that ended, by outcome, kind of answer and rung
+    turns: Family<Turn, Counter> = Family::default(), "turns";
+    /// Time from the broker's storing of an ask to its outcome
+    turn_time: Histogram = seconds(), "turn", Seconds;
+    /// Time that a stage took, by stage and outcome
+    stage_time: Family<Stage, Histogram> = Family::new_with_constructor(seconds as fn() -> Histogram), "stage", Seconds;
+    /// Work under way, by role
+    running: Family<Role, Gauge> = Family::default(), "running";
+    /// Permits, by role: how much may be under way at once
+    permits: Family<Role, Gauge> = Family::default(), "permits";
+    /// Deliveries that were not the first of their ask
+    redeliveries: Counter = Counter::default(), "redeliveries";
+    /// Asks that were set aside, by reason
+    dead_letters: Family<Reason, Counter> = Family::default(), "dead_letters";
+    /// Turns that ended before the model was called because nobody could use the answer any more, by reason
+    saved: Family<Reason, Counter> = Family::default(), "saved";
+    /// Calls of a model, by outcome
+    model_calls: Family<Reason, Counter> = Family::default(), "model_calls";
+    /// Tokens that a model charged for, by direction
+    model_tokens: Family<Direction, Counter> = Family::default(), "model_tokens";
+    /// Rows written to the archive, by table
+    archived: Family<Row, Counter> = Family::default(), "archived";
+    /// Batches that the archive could not write at once
+    archive_failures: Counter = Counter::default(), "archive_failures";
+    /// Passages in this process's index
+    passages: Gauge = Gauge::default(), "passages";
+    /// Whether the broker is connected
+    bus_connected: Gauge = Gauge::default(), "bus_connected";
+    /// Times that the broker was connected anew
+    bus_reconnects: Counter = Counter::default(), "bus_reconnects";
+    /// Subscriptions that fell behind and lost messages
+    slow_consumers: Counter = Counter::default(), "slow_consumers";
+    /// Pulls that were rebuilt because something waited and nothing came
+    pull_rebuilds: Counter = Counter::default(), "pull_rebuilds";
+    /// How far this machine's clock is from the broker's
+    clock_skew: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default(), "clock_skew", Seconds;
+}
+
+impl Metrics {
+    /// The registry in the OpenMetrics text format.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        if let Err(error) = text::encode(&mut out, &self.registry) {
+            let _ = writeln!(out, "# {error}");
+        }
+        out
+    }
+
+    /// Notes how long a stage took.
+    pub fn stage(&self, stage: &'static str, outcome: &'static str, elapsed: std::time::Duration) {
+        self.stage_time.get_or_create(&Stage { stage, outcome }).observe(elapsed.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_scraped_under_its_name() {
+        let metrics = Metrics::new("worker");
+        metrics.redeliveries.inc();
+        metrics.stage("intent", "ok", std::time::Duration::from_millis(2));
+        let text = metrics.text();
+        assert!(text.contains("talkfleet_redeliveries_total 1"), "{text}");
+        assert!(
+            text.contains("talkfleet_stage_seconds_bucket{le=\"0.0025\",stage=\"intent\",outcome=\"ok\"} 1"),
+            "{text}"
+        );
+        let scraped = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        for name in scraped.filter(|name| *name != "talkfleet_build") {
+            assert!(Metrics::NAMES.contains(&name), "{name} is on no list");
+        }
+    }
+}
