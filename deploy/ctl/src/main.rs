@@ -1,2 +1,10 @@
-//! The operator's command.
-fn main() {}
+//! `talkfleet`, the operator's command: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    talkfleet::cli::run(talkfleet::cli::Cli::parse()).await
+}

@@ -38,7 +38,7 @@ impl Vocabulary {
     pub(super) fn build(texts: &[&str]) -> Self {
         let mut seen_in: HashMap<u64, u32> = HashMap::new();
         for text in texts {
-            for gram in grams(text).keys() {
+            for (gram, _) in grams(text) {
                 *seen_in.entry(gram.hash).or_default() += 1;
             }
         }
@@ -90,7 +90,7 @@ impl Vocabulary {
     }
 }
 
-#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
 struct Gram {
     hash: u64,
     word: bool,
@@ -103,22 +103,14 @@ fn unit(entries: &mut Sparse) {
     }
 }
 
-/// All n-grams of a text with their counts.
-fn grams(text: &str) -> HashMap<Gram, u32> {
+/// All n-grams of a text with their counts. Sorted, because sums of floats depend on their order and a training must
+/// repeat itself to the bit.
+fn grams(text: &str) -> Vec<(Gram, u32)> {
     let end = text.char_indices().nth(CHARS_MAX).map_or(text.len(), |(at, _)| at);
     let text = text::normalise(&text[..end]);
-    let mut found = HashMap::new();
+    let mut found = Vec::with_capacity(4 * text.len());
     let mut previous: Option<&str> = None;
     for run in text::runs(&text) {
-        let add_chars = |found: &mut HashMap<_, _>, text: &str, sizes: std::ops::RangeInclusive<usize>| {
-            let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-            for size in sizes {
-                for window in starts.windows(size + 1) {
-                    let part = &text[window[0]..window[size]];
-                    *found.entry(Gram { hash: hash(&[b"c", part.as_bytes()]), word: false }).or_default() += 1;
-                }
-            }
-        };
         match run.script {
             Script::Han => {
                 add_chars(&mut found, run.text, HAN_CHARS);
@@ -126,16 +118,28 @@ fn grams(text: &str) -> HashMap<Gram, u32> {
             }
             Script::Word => {
                 add_chars(&mut found, &format!(" {} ", run.text), LATIN_CHARS);
-                *found.entry(Gram { hash: hash(&[b"w", run.text.as_bytes()]), word: true }).or_default() += 1;
+                found.push(Gram { hash: hash(&[b"w", run.text.as_bytes()]), word: true });
                 if let Some(previous) = previous {
-                    let pair = hash(&[b"w", previous.as_bytes(), b" ", run.text.as_bytes()]);
-                    *found.entry(Gram { hash: pair, word: true }).or_default() += 1;
+                    let hash = hash(&[b"w", previous.as_bytes(), b" ", run.text.as_bytes()]);
+                    found.push(Gram { hash, word: true });
                 }
                 previous = Some(run.text);
             }
         }
     }
-    found
+    found.sort_unstable();
+    found.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).collect()
+}
+
+fn add_chars(found: &mut Vec<Gram>, text: &str, sizes: std::ops::RangeInclusive<usize>) {
+    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    for size in sizes {
+        let windows = starts.windows(size + 1);
+        found.extend(windows.map(|window| &text[window[0]..window[size]]).map(|part| Gram {
+            hash: hash(&[b"c", part.as_bytes()]),
+            word: false,
+        }));
+    }
 }
 
 /// FNV-1a, 64 bits: the same on every machine and in every release, because it is part of stored models.

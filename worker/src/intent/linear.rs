@@ -3,7 +3,7 @@
 //! Hsieh et al. 2008, "A Dual Coordinate Descent Method for Large-scale Linear SVM" (LIBLINEAR's L2-loss solver).
 
 use super::features::Sparse;
-use super::train::Random;
+use super::random::Random;
 
 /// The usual price of a training error; 0.5–2 differ by less than 0.2 points on the public sets.
 const COST: f32 = 1.0;

@@ -11,6 +11,7 @@ mod linear;
 mod model;
 mod neighbours;
 mod neural;
+mod random;
 mod review;
 mod source;
 mod train;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use calibrate::Validation;
 pub use model::{ArtefactError, IntentModel};
 pub use review::{Warning, review};
 pub use source::{SourceError, parse};

@@ -3,7 +3,7 @@
 //! Casanueva et al. 2020 ("Efficient Intent Detection with Dual Sentence Encoders") showed such a head on frozen
 //! encoders to be level with tuned BERT at a thousandth of the cost.
 
-use super::train::Random;
+use super::random::Random;
 use crate::encoder::{DIMENSIONS, Matrix};
 
 const HIDDEN: usize = 384;

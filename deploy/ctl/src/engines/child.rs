@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child as Process, Command, Stdio};
+use std::process::{Child as Process, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -48,7 +48,25 @@ pub(super) struct Recipe {
 
 pub(super) struct Child {
     process: Process,
-    watchdog: Process,
+    watchdog: Option<Watchdog>,
+}
+
+/// Ends a process when this one is gone, and itself when it is dropped. Drop it before the process id is free again.
+pub(super) struct Watchdog(Process);
+
+impl Watchdog {
+    pub(super) fn over(pid: u32) -> io::Result<Watchdog> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", WATCHDOG, "talkfleet-watchdog"]).arg(pid.to_string()).current_dir("/");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.process_group(0).spawn().map(Watchdog)
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        end(&mut self.0);
+    }
 }
 
 impl Child {
@@ -56,8 +74,8 @@ impl Child {
         let spawn = || {
             let mut command = command(recipe)?;
             let mut process = command.spawn()?;
-            match watchdog(process.id()) {
-                Ok(watchdog) => Ok(Child { process, watchdog }),
+            match Watchdog::over(process.id()) {
+                Ok(watchdog) => Ok(Child { process, watchdog: Some(watchdog) }),
                 Err(fault) => {
                     end(&mut process);
                     Err(fault)
@@ -88,25 +106,33 @@ impl Child {
     }
 
     /// How it ended, if it has. Its watchdog goes at once, before the process id can be given to a stranger.
-    pub(super) fn exited(&mut self) -> Option<String> {
+    pub(super) fn exited(&mut self) -> Option<ExitStatus> {
         let status = self.process.try_wait().ok().flatten()?;
-        end(&mut self.watchdog);
-        Some(status.to_string())
+        self.watchdog = None;
+        Some(status)
     }
 
-    pub(super) async fn stop(mut self, signal: Signal) {
-        send(&self.process, signal);
-        let deadline = Instant::now() + STOP_WAIT_MAX;
-        while self.exited().is_none() && Instant::now() < deadline {
-            tokio::time::sleep(POLL).await;
+    /// For a tool that comes to an end: how it did, or `None` when it took longer than `wait_max`.
+    pub(super) async fn finish(mut self, wait_max: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + wait_max;
+        loop {
+            match self.exited() {
+                None if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+                ended => return ended,
+            }
         }
+    }
+
+    pub(super) async fn stop(self, signal: Signal) {
+        send(&self.process, signal);
+        self.finish(STOP_WAIT_MAX).await;
     }
 }
 
 /// Also what a panic or a forgotten `stop` comes to.
 impl Drop for Child {
     fn drop(&mut self) {
-        end(&mut self.watchdog);
+        self.watchdog = None;
         end(&mut self.process);
     }
 }
@@ -118,7 +144,7 @@ pub(super) fn failed(recipe: &Recipe, what: String) -> EngineError {
 
 /// The command of a recipe, with its log, its handle, its identity and a process group of its own: the terminal's Ctrl-C
 /// must reach the fleet, which drains before its engines end.
-pub(super) fn command(recipe: &Recipe) -> io::Result<Command> {
+fn command(recipe: &Recipe) -> io::Result<Command> {
     let log = open_log(&recipe.log)?;
     let mut command = Command::new(&recipe.program);
     command.args(&recipe.args).current_dir(&recipe.folder).env("LC_ALL", "C").process_group(0);
@@ -129,13 +155,6 @@ pub(super) fn command(recipe: &Recipe) -> io::Result<Command> {
     command.stdout(log.try_clone()?).stderr(log);
     Identity::apply(recipe.run_as, &mut command);
     Ok(command)
-}
-
-fn watchdog(pid: u32) -> io::Result<Process> {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", WATCHDOG, "talkfleet-watchdog"]).arg(pid.to_string()).current_dir("/");
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.process_group(0).spawn()
 }
 
 fn send(process: &Process, signal: Signal) {

@@ -35,7 +35,7 @@ pub enum EngineError {
     #[error("the disk of {} is too full: about {} MB are needed; make room, or name another folder", folder.display(), needed_bytes.div_ceil(1_000_000))]
     DiskFull { folder: PathBuf, needed_bytes: u64 },
 
-    #[error("{engine} {what}: {gist} (all of it is in {})", log.display())]
+    #[error("{engine} {what}; its log says: {gist} (all of it is in {})", log.display())]
     Failed { engine: Engine, what: String, gist: String, log: PathBuf },
 
     #[error("{engine} cannot be started: {source}")]

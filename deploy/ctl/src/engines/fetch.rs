@@ -8,6 +8,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::cache::Cache;
+use super::child::Watchdog;
 use super::error::EngineError;
 use super::packages::Package;
 use super::progress::Progress;
@@ -67,13 +68,14 @@ pub(super) async fn fetch(
 
 /// Checking and unpacking take a second of CPU: not on a thread that serves others.
 async fn install(cache: Cache, packages: Vec<Package>, workshop: tempfile::TempDir) -> Result<(), EngineError> {
+    let root = cache.root().to_path_buf();
     let work = move || {
         packages.iter().try_for_each(|package| {
             let wheel = workshop.path().join("wheels").join(&package.wheel.file);
             cache.install(package, &wheel)
         })
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|fault| Err(EngineError::Table(fault.to_string())))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|fault| Err(EngineError::folder(&root)(fault.into())))
 }
 
 async fn download(
@@ -97,6 +99,7 @@ async fn download(
     command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = command.spawn().map_err(|fault| format!("pip cannot be run ({fault})"))?;
 
+    let _watchdog = child.id().map(Watchdog::over);
     let mut finished = std::pin::pin!(child.wait_with_output());
     let (mut seen, mut grew) = (0, Instant::now());
     loop {

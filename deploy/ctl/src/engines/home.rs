@@ -24,6 +24,10 @@ const PASSWORD_CHARS: usize = 32;
 /// SIGKILL needs no longer, unless the disk hangs.
 const LEFTOVER_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// The kernel takes a moment to close the files of a launcher that was just killed.
+const HOLDER_GOES_WAIT_MAX: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(10);
+
 pub(super) struct Home {
     root: PathBuf,
     children: Mutex<BTreeMap<String, ChildMark>>,
@@ -44,10 +48,11 @@ pub(super) struct Secrets {
 struct ChildMark {
     pid: i32,
     started_ticks: u64,
-    name: String,
+    boot: String,
 }
 
 impl Home {
+    /// Blocks for as long as a killed predecessor takes to go, seconds at most.
     pub(super) fn open(data: &Path) -> Result<Home, EngineError> {
         if !data.is_dir() {
             fs::create_dir_all(data).map_err(EngineError::folder(data))?;
@@ -131,28 +136,27 @@ impl Home {
             }
         }
         while marks.values().any(|mark| alive(&mark)) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(POLL);
         }
     }
 }
 
 impl ChildMark {
     fn of(pid: i32) -> Option<ChildMark> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        ChildMark::parse(pid, &stat)
+        let started_ticks = started_ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        Some(ChildMark { pid, started_ticks, boot })
     }
+}
 
-    /// The name stands in brackets and may hold anything, so what follows is counted from the last bracket.
-    fn parse(pid: i32, stat: &str) -> Option<ChildMark> {
-        let (head, rest) = stat.rsplit_once(')')?;
-        let mut fields = rest.split_whitespace();
-        if fields.next()? == "Z" {
-            return None;
-        }
-        // Field 22 of proc_pid_stat(5); the state just taken was field 3.
-        let started_ticks = fields.nth(18)?.parse().ok()?;
-        Some(ChildMark { pid, started_ticks, name: head.split_once('(')?.1.to_owned() })
+/// Field 22 of proc_pid_stat(5), unless the process is a zombie. The name in brackets may hold anything, so fields are
+/// counted from the last bracket; the state behind it is field 3.
+fn started_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    if fields.next()? == "Z" {
+        return None;
     }
+    fields.nth(18)?.parse().ok()
 }
 
 /// Whether somebody holds the folder now; for a look from outside.
@@ -174,12 +178,16 @@ fn hold(root: &Path) -> Result<File, EngineError> {
     let path = root.join("talkfleet.lock");
     let folder = || EngineError::folder(&path);
     let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(folder())?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            return Err(EngineError::AlreadyRunning { data: root.to_path_buf(), pid: pid_in(&file) });
+    let deadline = Instant::now() + HOLDER_GOES_WAIT_MAX;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(POLL),
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(EngineError::AlreadyRunning { data: root.to_path_buf(), pid: pid_in(&file) });
+            }
+            Err(fs::TryLockError::Error(source)) => return Err(EngineError::Folder { path, source }),
         }
-        Err(fs::TryLockError::Error(source)) => return Err(EngineError::Folder { path, source }),
     }
     file.set_len(0).map_err(folder())?;
     writeln!(file, "{}", std::process::id()).map_err(folder())?;
@@ -251,12 +259,20 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_known_by_its_start_and_its_name() {
+    fn a_process_is_known_by_when_it_started() {
         let fields: Vec<String> = (4..=30).map(|number| number.to_string()).collect();
         let stat = format!("7 (a) b) S {}", fields.join(" "));
-        let mark = ChildMark::parse(7, &stat).unwrap();
-        assert_eq!((mark.started_ticks, mark.name.as_str()), (22, "a) b"));
-        assert!(ChildMark::parse(7, &stat.replace(" S ", " Z ")).is_none());
+        assert_eq!(started_ticks(&stat), Some(22));
+        assert_eq!(started_ticks(&stat.replace(" S ", " Z ")), None);
         assert!(ChildMark::of(i32::try_from(std::process::id()).unwrap()).is_some());
+    }
+
+    #[test]
+    fn what_a_killed_launcher_left_is_ended() {
+        let data = tempfile::tempdir().unwrap();
+        let mut left = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        Home::open(data.path()).unwrap().note_child(Engine::Nats, left.id()).unwrap();
+        Home::open(data.path()).unwrap();
+        assert!(!left.wait().unwrap().success());
     }
 }

@@ -145,7 +145,9 @@ struct Running {
 
 impl Engines {
     pub async fn start(options: EngineOptions, progress: &dyn Progress) -> Result<Engines, EngineError> {
-        let home = Home::open(&options.data)?;
+        let data = options.data.clone();
+        let home = tokio::task::spawn_blocking(move || Home::open(&data)).await;
+        let home = home.unwrap_or_else(|fault| Err(EngineError::folder(&options.data)(fault.into())))?;
         let secrets = home.secrets()?;
         let wanted: Vec<(Engine, Needs)> = Engine::ALL
             .into_iter()

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::child::{self, Recipe};
+use super::child::{self, Child, Recipe};
 use super::error::EngineError;
 use super::find::{Needs, Program};
 use super::home::{Home, Secrets, write_private};
@@ -104,19 +104,33 @@ pub(super) async fn make_cluster(
     hand_over(place, "database.sql", &format!("CREATE DATABASE {DATABASE}\n"))?;
     let (cluster, password) = (place.call(&name), format!("--pwfile={}", place.call("password")));
     let initdb = |locale: &'static str| {
-        let rest =
-            ["-D", &cluster, "-U", USER, &password, "-A", "scram-sha-256", "-E", "UTF8", locale, "--lc-messages=C"];
+        let rest = [
+            "-D",
+            &cluster,
+            "-U",
+            USER,
+            &password,
+            "-A",
+            "scram-sha-256",
+            "-E",
+            "UTF8",
+            locale,
+            "--lc-messages=C",
+            "--no-sync",
+        ];
         place.arguments("/dev/null", program.path.join("initdb"), &rest)
     };
     // Sorting by code point, the same everywhere; older C libraries know it only as C.
     if run(home, place, "could not make its cluster", initdb("--locale=C.UTF-8")).await.is_err() {
         run(home, place, "could not make its cluster", initdb("--locale=C")).await?;
     }
-    let rest = ["--single", "-D", &cluster, "postgres"];
+    let rest = ["--single", "-F", "-D", &cluster, "postgres"];
     let create = place.arguments(&place.call("database.sql"), program.path.join("postgres"), &rest);
     run(home, place, "could not make its database", create).await?;
     fs::remove_file(place.folder.join("password")).map_err(at())?;
-    fs::rename(place.folder.join(name), place.cluster()).map_err(at())
+    fs::rename(place.folder.join(name), place.cluster()).map_err(at())?;
+    sync_behind(place.folder.clone());
+    Ok(())
 }
 
 pub(super) fn recipe(home: &Home, place: &Place, program: &Program, port: u16) -> Recipe {
@@ -167,12 +181,21 @@ fn base(home: &Home, place: &Place, args: Vec<OsString>, port: u16) -> Recipe {
 /// Runs one of PostgreSQL's tools to its end; what it says goes into PostgreSQL's log.
 async fn run(home: &Home, place: &Place, failing: &str, args: Vec<OsString>) -> Result<(), EngineError> {
     let recipe = base(home, place, args, 0);
-    let spawn = || tokio::process::Command::from(child::command(&recipe)?).kill_on_drop(true).spawn();
-    let mut tool = spawn().map_err(|source| EngineError::Spawn { engine: Engine::Postgres, source })?;
-    match tokio::time::timeout(MAKE_WAIT_MAX, tool.wait()).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
+    match Child::spawn(&recipe)?.finish(MAKE_WAIT_MAX).await {
+        Some(status) if status.success() => Ok(()),
         _ => Err(child::failed(&recipe, failing.to_owned())),
     }
+}
+
+/// Brings the fresh files to the disk while the fleet starts already: waiting for it takes seconds on a busy machine,
+/// and until it is done a power cut costs a cluster that holds nothing yet.
+fn sync_behind(folder: PathBuf) {
+    std::thread::spawn(move || {
+        if let Ok(folder) = fs::File::open(folder) {
+            // The kernel writes it back by itself, only later.
+            let _ = rustix::fs::syncfs(folder);
+        }
+    });
 }
 
 /// Clusters that were never finished. What cannot be removed takes room and harms nothing.

@@ -1,0 +1,65 @@
+//! The command tree: every command's help is the manual of that command.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::{ask, doctor, keys, publish, topology, up};
+
+/// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
+#[derive(Debug, Parser)]
+#[command(name = "talkfleet", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the whole desk on this machine: engines, demo, gateway and workers
+    Up(up::Args),
+    /// Ask a question and watch the answer stream in
+    Ask(ask::Args),
+    /// Publish a file of messages onto the queue and count what comes back
+    Publish(publish::Args),
+    /// API keys of tenants
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Streams, consumers and buckets at the broker
+    #[command(subcommand)]
+    Topology(topology::Command),
+    /// Tell what is wrong with this machine or these engines, and what to do
+    Doctor(doctor::Args),
+    /// Print shell completions
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Runs a command; every error is one sentence on standard error.
+pub async fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Up(args) => up::run(args).await,
+        Command::Ask(args) => ask::run(args).await,
+        Command::Publish(args) => publish::run(args).await,
+        Command::Keys(command) => keys::run(command).await,
+        Command::Topology(command) => topology::run(command).await,
+        Command::Doctor(args) => doctor::run(args).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "talkfleet", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("talkfleet: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_holds_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,120 @@
+//! Where a running fleet is: flags win over variables, which win over the ready file that `up` leaves in its data folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+use talkfleet_shared::{
+    admin::Health,
+    bus::Bus,
+    config::{NatsConfig, Url},
+    id::TenantId,
+    metrics::Metrics,
+};
+use talkfleet_worker::store::Store;
+
+/// The name of the ready file within a data folder.
+pub const READY_FILE: &str = "ready.json";
+
+/// What `up` tells once everything is there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ready {
+    /// The first gateway's address.
+    pub gateway: String,
+    /// Its admin address.
+    pub admin: String,
+    pub nats: String,
+    pub redis: String,
+    pub database: String,
+    pub api_key: String,
+    /// Every gateway's address.
+    #[serde(default)]
+    pub gateways: Vec<String>,
+    /// Every worker's admin address.
+    #[serde(default)]
+    pub workers: Vec<String>,
+}
+
+/// Which fleet to talk to.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Which fleet")]
+pub struct Connect {
+    /// The data folder of a fleet that `talkfleet up` runs
+    #[arg(long, env = "TALKFLEET_DATA", value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+    /// NATS, as nats://user:password@host:port
+    #[arg(long, env = "TALKFLEET_NATS__URL", value_name = "URL", hide_env_values = true)]
+    pub nats: Option<String>,
+    /// PostgreSQL, as postgres://user:password@host:port/database
+    #[arg(long, env = "TALKFLEET_DATABASE__URL", value_name = "URL", hide_env_values = true)]
+    pub database: Option<String>,
+    /// Over how many subjects asks are spread; as the gateways' nats.shards
+    #[arg(long, default_value_t = 4, value_name = "N", hide = true)]
+    pub shards: u32,
+    /// Copies of each stream: 1 on a single node, 3 on a cluster
+    #[arg(long, default_value_t = 1, value_name = "N", hide = true)]
+    pub replicas: usize,
+}
+
+impl Connect {
+    /// The ready file of the fleet's data folder, if there is one.
+    pub fn ready(&self) -> Option<Ready> {
+        read_ready(&self.data_dir().join(READY_FILE)).ok()
+    }
+
+    /// The data folder that is meant.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(default_data_dir)
+    }
+
+    /// A connection to the broker.
+    pub async fn bus(&self) -> Result<Bus> {
+        let url = self.nats.clone().or_else(|| self.ready().map(|ready| ready.nats)).ok_or_else(|| not_found("--nats URL"))?;
+        let config = nats_config(&url, self.shards, self.replicas);
+        if let Some(problem) = config.problems().into_iter().next() {
+            return Err(anyhow!("{problem}"));
+        }
+        Ok(Bus::connect(&config, "talkfleet", Metrics::new("talkfleet"), Health::new()).await?)
+    }
+
+    /// A connection to the database.
+    pub async fn store(&self) -> Result<Store> {
+        let url =
+            self.database.clone().or_else(|| self.ready().map(|ready| ready.database)).ok_or_else(|| not_found("--database URL"))?;
+        Store::connect(&Url::new(url), 4).await.context("PostgreSQL cannot be reached")
+    }
+}
+
+fn not_found(flag: &str) -> anyhow::Error {
+    anyhow!("no running fleet was found; start one with `talkfleet up`, or give --data DIR or {flag}")
+}
+
+/// How the operator's command talks to a broker.
+pub fn nats_config(url: &str, shards: u32, replicas: usize) -> NatsConfig {
+    NatsConfig {
+        url: Url::new(url),
+        credentials_file: String::new(),
+        shards,
+        replicas,
+        publish_timeout_ms: 5_000,
+        call_timeout_ms: 5_000,
+    }
+}
+
+/// Reads a ready file.
+pub fn read_ready(path: &Path) -> Result<Ready> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no ready file", path.display()))
+}
+
+/// `$XDG_DATA_HOME/talkfleet`, else `~/.local/share/talkfleet`, else a folder of the system's temporary one.
+pub fn default_data_dir() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let share = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    share.unwrap_or_else(std::env::temp_dir).join("talkfleet")
+}
+
+/// A tenant's name from the command line.
+pub fn parse_tenant(text: &str) -> Result<TenantId, String> {
+    TenantId::parse(text).map_err(|error| format!("a tenant's name {error}"))
+}

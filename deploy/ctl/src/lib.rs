@@ -1,0 +1,28 @@
+//! The operator's command: the one crate that sees both halves of the fleet.
+
+/// The command tree.
+pub mod cli;
+
+/// Where a running fleet is, as flags, variables or the data folder say.
+pub mod connect;
+
+/// NATS, Redis and PostgreSQL: found or fetched, started, stopped.
+pub mod engines;
+
+/// `talkfleet up`: the whole desk on one machine.
+pub mod up;
+
+/// `talkfleet ask`: one question in the terminal.
+mod ask;
+
+/// `talkfleet publish`: a file of messages onto the queue at a rate.
+mod publish;
+
+/// `talkfleet keys`: API keys.
+mod keys;
+
+/// `talkfleet topology`: streams, consumers and buckets.
+mod topology;
+
+/// `talkfleet doctor`: what is wrong here, and what to do.
+mod doctor;

@@ -1,0 +1,278 @@
+//! Examples of every message, filled to the brim and down to the bone; a case that was released is never changed.
+//!
+//! A new field gets a new case that fills it. Fractions are sums of powers of two, so that every language reads them alike.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use talkfleet_shared::{
+    chat::{
+        Answer, Ask, Citation, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply, HistoryRequest, HistoryTurn,
+        Intent, IntentReply, IntentRequest, Kind, Language, MessageText, Outcome, Passage, Problem, RetrieveReply,
+        RetrieveRequest, Rung, Timings, TurnRecord, Usage, Verdict, Versions,
+    },
+    error::Code,
+    id::{ChannelId, ConversationId, RequestId, TenantId, UserId},
+};
+
+/// Named examples of one type.
+type Cases<T> = Vec<(&'static str, T)>;
+
+/// 2026-01-01T00:00:00Z.
+const NOW_MS: u64 = 1_767_225_600_000;
+
+const ANSWER: &str = "You have 30 days to return it. The first day counted is the day after delivery.";
+
+pub(super) fn asks() -> Result<Cases<Ask>> {
+    Ok(vec![("full", full_ask()?), ("minimal", Ask::new(MessageText::parse("Where is my parcel?")?))])
+}
+
+fn full_ask() -> Result<Ask> {
+    let exchange = |question: &str, answer: &str| Exchange { question: question.into(), answer: answer.into() };
+    Ok(Ask {
+        text: MessageText::parse("And how long do I have to return order A-1042?")?,
+        user: Some(UserId::parse("u-7")?),
+        channel: ChannelId::parse("app")?,
+        history: Some(vec![exchange("Can I return shoes?", "Yes."), exchange("退货要付运费吗？", "不需要。")]),
+        metadata: BTreeMap::from([("page".into(), "/orders/A-1042".into()), ("app".into(), "4.2".into())]),
+    })
+}
+
+pub(super) fn frames() -> Result<Cases<Frame>> {
+    let (request, conversation) = (request()?, conversation()?);
+    let frame = |seq, body| Frame { request: request.clone(), attempt: 1, seq, body };
+    let problem = |code| Problem::new(code);
+    Ok(vec![
+        ("accepted", frame(0, FrameBody::Accepted { conversation, deadline_ms: NOW_MS + 30_000 })),
+        ("restart", Frame { attempt: 2, ..frame(1, FrameBody::Restart) }),
+        ("intent", frame(1, FrameBody::Intent { intent: intent(), language: Language::English })),
+        ("sources", frame(2, FrameBody::Sources { citations: vec![citation()] })),
+        ("delta", frame(3, FrameBody::Delta { text: "You have 30 days ".into() })),
+        ("done", frame(4, FrameBody::Done { answer: Box::new(full_answer()?) })),
+        ("failed", frame(4, FrameBody::Failed { problem: problem(Code::TurnFailed).retry_after_ms(1_500) })),
+        ("expired", frame(4, FrameBody::Expired { problem: problem(Code::Expired) })),
+        ("cancelled", frame(4, FrameBody::Cancelled { text: "You have".into() })),
+    ])
+}
+
+pub(super) fn answers() -> Result<Cases<Answer>> {
+    let bare = Answer {
+        id: request()?,
+        conversation: conversation()?,
+        text: "A colleague will be with you shortly.".into(),
+        language: Language::Other,
+        intent: Intent::unknown(),
+        citations: Vec::new(),
+        kind: Kind::Handover,
+        rung: Rung::Canned,
+        degraded: Vec::new(),
+        timings: Timings::default(),
+        usage: None,
+    };
+    let small_talk = Answer {
+        text: "您好！".into(),
+        language: Language::Chinese,
+        kind: Kind::SmallTalk,
+        rung: Rung::Canned,
+        ..bare.clone()
+    };
+    let refusal = Answer { kind: Kind::Refusal, rung: Rung::Extract, ..bare.clone() };
+    Ok(vec![("full", full_answer()?), ("minimal", bare), ("small_talk", small_talk), ("refusal", refusal)])
+}
+
+fn full_answer() -> Result<Answer> {
+    Ok(Answer {
+        id: request()?,
+        conversation: conversation()?,
+        text: ANSWER.into(),
+        language: Language::English,
+        intent: intent(),
+        citations: vec![citation()],
+        kind: Kind::Answer,
+        rung: Rung::Model,
+        degraded: vec!["memory".into()],
+        timings: timings(),
+        usage: Some(usage()),
+    })
+}
+
+pub(super) fn problems() -> Cases<Problem> {
+    vec![
+        ("full", Problem::because(Code::Overloaded, "The desk is full; come back in 2 s.").retry_after_ms(2_000)),
+        ("minimal", Problem::new(Code::NotFound)),
+    ]
+}
+
+pub(super) fn intent_requests() -> Cases<IntentRequest> {
+    vec![("full", IntentRequest { text: "我的快递到哪了？".into() })]
+}
+
+pub(super) fn intent_replies() -> Cases<IntentReply> {
+    let full = IntentReply {
+        name: "greeting".into(),
+        confidence: 0.9375,
+        kind: "small_talk".into(),
+        language: Language::Chinese,
+        entities: vec![entity()],
+        reply: Some("您好！".into()),
+        version: "demo-3".into(),
+    };
+    let minimal = IntentReply {
+        name: Intent::OUT_OF_SCOPE.into(),
+        confidence: 0.25,
+        kind: "question".into(),
+        language: Language::Other,
+        entities: Vec::new(),
+        reply: None,
+        version: String::new(),
+    };
+    vec![("full", full), ("minimal", minimal)]
+}
+
+pub(super) fn retrieve_requests() -> Cases<RetrieveRequest> {
+    vec![("full", RetrieveRequest { text: "How long may I return an order?".into(), passages_max: 4 })]
+}
+
+pub(super) fn retrieve_replies() -> Cases<RetrieveReply> {
+    let full = RetrieveReply {
+        passages: vec![passage()],
+        extract: Some(ANSWER.into()),
+        answerable: 0.875,
+        version: "demo-3".into(),
+    };
+    let minimal = RetrieveReply { passages: Vec::new(), extract: None, answerable: 0.0, version: String::new() };
+    vec![("full", full), ("minimal", minimal)]
+}
+
+pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
+    let full = TurnRecord {
+        tenant: tenant()?,
+        conversation: conversation()?,
+        request: request()?,
+        attempt: 2,
+        ask: full_ask()?,
+        ask_digest: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+        language: Language::English,
+        intent: intent(),
+        passages: vec![passage()],
+        cuts: vec![31, 79],
+        told_intent: true,
+        sources: Some(vec![citation()]),
+        spoken: String::new(),
+        outcome: Outcome::Answered { answer: Box::new(full_answer()?) },
+        timings: timings(),
+        usage: Some(usage()),
+        versions: Versions { worker: "0.1.0".into(), intents: "demo-3".into(), knowledge: "demo-3".into() },
+        trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        asked_at_ms: NOW_MS,
+        ended_at_ms: NOW_MS + 220,
+    };
+    let cancelled = TurnRecord {
+        attempt: 1,
+        ask: Ask::new(MessageText::parse("Where is my parcel?")?),
+        intent: Intent::unknown(),
+        passages: Vec::new(),
+        cuts: Vec::new(),
+        told_intent: false,
+        sources: None,
+        outcome: Outcome::Cancelled { text: String::new() },
+        timings: Timings::default(),
+        usage: None,
+        versions: Versions::default(),
+        trace: None,
+        ..full.clone()
+    };
+    let failed = TurnRecord {
+        spoken: "You have".into(),
+        cuts: vec![8],
+        outcome: Outcome::Failed { problem: Problem::new(Code::TurnFailed) },
+        ..cancelled.clone()
+    };
+    let expired =
+        TurnRecord { outcome: Outcome::Expired { problem: Problem::new(Code::Expired) }, ..cancelled.clone() };
+    Ok(vec![("full", full), ("minimal", cancelled), ("failed", failed), ("expired", expired)])
+}
+
+pub(super) fn history_requests() -> Result<Cases<HistoryRequest>> {
+    Ok(vec![("full", HistoryRequest { conversation: conversation()?, turns_max: 50 })])
+}
+
+pub(super) fn history_replies() -> Result<Cases<HistoryReply>> {
+    let turn = |user, outcome| {
+        anyhow::Ok(HistoryTurn { id: request()?, user, question: "Can I return shoes?".into(), outcome, asked_at_ms: NOW_MS })
+    };
+    let turns = vec![
+        turn(Some(UserId::parse("u-7")?), Outcome::Answered { answer: Box::new(full_answer()?) })?,
+        turn(None, Outcome::Failed { problem: Problem::new(Code::TurnFailed) })?,
+    ];
+    Ok(vec![("full", HistoryReply { turns }), ("minimal", HistoryReply::default())])
+}
+
+pub(super) fn feedbacks() -> Result<Cases<Feedback>> {
+    let full = Feedback {
+        tenant: tenant()?,
+        request: request()?,
+        user: Some(UserId::parse("u-7")?),
+        verdict: Verdict::Down,
+        reason: Some("It did not say who pays for the parcel.".into()),
+        given_at_ms: NOW_MS,
+    };
+    let minimal = Feedback { user: None, verdict: Verdict::Up, reason: None, ..full.clone() };
+    Ok(vec![("full", full), ("minimal", minimal)])
+}
+
+fn tenant() -> Result<TenantId> {
+    Ok(TenantId::parse("demo")?)
+}
+
+fn conversation() -> Result<ConversationId> {
+    Ok(ConversationId::parse("c01KDVDNC00GW5X3PZ7TRQAE9M2")?)
+}
+
+fn request() -> Result<RequestId> {
+    Ok(RequestId::parse("01KDVDNC00T1WJ7N4B6XQZ3RAC")?)
+}
+
+fn intent() -> Intent {
+    Intent { name: "return_window".into(), confidence: 0.9375, entities: vec![entity()] }
+}
+
+fn entity() -> Entity {
+    Entity { kind: "order".into(), value: "A-1042".into(), start: 39, end: 45 }
+}
+
+fn citation() -> Citation {
+    Citation {
+        title: "How long do I have to return something?".into(),
+        url: "/help/return-window".into(),
+        snippet: "You have 30 days from the day you receive your order.".into(),
+        score: 0.8125,
+    }
+}
+
+fn passage() -> Passage {
+    Passage {
+        id: "return-window-0".into(),
+        document: "return-window".into(),
+        title: "How long do I have to return something?".into(),
+        url: "/help/return-window".into(),
+        text: "You have 30 days from the day you receive your order to return it.".into(),
+        language: Language::English,
+        score: 0.8125,
+    }
+}
+
+fn timings() -> Timings {
+    Timings {
+        queue_ms: 1.5,
+        recall_ms: 0.75,
+        intent_ms: 2.25,
+        retrieval_ms: 8.5,
+        response_ms: 180.25,
+        total_ms: 194.0,
+    }
+}
+
+fn usage() -> Usage {
+    Usage { model: "deepseek-chat".into(), prompt_tokens: 812, completion_tokens: 42 }
+}

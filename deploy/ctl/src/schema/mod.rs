@@ -1,0 +1,188 @@
+//! `talkfleet schema`: what under `schemas/` is written from the code, and the check that none of it is stale.
+
+/// The messages of the wire: a JSON Schema and examples for each.
+pub mod wire;
+
+/// The examples themselves, one case beside the other.
+mod examples;
+
+/// Golden bytes: written once, read by every later version.
+pub mod golden;
+
+/// The NATS side as an AsyncAPI document.
+mod asyncapi;
+
+/// The headers of every message, for the AsyncAPI document.
+mod headers;
+
+/// The HTTP side as an OpenAPI document.
+mod openapi;
+
+/// Tables for people: error codes.
+mod tables;
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Write every schema anew; golden bytes that exist are never touched
+    Write {
+        /// The folder of schemas
+        #[arg(long, default_value = "schemas")]
+        dir: PathBuf,
+    },
+    /// Name what is stale, missing or no longer readable; exit code 1 when something is
+    Check {
+        /// The folder of schemas
+        #[arg(long, default_value = "schemas")]
+        dir: PathBuf,
+    },
+}
+
+/// Runs `talkfleet schema`.
+pub async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Write { dir } => {
+            let written = write(&dir)?;
+            written.iter().for_each(|path| println!("wrote {}", dir.join(path).display()));
+            if written.is_empty() {
+                println!("{} was up to date", dir.display());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { dir } => {
+            let findings = check(&dir)?;
+            findings.iter().for_each(|finding| eprintln!("{finding}"));
+            Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+/// A file under `schemas/` that is written from the code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Relative to the folder of schemas.
+    pub path: String,
+    pub text: String,
+}
+
+/// What is wrong with a file under `schemas/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub path: String,
+    pub what: What,
+}
+
+/// How a file can be wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    Missing,
+    /// The code says something else by now.
+    Stale,
+    /// Nothing in the code writes it.
+    Orphan,
+    /// Golden bytes that this build does not read as they were meant.
+    Unread(String),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, what } = self;
+        match what {
+            What::Missing => write!(f, "{path} is missing; run `talkfleet schema write`"),
+            What::Stale => write!(f, "{path} is stale; run `talkfleet schema write`"),
+            What::Orphan => write!(f, "{path} is written by nothing; delete it, or restore what wrote it"),
+            What::Unread(why) => {
+                write!(f, "{path} is no longer read as it was meant: {why}; keep the change additive")
+            }
+        }
+    }
+}
+
+/// Every document that is rewritten from the code.
+pub fn documents() -> Result<Vec<Document>> {
+    let messages = wire::messages()?;
+    let mut documents = vec![
+        Document { path: "asyncapi.json".into(), text: asyncapi::document(&messages)? },
+        Document { path: "errors.md".into(), text: tables::errors() },
+    ];
+    documents.extend(openapi::document()?.map(|text| Document { path: "openapi.json".into(), text }));
+    for message in &messages {
+        documents.push(Document { path: message.path(), text: pretty(&message.schema)? });
+    }
+    Ok(documents)
+}
+
+/// Writes what differs; the paths that were written come back.
+pub fn write(dir: &Path) -> Result<Vec<String>> {
+    let mut written = Vec::new();
+    for document in documents()? {
+        let path = dir.join(&document.path);
+        if fs::read_to_string(&path).ok().as_deref() != Some(&document.text) {
+            save(&path, document.text.as_bytes())?;
+            written.push(document.path);
+        }
+    }
+    for file in golden::files(&wire::messages()?) {
+        let path = dir.join(&file.path);
+        if !path.exists() {
+            save(&path, &file.bytes)?;
+            written.push(file.path);
+        }
+    }
+    Ok(written)
+}
+
+/// What is stale, missing, orphaned or unread.
+pub fn check(dir: &Path) -> Result<Vec<Finding>> {
+    let documents = documents()?;
+    let mut findings = Vec::new();
+    for Document { path, text } in &documents {
+        match fs::read_to_string(dir.join(path)) {
+            Err(_) => findings.push(Finding { path: path.clone(), what: What::Missing }),
+            Ok(found) if found != *text => findings.push(Finding { path: path.clone(), what: What::Stale }),
+            Ok(_) => {}
+        }
+    }
+    let known = |path: &String| documents.iter().any(|document| document.path == *path);
+    let schemas = listing(dir, "wire")?.into_iter().filter(|path| path.ends_with(".schema.json"));
+    findings.extend(schemas.filter(|path| !known(path)).map(|path| Finding { path, what: What::Orphan }));
+    findings.extend(golden::check(dir, &wire::messages()?)?);
+    Ok(findings)
+}
+
+/// The files of a folder under `dir`, sorted, as paths relative to `dir`; none when it does not exist.
+fn listing(dir: &Path, folder: &str) -> Result<Vec<String>> {
+    let Ok(entries) = fs::read_dir(dir.join(folder)) else { return Ok(Vec::new()) };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            paths.push(format!("{folder}/{}", entry.file_name().to_string_lossy()));
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    let shown = path.display();
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create the folder of {shown}"))?;
+    }
+    fs::write(path, bytes).with_context(|| format!("cannot write {shown}"))
+}
+
+/// JSON with sorted keys: whether a build keeps the order of a map must not show in the files.
+fn pretty<T: Serialize>(value: &T) -> Result<String> {
+    let mut value = serde_json::to_value(value)?;
+    value.sort_all_objects();
+    Ok(serde_json::to_string_pretty(&value)? + "\n")
+}

@@ -1,0 +1,104 @@
+//! `talkfleet topology`: what the broker should hold, what it holds, and making it so.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use talkfleet_shared::{
+    bus::Change,
+    topology::{self, Scale},
+};
+
+use crate::connect::Connect;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Print the streams, consumers and buckets as they should be
+    Show {
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Tell what differs at the broker; exit code 1 when something does
+    Diff {
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Create and update until the broker agrees
+    Apply {
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+pub(crate) async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Show { json, connect } => show(scale(&connect), json),
+        Command::Diff { json, connect } => {
+            let changes = connect.bus().await?.topology_diff(scale(&connect)).await?;
+            print(&changes, json, "would ")?;
+            Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Apply { json, connect } => {
+            let changes = connect.bus().await?.topology_apply(scale(&connect)).await?;
+            print(&changes, json, "")?;
+            let stuck = changes.iter().any(|change| matches!(change, Change::Conflict { .. }));
+            Ok(if stuck { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+    }
+}
+
+fn scale(connect: &Connect) -> Scale {
+    Scale { replicas: connect.replicas, ..Scale::default() }
+}
+
+fn show(scale: Scale, json: bool) -> Result<ExitCode> {
+    let (streams, consumers) = (topology::streams(scale), topology::consumers(scale));
+    let buckets: Vec<String> = topology::buckets(scale).into_iter().map(|bucket| bucket.bucket).collect();
+    let objects: Vec<String> = topology::object_stores(scale).into_iter().map(|store| store.bucket).collect();
+    if json {
+        let consumers: Vec<_> = consumers.iter().map(|(stream, config)| serde_json::json!({ "stream": stream, "name": config.durable_name, "config": config })).collect();
+        println!("{}", serde_json::json!({ "streams": streams, "consumers": consumers, "buckets": buckets, "object_stores": objects }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{:<12} {:<58} WHAT", "STREAM", "SUBJECTS");
+    for stream in streams {
+        println!("{:<12} {:<58} {}", stream.name, stream.subjects.join(" "), stream.description.unwrap_or_default());
+    }
+    println!("\n{:<12} CONSUMER", "STREAM");
+    for (stream, consumer) in consumers {
+        println!("{:<12} {}", stream, consumer.durable_name.unwrap_or_default());
+    }
+    println!("\nbuckets: {}\nobject stores: {}", buckets.join(", "), objects.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(changes: &[Change], json: bool, mood: &str) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(changes)?);
+        return Ok(());
+    }
+    if changes.is_empty() {
+        println!("the broker agrees with the topology");
+    }
+    for change in changes {
+        println!("{}", line(change, mood));
+    }
+    Ok(())
+}
+
+/// One change as a sentence.
+pub(crate) fn line(change: &Change, mood: &str) -> String {
+    match change {
+        Change::Create { what, name } => format!("{mood}create {what} {name}"),
+        Change::Update { what, name, differences } => format!("{mood}update {what} {name}: {}", differences.join("; ")),
+        Change::Conflict { what, name, differences } => format!(
+            "cannot change {what} {name} in place: {}; back it up, delete it and apply again",
+            differences.join("; ")
+        ),
+    }
+}

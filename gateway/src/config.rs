@@ -1,0 +1,252 @@
+//! The gateway's configuration, typed; `schemas/config/gateway.toml` holds the defaults and says what each key is for.
+
+use std::{path::Path, time::Duration};
+
+use serde::Deserialize;
+use talkfleet_shared::{
+    bus::BUDGET_MAX,
+    config::{self, AdminConfig, Checked, ConfigError, GATEWAY_DEFAULTS, NatsConfig, Url},
+    envelope,
+    id::TenantId,
+    telemetry::LogConfig,
+};
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    pub nats: NatsConfig,
+    pub admin: AdminConfig,
+    pub log: LogConfig,
+    pub http: HttpConfig,
+    pub turns: TurnsConfig,
+    pub limits: LimitsConfig,
+    pub redis: RedisConfig,
+    pub sse: SseConfig,
+    pub ws: WsConfig,
+    pub web: WebConfig,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    pub listen: String,
+    pub body_bytes_max: usize,
+    pub head_bytes_max: usize,
+    pub head_read_timeout_ms: u64,
+    pub body_read_timeout_ms: u64,
+    pub unread_timeout_ms: u64,
+    pub connections_max: usize,
+    pub allowed_origins: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TurnsConfig {
+    pub budget_ms: u64,
+    pub budget_ms_min: u64,
+    pub budget_ms_max: u64,
+    pub conversation_waiting_max: usize,
+    pub waiting_max: usize,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    pub user_per_minute: u32,
+    pub tenant_per_minute: u32,
+    pub user_burst: u32,
+    pub tenant_burst: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisConfig {
+    pub url: Url,
+    pub timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SseConfig {
+    pub keep_alive_ms: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WsConfig {
+    pub auth_timeout_ms: u64,
+    pub message_bytes_max: usize,
+    pub ping_ms: u64,
+    pub write_timeout_ms: u64,
+    pub asks_max: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebConfig {
+    /// Empty for none; see [`WebConfig::tenant`].
+    tenant: String,
+    pub title: String,
+    pub visitor_hours: u64,
+}
+
+impl GatewayConfig {
+    /// The defaults with a file, the environment and `section.key=value` pairs laid over them.
+    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
+        config::load(GATEWAY_DEFAULTS, file, flags)
+    }
+
+    /// Whether a browser's page of this origin may call us; a page that we served ourselves (`host`) always may.
+    pub fn allows_origin(&self, origin: &str, host: Option<&str>) -> bool {
+        let same = host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, rest)| rest == host));
+        same || self.http.allowed_origins.iter().any(|allowed| allowed == origin)
+    }
+}
+
+impl WebConfig {
+    /// The tenant whose customers the chat page serves.
+    pub fn tenant(&self) -> Option<TenantId> {
+        TenantId::parse(&self.tenant).ok()
+    }
+
+    pub fn visitor_life(&self) -> Duration {
+        Duration::from_secs(self.visitor_hours * 3_600)
+    }
+}
+
+impl TurnsConfig {
+    /// The budget that a client asked for, if it lies within the bounds; the usual one when it asked for none.
+    pub fn budget(&self, asked_ms: Option<u64>) -> Option<Duration> {
+        let budget_ms = asked_ms.unwrap_or(self.budget_ms);
+        (self.budget_ms_min..=self.budget_ms_max).contains(&budget_ms).then(|| Duration::from_millis(budget_ms))
+    }
+}
+
+impl Checked for GatewayConfig {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = self.nats.problems();
+        let mut must = |holds: bool, line: String| {
+            if !holds {
+                problems.push(line);
+            }
+        };
+        let (http, turns, limits) = (&self.http, &self.turns, &self.limits);
+        for (key, listen) in [("http.listen", &http.listen), ("admin.listen", &self.admin.listen)] {
+            must(has_port(listen), format!("{key} '{listen}' should look like 127.0.0.1:8080"));
+        }
+        must(
+            (1_024..=envelope::BODY_BYTES_MAX).contains(&http.body_bytes_max),
+            format!("http.body_bytes_max is {}; give 1024 to {}", http.body_bytes_max, envelope::BODY_BYTES_MAX),
+        );
+        // The HTTP library's own floor is 8 KiB.
+        must(http.head_bytes_max >= 8_192, format!("http.head_bytes_max is {}; give 8192 or more", http.head_bytes_max));
+        must(http.connections_max > 0, "http.connections_max is 0; nobody could connect".into());
+        for (key, value) in [
+            ("http.head_read_timeout_ms", http.head_read_timeout_ms),
+            ("http.body_read_timeout_ms", http.body_read_timeout_ms),
+            ("http.unread_timeout_ms", http.unread_timeout_ms),
+            ("sse.keep_alive_ms", self.sse.keep_alive_ms),
+            ("ws.auth_timeout_ms", self.ws.auth_timeout_ms),
+            ("ws.ping_ms", self.ws.ping_ms),
+            ("ws.write_timeout_ms", self.ws.write_timeout_ms),
+            ("redis.timeout_ms", self.redis.timeout_ms),
+            ("web.visitor_hours", self.web.visitor_hours),
+            ("turns.waiting_max", turns.waiting_max as u64),
+            ("turns.budget_ms_min", turns.budget_ms_min),
+            ("ws.asks_max", self.ws.asks_max as u64),
+        ] {
+            must(value > 0, format!("{key} must be above 0"));
+        }
+        must(
+            turns.budget(None).is_some(),
+            format!(
+                "turns.budget_ms is {}; it must lie between turns.budget_ms_min ({}) and turns.budget_ms_max ({})",
+                turns.budget_ms, turns.budget_ms_min, turns.budget_ms_max
+            ),
+        );
+        must(
+            turns.budget_ms_max <= BUDGET_MAX.as_millis() as u64,
+            format!("turns.budget_ms_max is {}; workers stop at {}", turns.budget_ms_max, BUDGET_MAX.as_millis()),
+        );
+        for (key, per_minute, burst) in [
+            ("limits.user", limits.user_per_minute, limits.user_burst),
+            ("limits.tenant", limits.tenant_per_minute, limits.tenant_burst),
+        ] {
+            must(per_minute == 0 || burst > 0, format!("{key}_burst is 0 while {key}_per_minute is {per_minute}"));
+        }
+        for origin in &http.allowed_origins {
+            must(is_origin(origin), format!("http.allowed_origins: '{origin}' should look like https://shop.example"));
+        }
+        let redis = &self.redis.url;
+        must(
+            redis.is_empty() || ["redis://", "rediss://"].iter().any(|scheme| redis.reveal().starts_with(scheme)),
+            format!("redis.url '{redis}' should look like redis://host:6379"),
+        );
+        must(
+            self.web.tenant.is_empty() || self.web.tenant().is_some(),
+            format!("web.tenant '{}' is no identifier", self.web.tenant),
+        );
+        problems
+    }
+}
+
+fn has_port(listen: &str) -> bool {
+    listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// Scheme and host without a path, as browsers send it.
+fn is_origin(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(pairs: &[(&str, &str)]) -> Result<GatewayConfig, ConfigError> {
+        let flags: Vec<_> = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        GatewayConfig::load(None, &flags)
+    }
+
+    #[track_caller]
+    fn refused(key: &str, value: &str, expected: &str) {
+        let error = with(&[(key, value)]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{key}={value}: {error}");
+    }
+
+    #[test]
+    fn the_manual_is_a_valid_configuration() {
+        let config = with(&[]).unwrap();
+        assert_eq!(config.turns.budget(None), Some(Duration::from_secs(30)));
+        assert_eq!(config.web.tenant(), None);
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        refused("turns.budget_ms", "200", "turns.budget_ms is 200");
+        refused("turns.budget_ms_max", "600000", "workers stop at 120000");
+        refused("http.listen", "8080", "http.listen '8080'");
+        refused("http.body_bytes_max", "9999999", "http.body_bytes_max");
+        refused("http.allowed_origins", "[\"shop.example\"]", "should look like https://shop.example");
+        refused("redis.url", "http://u:geheim@host", "redis.url 'http://…@host'");
+        refused("web.tenant", "a.b", "web.tenant 'a.b'");
+        refused("web.tenent", "demo", "did you mean 'tenant'?");
+        refused("limits.user_burst", "x", "limits.user_burst");
+    }
+
+    #[test]
+    fn a_limit_without_a_burst_would_let_nobody_in() {
+        let error = with(&[("limits.user_per_minute", "60"), ("limits.user_burst", "0")]).unwrap_err().to_string();
+        assert!(error.contains("limits.user_burst is 0"), "{error}");
+    }
+
+    #[test]
+    fn our_own_page_and_listed_origins_may_call() {
+        let config = with(&[("http.allowed_origins", "[\"https://shop.example\"]")]).unwrap();
+        assert!(config.allows_origin("https://shop.example", Some("chat.example")));
+        assert!(config.allows_origin("http://localhost:8080", Some("localhost:8080")));
+        assert!(!config.allows_origin("https://evil.example", Some("chat.example")));
+        assert!(!config.allows_origin("null", Some("chat.example")));
+    }
+}

@@ -1,0 +1,144 @@
+//! The one door to PostgreSQL: knowledge, the archive of turns, feedback and usage; every query names its tenant first.
+
+/// What customers asked, what they were answered, and what they thought of it.
+mod archive;
+
+/// Documents and passages, with a version that moves in the same transaction as they do.
+mod knowledge;
+
+/// The schema, brought up to date by whoever comes first.
+mod migrate;
+
+use std::{future::Future, str::FromStr, time::Duration};
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use talkfleet_shared::config::Url;
+
+pub use self::{
+    archive::Written,
+    knowledge::{Change, Document, Known, Listed, Passage, Snapshot, SnapshotDocument, Source},
+};
+
+/// How long a query may wait for a connection: longer than a reconnect, shorter than a customer's patience.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long one reading query or one writing transaction may take; a database behind a dead cable never answers at all.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What can go wrong at the database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("database.url '{0}' should look like postgres://user:password@host:5432/database")]
+    Url(String),
+    /// Nothing was written; the same again may succeed.
+    #[error("PostgreSQL cannot be reached: {0}")]
+    Away(String),
+    /// This data will never be taken.
+    #[error("PostgreSQL refused the data: {0}")]
+    Rejected(String),
+    /// Neither time nor other data helps: the schema or the rights are wrong.
+    #[error("PostgreSQL: {0}; check the database's schema and the user's rights")]
+    Broken(String),
+}
+
+/// Connections to the database; cheap to clone, reconnecting by itself.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+    replica: Option<PgPool>,
+}
+
+impl Store {
+    /// Opens the door without knocking: a database that is away is met by the first query.
+    pub fn lazy(url: &Url, connections_max: u32) -> Result<Self, StoreError> {
+        Ok(Self { pool: pool(url, connections_max)?, replica: None })
+    }
+
+    /// Connects, and says so when nobody is there.
+    pub async fn connect(url: &Url, connections_max: u32) -> Result<Self, StoreError> {
+        let store = Self::lazy(url, connections_max)?;
+        store.ping().await?;
+        Ok(store)
+    }
+
+    /// Reads history from a replica; when it is away, the primary is asked.
+    pub fn with_replica(self, url: &Url, connections_max: u32) -> Result<Self, StoreError> {
+        Ok(Self { replica: Some(pool(url, connections_max)?), ..self })
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        within(READ_TIMEOUT, sqlx::query("select 1").execute(&self.pool)).await.map(drop)
+    }
+
+    /// Gives the connections back; queries after this fail.
+    pub async fn close(&self) {
+        self.pool.close().await;
+        if let Some(replica) = &self.replica {
+            replica.close().await;
+        }
+    }
+}
+
+fn pool(url: &Url, connections_max: u32) -> Result<PgPool, StoreError> {
+    let options = PgConnectOptions::from_str(url.reveal()).map_err(|_| StoreError::Url(url.to_string()))?;
+    Ok(PgPoolOptions::new()
+        .max_connections(connections_max.max(1))
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options.application_name("talkfleet")))
+}
+
+/// Bounds a query in time and sorts its failure by what helps.
+async fn within<T>(limit: Duration, query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, query).await {
+        Ok(done) => done.map_err(|error| sort(&error)),
+        Err(_) => Err(StoreError::Away(format!("no answer within {} s", limit.as_secs()))),
+    }
+}
+
+fn sort(error: &sqlx::Error) -> StoreError {
+    let sqlx::Error::Database(refusal) = error else {
+        return match error {
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
+                StoreError::Broken(error.to_string())
+            }
+            sqlx::Error::Encode(_) => StoreError::Rejected(error.to_string()),
+            _ => StoreError::Away(error.to_string()),
+        };
+    };
+    // The message alone: PostgreSQL puts a row's contents into the detail.
+    let message = refusal.message().to_owned();
+    match refusal.code().as_deref().and_then(|code| code.get(..2)) {
+        // Bad data, a violated constraint, too complex or too large.
+        Some("22" | "23" | "54") => StoreError::Rejected(message),
+        // Connections, transactions to repeat, resources, shutdowns, input and output.
+        Some("08" | "25" | "40" | "53" | "55" | "57" | "58") => StoreError::Away(message),
+        _ => StoreError::Broken(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_bad_address_is_named_without_its_password() {
+        let error = Store::lazy(&Url::new("http://me:hidden@host"), 1).unwrap_err().to_string();
+        assert!(error.contains("postgres://") && !error.contains("hidden"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_away_is_away() {
+        let url = Url::new("postgres://me:hidden@127.0.0.1:1/none");
+        let error = Store::connect(&url, 1).await.unwrap_err();
+        assert!(matches!(error, StoreError::Away(_)), "{error}");
+        assert!(!error.to_string().contains("hidden"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn silence_is_bounded() {
+        let error = within(Duration::from_millis(5), std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Away(_)), "{error}");
+    }
+}
