@@ -75,6 +75,11 @@ pub fn is_reply(subject: &str) -> bool {
     }
 }
 
+/// The address at the end of a reply's subject: the request's id, or a token of its own for a client that came back.
+pub fn parse_reply(subject: &str) -> Option<RequestId> {
+    RequestId::parse(subject.rsplit('.').next()?).ok()
+}
+
 /// The turn's record: `chat.v1.turn.<tenant>.<conversation>.<request>`.
 pub fn turn(tenant: &TenantId, conversation: &ConversationId, request: &RequestId) -> String {
     format!("{PREFIX}.turn.{tenant}.{conversation}.{request}")

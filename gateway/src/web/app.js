@@ -201,7 +201,6 @@ function follow(always = false) {
 
 function speak() {
   document.documentElement.lang = words.lang;
-  document.title = words.title;
   for (const element of document.querySelectorAll("[data-says]")) element.textContent = words[element.dataset.says];
   for (const element of document.querySelectorAll("[data-names]")) {
     element.setAttribute("aria-label", words[element.dataset.names]);

@@ -49,7 +49,7 @@ export class Card {
       waiting,
       text: make("p", { class: "text" }),
       sources: make("div", { class: "sources", hidden: "" }),
-      problem: make("div", { hidden: "" }),
+      problem: make("div", { class: "trouble", hidden: "" }),
       margin: make("div", { class: "margin" }),
     };
     const { text, sources, problem, margin } = this.#parts;
@@ -107,7 +107,6 @@ export class Card {
   stop(text) {
     this.#end();
     if (text !== undefined) this.#say(text);
-    this.element.classList.toggle("empty", !this.text);
     this.note(this.#words.stopped);
   }
 
@@ -122,7 +121,7 @@ export class Card {
       });
       return button;
     });
-    this.#parts.margin.append(...thumbs);
+    this.#parts.margin.append(make("span", { class: "thumbs" }, ...thumbs));
   }
 
   #show(body) {
@@ -201,11 +200,9 @@ export class Card {
 
   #end() {
     this.note(null);
-    this.#parts.waiting.hidden = true;
+    this.#parts.waiting.remove();
     this.element.classList.remove("streaming");
     this.element.removeAttribute("aria-busy");
-    // With neither a text nor a problem the three dots would leave an empty bubble behind.
-    this.#parts.waiting.remove();
   }
 
   #countDown(button, seconds) {

@@ -3,7 +3,6 @@
 const english = {
   lang: "en",
   other: "中文",
-  title: "Customer service",
   welcome: "How can we help?",
   invitation: "Ask about an order, a delivery, a return or your account.",
   question: "Write your question",
@@ -50,7 +49,6 @@ const english = {
 const chinese = {
   lang: "zh-CN",
   other: "English",
-  title: "在线客服",
   welcome: "您好，有什么可以帮您？",
   invitation: "订单、配送、退换货、账户问题，都可以直接问。",
   question: "请输入您的问题",

@@ -272,14 +272,19 @@ impl Delivery {
         self.message.ack_with(AckKind::Progress).await.map_err(|error| BusError::Refused(error.to_string()))
     }
 
-    /// Ends the delivery.
+    /// Ends the delivery; an ack that is not confirmed in time is mended by the redelivery.
     pub async fn settle(self, how: Settle) -> Result<(), BusError> {
-        let sent = match how {
-            Settle::Done => self.message.double_ack().await,
-            Settle::Again(after) => self.message.ack_with(AckKind::Nak(Some(after))).await,
-            Settle::Aside => self.message.double_ack_with(AckKind::Term).await,
+        let sent = async {
+            match how {
+                Settle::Done => self.message.double_ack().await,
+                Settle::Again(after) => self.message.ack_with(AckKind::Nak(Some(after))).await,
+                Settle::Aside => self.message.double_ack_with(AckKind::Term).await,
+            }
         };
-        sent.map_err(|error| BusError::Refused(error.to_string()))
+        match tokio::time::timeout(self.bus.publish_timeout, sent).await {
+            Ok(sent) => sent.map_err(|error| BusError::Refused(error.to_string())),
+            Err(_) => Err(BusError::Timeout),
+        }
     }
 
     /// Acknowledges without waiting for the confirmation; for readers to whom a second delivery is harmless.

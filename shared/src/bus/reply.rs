@@ -20,11 +20,17 @@ pub struct Mailbox(Subscriber);
 impl Mailbox {
     /// The next frame; undecodable ones are skipped. None when the subscription has ended.
     pub async fn next(&mut self) -> Option<Frame> {
+        self.next_addressed().await.map(|(_, frame)| frame)
+    }
+
+    /// The next frame with the last token of the subject that it was sent to: clients of one request may have several.
+    pub async fn next_addressed(&mut self) -> Option<(RequestId, Frame)> {
         loop {
             let message = self.0.next().await?;
+            let Some(address) = subject::parse_reply(&message.subject) else { continue };
             let format = Format::detect(header_of(message.headers.as_ref(), header::CONTENT_TYPE), &message.payload);
             match format.and_then(|format| envelope::decode_large(&message.payload, format)) {
-                Ok(frame) => return Some(frame),
+                Ok(frame) => return Some((address, frame)),
                 Err(error) => tracing::warn!(%error, "a reply was no frame"),
             }
         }
@@ -120,6 +126,9 @@ impl Bus {
     }
 
     /// Asks whoever runs a request to send its frames after `after` to `reply_to`, now and until it ends.
+    ///
+    /// The owner answers at once with `accepted` (seq 0), even when nothing was said yet: it tells a running turn from a
+    /// made-up id, and names the conversation.
     pub async fn resume(&self, wish: &ResumeRequest) -> Result<(), BusError> {
         let mut headers = on_behalf_of(wish.user.as_ref());
         insert_checked(&mut headers, header::REPLY_TO, &wish.reply_to);

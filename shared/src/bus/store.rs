@@ -13,6 +13,8 @@ pub struct Entry {
     /// None when the key was deleted.
     pub value: Option<Bytes>,
     pub revision: u64,
+    /// In a watch: how many entries of the bucket as it stood are still to come.
+    pub pending: u64,
 }
 
 /// A bucket's current entries, then every change as it happens.
@@ -112,5 +114,5 @@ impl Bus {
 
 fn entry_of(entry: async_nats::jetstream::kv::Entry) -> Entry {
     let put = entry.operation == async_nats::jetstream::kv::Operation::Put;
-    Entry { key: entry.key, value: put.then_some(entry.value), revision: entry.revision }
+    Entry { key: entry.key, value: put.then_some(entry.value), revision: entry.revision, pending: entry.delta }
 }

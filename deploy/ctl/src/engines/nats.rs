@@ -45,13 +45,14 @@ pub(super) fn url(port: u16, secrets: &Secrets) -> String {
 /// relative to the folder in which the server runs, so no path has to be quoted.
 fn configuration(server_name: &str, ports: &Ports, secrets: &Secrets, sync_always: bool) -> String {
     let Ports { client, monitor } = ports;
-    let sync = if sync_always { "sync_interval: always" } else { "" };
+    // Two minutes are the server's own default.
+    let sync_interval = if sync_always { "always" } else { "2m" };
     let password = &secrets.nats;
     format!(
         r#"server_name: "{server_name}"
 listen: "127.0.0.1:{client}"
 http: "127.0.0.1:{monitor}"
-jetstream {{ store_dir: ".", max_file_store: 20GB, {sync} }}
+jetstream {{ store_dir: ".", max_file_store: 20GB, sync_interval: "{sync_interval}" }}
 authorization {{ user: "{USER}", password: "{password}" }}
 max_payload: 256KB
 max_control_line: 4KB

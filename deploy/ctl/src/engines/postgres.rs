@@ -4,7 +4,7 @@
 //! the open folder as file descriptor 9 and calls it by `/proc/self/fd/9`: the files always lie under `--data`.
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,11 +41,13 @@ impl Place {
             fs::create_dir(&folder).map_err(at())?;
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(at())?;
         }
-        // Again on every start: a launcher may have been killed between making it and giving it away.
+        // On every start: a launcher may have been killed between making it and giving it away. Not through a link,
+        // which might lead root anywhere.
         if let Some(Identity { uid, gid }) = run_as {
-            chown(&folder, Some(uid), Some(gid)).map_err(at())?;
+            lchown(&folder, Some(uid), Some(gid)).map_err(at())?;
         }
-        let called = if Identity::reaches(run_as, &folder) { folder.clone() } else { HANDLE.into() };
+        let plain = folder.to_str().is_some() && Identity::reaches(run_as, &folder);
+        let called = if plain { folder.clone() } else { HANDLE.into() };
         Ok(Place { folder, called, run_as })
     }
 
@@ -60,7 +62,7 @@ impl Place {
         head.into_iter().chain(rest.iter().map(OsString::from)).collect()
     }
 
-    /// A path inside, as the running programs call it. Such paths are plain ASCII or the data folder's own.
+    /// A path inside, as the running programs call it; nothing is lost, since `called` is valid UTF-8.
     fn call(&self, name: &str) -> String {
         self.called.join(name).to_string_lossy().into_owned()
     }
@@ -210,7 +212,7 @@ fn sweep(place: &Place) {
 fn hand_over(place: &Place, name: &str, text: &str) -> Result<(), EngineError> {
     let path = place.folder.join(name);
     let written = write_private(&path, text.as_bytes()).and_then(|()| match place.run_as {
-        Some(Identity { uid, gid }) => chown(&path, Some(uid), Some(gid)),
+        Some(Identity { uid, gid }) => lchown(&path, Some(uid), Some(gid)),
         None => Ok(()),
     });
     written.map_err(EngineError::folder(&path))

@@ -36,8 +36,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts workers, then gateways; all of them follow `shutdown` in [`Fleet::drain`]'s order only.
-    pub async fn start(options: &FleetOptions, _shutdown: &Shutdown) -> Result<Self> {
+    /// Starts workers, then gateways; each has a shutdown of its own, since they stop in the order of [`Fleet::drain`].
+    pub async fn start(options: &FleetOptions) -> Result<Self> {
         let mut fleet = Self { gateways: Vec::new(), workers: Vec::new() };
         for _ in 0..options.workers {
             fleet.add_worker(options).await?;
@@ -115,6 +115,13 @@ impl Fleet {
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
+    }
+
+    /// One worker finishes what it has begun and leaves.
+    pub async fn drain_worker(&mut self, number: usize) {
+        let (worker, shutdown) = self.workers.remove(number);
+        shutdown.ask();
+        worker.finished().await;
     }
 
     /// Gateways stop taking messages and finish; then the workers.

@@ -1,7 +1,7 @@
 //! `talkfleet up`: engines, topology, database, demo, gateways and workers, started in that order and stopped in reverse.
 
 /// The demo: a shop's help centre and its intents, loaded when they are new.
-mod demo;
+pub mod demo;
 
 /// Gateways and workers in this process.
 pub mod fleet;
@@ -93,7 +93,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     let shutdown = Shutdown::new();
     lifecycle::on_signals(shutdown.clone())?;
     let progress = Terminal::default();
-    let starting = start(&args, &progress, &shutdown);
+    let starting = start(&args, &progress);
     let desk = tokio::select! {
         desk = starting => desk?,
         () = shutdown.asked() => bail!("stopped before everything was ready"),
@@ -126,7 +126,7 @@ impl Desk {
     }
 }
 
-async fn start(args: &Args, progress: &Terminal, shutdown: &Shutdown) -> Result<Desk> {
+async fn start(args: &Args, progress: &Terminal) -> Result<Desk> {
     let data = args.data.clone().unwrap_or_else(default_data_dir);
     let data = std::path::absolute(&data).with_context(|| format!("{} is no folder", data.display()))?;
     let sources = Sources::from_environment();
@@ -155,7 +155,7 @@ async fn start(args: &Args, progress: &Terminal, shutdown: &Shutdown) -> Result<
         gateway_set: args.gateway_set.clone(),
         worker_set: args.worker_set.clone(),
     };
-    let fleet = Fleet::start(&options, shutdown).await?;
+    let fleet = Fleet::start(&options).await?;
     fleet.ready(READY_WITHIN).await?;
     bus.close(Duration::from_secs(1)).await;
     let ready = Ready {

@@ -1,0 +1,80 @@
+//! The headers of every message, for the AsyncAPI document: what each holds, and which message carries it.
+
+use serde_json::{Map, Value, json};
+use talkfleet_shared::{envelope, header};
+
+/// On every message with a body.
+pub(super) const BODY: &[&str] = &[header::CONTENT_TYPE, header::SCHEMA];
+
+/// On an ask.
+pub(super) const ASK: &[&str] = &[
+    header::MESSAGE_ID,
+    header::REQUEST,
+    header::REPLY_TO,
+    header::BUDGET_MS,
+    header::TTL,
+    header::TRACEPARENT,
+    header::CONTENT_TYPE,
+    header::SCHEMA,
+];
+
+/// On a turn record.
+pub(super) const RECORD: &[&str] = &[header::EXPECTED_LAST_SUBJECT_SEQUENCE, header::CONTENT_TYPE, header::SCHEMA];
+
+/// On a question to a role.
+pub(super) const CALL: &[&str] = &[header::TRACEPARENT, header::CONTENT_TYPE, header::SCHEMA];
+
+/// On a message of a plain NATS tool.
+pub(super) const CHAT: &[&str] = &[header::CONTENT_TYPE, header::STREAM];
+
+/// On a problem that a service answers with.
+pub(super) const PROBLEM: &[&str] =
+    &[header::PROBLEM, SERVICE_ERROR, SERVICE_ERROR_CODE, header::CONTENT_TYPE, header::SCHEMA];
+
+/// On a wish to stop.
+pub(super) const CANCEL: &[&str] = &[header::USER];
+
+/// On a wish to resume.
+pub(super) const RESUME: &[&str] = &[header::USER, header::REPLY_TO];
+
+/// On a dead letter, beside those of the message that it was.
+pub(super) const DEAD: &[&str] = &[header::REASON, header::ORIGIN, header::ATTEMPT, header::CONTENT_TYPE];
+
+// The NATS services protocol's own (ADR-32).
+const SERVICE_ERROR: &str = "Nats-Service-Error";
+const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+
+/// The schema of a message's headers.
+pub(super) fn schema(names: &[&'static str]) -> Value {
+    let properties: Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), property(name))).collect();
+    json!({ "type": "object", "properties": properties })
+}
+
+fn property(name: &str) -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let digits = |description: &str| json!({ "type": "string", "pattern": "^[0-9]+$", "description": description });
+    match name {
+        header::MESSAGE_ID => text("The request's id; a second publish under it within 60 s is stored once."),
+        header::EXPECTED_LAST_SUBJECT_SEQUENCE => json!({ "const": "0", "description": "The first writer wins." }),
+        header::TTL => text("When the broker drops the message: the budget and a grace, such as `90s`."),
+        header::CONTENT_TYPE => json!({
+            "type": "string",
+            "enum": ["application/msgpack", "application/json"],
+            "description": "How the body is written; without it, a body that begins with `{` is JSON.",
+        }),
+        header::TRACEPARENT => text("W3C trace context."),
+        header::REQUEST => text("The request's id; equals Nats-Msg-Id."),
+        header::REPLY_TO => text("Where the frames go; honoured only in the shape `chat.v1.reply.<gateway>.<request>`."),
+        header::BUDGET_MS => digits("Milliseconds that the turn may take from when the broker stored the ask."),
+        header::SCHEMA => digits(&format!("The version of the body's shape, now {}.", envelope::SCHEMA_VERSION)),
+        header::USER => text("On whose behalf: only their own requests are found."),
+        header::STREAM => json!({ "const": "frames", "description": "Every frame instead of the final answer alone." }),
+        header::REASON => text("Why it was set aside."),
+        header::ORIGIN => text("The subject that it was taken from."),
+        header::ATTEMPT => digits("How often it had been delivered."),
+        header::PROBLEM => text("The code of the problem in the body; see errors.md."),
+        SERVICE_ERROR => text("The problem's sentence, as the NATS services protocol wants it."),
+        SERVICE_ERROR_CODE => digits("The problem's HTTP status, as the NATS services protocol wants it."),
+        _ => json!({ "type": "string" }),
+    }
+}

@@ -1,0 +1,351 @@
+//! A fleet of its own for each test: own NATS, shared Redis and PostgreSQL, the demo loaded once.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use talkfleet::{
+    connect::{Connect, nats_config},
+    engines::{EngineOptions, Engines, Silent, Sources, fetch_encoder},
+    up::{
+        DEMO_TENANT, demo,
+        fleet::{Fleet, FleetOptions},
+    },
+};
+use talkfleet_shared::{
+    admin::Health,
+    bus::Bus,
+    chat::Frame,
+    id::TenantId,
+    keys::{self, KeyRecord},
+    lifecycle::Shutdown,
+    metrics::Metrics,
+    topology::{self, Scale},
+};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// How long anything that should happen may take on a busy machine before a test says that it does not.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Redis, PostgreSQL and a broker with the demo in it, shared by the whole binary.
+struct Base {
+    redis: String,
+    database: String,
+    nats: String,
+    encoder: PathBuf,
+}
+
+static BASE: OnceCell<Base> = OnceCell::const_new();
+
+/// Starts the shared engines on a thread of their own: they outlive the runtime of the test that came first.
+async fn base() -> &'static Base {
+    BASE.get_or_init(|| async {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let data = tempfile::tempdir().unwrap();
+                let sources = Sources::from_environment();
+                let engines = Engines::start(EngineOptions::new(data.path(), sources.clone()), &Silent).await.unwrap();
+                let encoder = fetch_encoder(&sources, &Silent).await.unwrap();
+                let base = Base {
+                    redis: engines.redis_url.clone(),
+                    database: engines.database_url.clone(),
+                    nats: engines.nats_url.clone(),
+                    encoder,
+                };
+                load_demo(&base, data.path()).await;
+                sender.send(base).unwrap();
+                // The engines end with this process: each child follows its parent.
+                std::future::pending::<()>().await;
+            });
+        });
+        tokio::task::spawn_blocking(move || receiver.recv().unwrap()).await.unwrap()
+    })
+    .await
+}
+
+async fn load_demo(base: &Base, data: &Path) {
+    let connect = connect(&base.nats, &base.database);
+    let (bus, store) = (connect.bus().await.unwrap(), connect.store().await.unwrap());
+    bus.topology_apply(Scale::default()).await.unwrap();
+    store.migrate().await.unwrap();
+    let tenant = TenantId::parse(DEMO_TENANT).unwrap();
+    let desk = demo::Desk { bus: &bus, store: &store, tenant: &tenant, data, encoder: &base.encoder };
+    demo::load(&desk, &Silent).await.unwrap();
+}
+
+fn connect(nats: &str, database: &str) -> Connect {
+    Connect { nats: Some(nats.into()), database: Some(database.into()), shards: 4, replicas: 1, data: None }
+}
+
+/// What a test wants of its fleet.
+pub(crate) struct Open {
+    gateways: u16,
+    workers: u16,
+    roles: Vec<String>,
+    gateway_set: Vec<(String, String)>,
+    worker_set: Vec<(String, String)>,
+    own_redis: bool,
+    own_database: bool,
+}
+
+/// A running fleet with a key of the demo's tenant.
+pub(crate) struct Desk {
+    pub(crate) fleet: Fleet,
+    pub(crate) options: FleetOptions,
+    pub(crate) engines: Engines,
+    pub(crate) bus: Bus,
+    pub(crate) key: String,
+    pub(crate) data: TempDir,
+}
+
+impl Open {
+    pub(crate) fn gateways(self, gateways: u16) -> Self {
+        Self { gateways, ..self }
+    }
+
+    pub(crate) fn workers(self, workers: u16) -> Self {
+        Self { workers, ..self }
+    }
+
+    pub(crate) fn roles(self, roles: &[&str]) -> Self {
+        Self { roles: roles.iter().map(|role| (*role).to_owned()).collect(), ..self }
+    }
+
+    pub(crate) fn gateway_set(mut self, key: &str, value: impl ToString) -> Self {
+        self.gateway_set.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    pub(crate) fn worker_set(mut self, key: &str, value: impl ToString) -> Self {
+        self.worker_set.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// A Redis of its own, to be killed.
+    pub(crate) fn own_redis(self) -> Self {
+        Self { own_redis: true, ..self }
+    }
+
+    /// A PostgreSQL of its own, to be killed; the demo is loaded into it.
+    pub(crate) fn own_database(self) -> Self {
+        Self { own_database: true, ..self }
+    }
+
+    pub(crate) async fn start(self) -> Desk {
+        let base = base().await;
+        let data = tempfile::tempdir().unwrap();
+        let shared = |own: bool, url: &str| (!own).then(|| url.to_owned());
+        let options = EngineOptions {
+            redis: shared(self.own_redis, &base.redis),
+            database: shared(self.own_database, &base.database),
+            ..EngineOptions::new(data.path(), Sources::from_environment())
+        };
+        let engines = Engines::start(options, &Silent).await.unwrap();
+        let bus = Bus::connect(&nats_config(&engines.nats_url, 4, 1), "test", Metrics::new("test"), Health::new()).await.unwrap();
+        bus.topology_apply(Scale::default()).await.unwrap();
+        copy_demo(&base.nats, &bus).await;
+        if self.own_database {
+            let own = Base { redis: String::new(), database: engines.database_url.clone(), nats: engines.nats_url.clone(), encoder: base.encoder.clone() };
+            load_demo(&own, data.path()).await;
+        }
+        let key = create_key(&bus, DEMO_TENANT).await;
+        let options = FleetOptions {
+            nats: engines.nats_url.clone(),
+            redis: engines.redis_url.clone(),
+            database: engines.database_url.clone(),
+            encoder: base.encoder.clone(),
+            gateways: self.gateways,
+            workers: self.workers,
+            roles: self.roles,
+            port: Some(0),
+            gateway_set: self.gateway_set,
+            worker_set: self.worker_set,
+        };
+        let fleet = Fleet::start(&options).await.unwrap();
+        fleet.ready(PATIENCE).await.unwrap();
+        Desk { fleet, options, engines, bus, key, data }
+    }
+}
+
+/// Copies the demo's pointers and models, so that each broker need not train anew.
+async fn copy_demo(from: &str, to: &Bus) {
+    let from = Bus::connect(&nats_config(from, 4, 1), "test", Metrics::new("test"), Health::new()).await.unwrap();
+    for name in from.object_names(topology::MODELS).await.unwrap() {
+        to.put_object(topology::MODELS, &name, &from.get_object(topology::MODELS, &name).await.unwrap()).await.unwrap();
+    }
+    for entry in from.entries(topology::CATALOG).await.unwrap() {
+        to.put(topology::CATALOG, &entry.key, entry.value.unwrap()).await.unwrap();
+    }
+}
+
+/// A key for a tenant, stored as `talkfleet keys create` stores it.
+pub(crate) async fn create_key(bus: &Bus, tenant: &str) -> String {
+    let key = keys::create(&mut rand::rng());
+    let record = KeyRecord { tenant: TenantId::parse(tenant).unwrap(), name: "test".into(), created_at_ms: 0 };
+    bus.put(topology::KEYS, &keys::hash(&key), serde_json::to_vec(&record).unwrap().into()).await.unwrap();
+    key
+}
+
+impl Desk {
+    /// One gateway and one worker with every role, unless more is said.
+    pub(crate) fn open() -> Open {
+        Open {
+            gateways: 1,
+            workers: 1,
+            roles: ["intent", "retrieval", "response", "archive"].map(str::to_owned).to_vec(),
+            gateway_set: Vec::new(),
+            worker_set: Vec::new(),
+            own_redis: false,
+            own_database: false,
+        }
+    }
+
+    /// The address of a path at the first gateway.
+    pub(crate) fn url(&self, path: &str) -> String {
+        self.url_of(0, path)
+    }
+
+    /// The address of a path at a gateway.
+    pub(crate) fn url_of(&self, gateway: usize, path: &str) -> String {
+        format!("{}{path}", self.fleet.gateway_urls()[gateway])
+    }
+
+    /// Posts JSON with the demo's key; status and body.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.post_as(&self.key, path, body).await
+    }
+
+    /// Posts JSON with some key; status and body.
+    pub(crate) async fn post_as(&self, key: &str, path: &str, body: &Value) -> (u16, Value) {
+        let sent = reqwest::Client::new().post(self.url(path)).bearer_auth(key).json(body).send().await.unwrap();
+        (sent.status().as_u16(), sent.json().await.unwrap_or_default())
+    }
+
+    /// Gets JSON with the demo's key; status and body.
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        let sent = reqwest::Client::new().get(self.url(path)).bearer_auth(&self.key).send().await.unwrap();
+        (sent.status().as_u16(), sent.json().await.unwrap_or_default())
+    }
+
+    /// Asks and gets the answer.
+    pub(crate) async fn ask(&self, text: &str) -> Value {
+        let (status, answer) = self.post("/v1/chat", &json!({ "text": text })).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    /// Asks for frames at a gateway; they come over SSE.
+    pub(crate) async fn stream(&self, gateway: usize, body: &Value) -> Frames {
+        let sent = reqwest::Client::new().post(self.url_of(gateway, "/v1/chat")).bearer_auth(&self.key);
+        Frames::read(sent.header("accept", "text/event-stream").json(body)).await
+    }
+
+    /// Resumes a request's frames at a gateway.
+    pub(crate) async fn resume(&self, gateway: usize, request: &str, after: &str) -> Frames {
+        let url = self.url_of(gateway, &format!("/v1/chat/{request}/stream?after={after}"));
+        Frames::read(reqwest::Client::new().get(url).bearer_auth(&self.key)).await
+    }
+
+    /// Drains everything; a test that does not care may just drop the desk.
+    pub(crate) async fn close(self) {
+        self.fleet.drain().await;
+        self.engines.stop().await;
+    }
+}
+
+/// Frames of one answer over SSE.
+pub(crate) struct Frames(std::pin::Pin<Box<dyn futures::Stream<Item = Frame> + Send>>);
+
+impl Frames {
+    async fn read(request: reqwest::RequestBuilder) -> Self {
+        use eventsource_stream::Eventsource;
+        use futures::StreamExt;
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        if !status.is_success() {
+            panic!("{status}: {}", response.text().await.unwrap());
+        }
+        let events = response.bytes_stream().eventsource();
+        Self(Box::pin(events.map(|event| {
+            let event = event.unwrap();
+            let frame: Frame = serde_json::from_str(&event.data).unwrap();
+            assert_eq!(event.id, frame.position().to_string());
+            assert_eq!(event.event, frame.body.name());
+            frame
+        })))
+    }
+
+    /// The next frame.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        use futures::StreamExt;
+        tokio::time::timeout(PATIENCE, self.0.next()).await.expect("no frame came in time")
+    }
+
+    /// All the rest.
+    pub(crate) async fn rest(mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next().await {
+            frames.push(frame);
+        }
+        frames
+    }
+}
+
+/// Waits until something is so, at most [`PATIENCE`].
+pub(crate) async fn until<F, T>(what: &str, mut probe: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let give_up = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < give_up, "still not so: {what}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// Runs one of `tests/clients` under Python with some packages; its output is shown when it fails.
+pub(crate) async fn python(packages: &[&str], script: &str, args: &[&str]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
+    let out = python_command(packages).await.arg(path).args(args).output().await.unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{text}");
+}
+
+/// Starts the example worker in Python; it ends when the handle is dropped.
+pub(crate) async fn python_worker(packages: &[&str], args: &[&str]) -> tokio::process::Child {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workers/python/retrieval_worker.py");
+    python_command(packages).await.arg(path).args(args).kill_on_drop(true).spawn().unwrap()
+}
+
+/// Python with packages in a folder of their own under the cache, installed once.
+async fn python_command(packages: &[&str]) -> tokio::process::Command {
+    let folder = Sources::from_environment().cache.join("tests").join(packages.join("_").replace(['=', '.'], "-"));
+    if !folder.join("whole").exists() {
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"];
+        let status = tokio::process::Command::new("python3").args(pip).arg(&folder).args(packages).status().await.unwrap();
+        assert!(status.success(), "pip could not install {packages:?}");
+        std::fs::write(folder.join("whole"), "").unwrap();
+    }
+    let mut command = tokio::process::Command::new("python3");
+    command.env("PYTHONPATH", folder);
+    command
+}
+
+/// Runs the operator's command against a desk; what it printed, as JSON where it is.
+pub(crate) async fn cli(desk: &Desk, args: &[&str]) -> Value {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
+    command.args(args).env("TALKFLEET_NATS__URL", &desk.engines.nats_url).env("TALKFLEET_DATABASE__URL", &desk.engines.database_url);
+    let out = command.output().await.unwrap();
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{args:?}: {stderr}");
+    serde_json::from_slice(&out.stdout).unwrap_or_default()
+}

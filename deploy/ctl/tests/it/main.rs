@@ -1,0 +1,28 @@
+//! The whole fleet on real engines: NATS with JetStream, Redis and PostgreSQL, started on free ports for these tests.
+
+/// `Desk::open().gateways(2).workers(3).start().await`: a fleet of its own for each test.
+mod harness;
+
+/// One question over every face, answered with the right article.
+mod faces;
+
+/// The queue as a public interface: plain NATS tools, strange producers, strange roles.
+mod queue;
+
+/// What is accepted is answered once, in order, within its deadline, whatever dies.
+mod promises;
+
+/// Tenants and visitors see nothing of one another.
+mod walls;
+
+/// Bad input is refused with a clear code and disturbs nobody.
+mod refusals;
+
+/// Records, feedback and usage reach PostgreSQL, and conversations are read back.
+mod archive;
+
+/// Knowledge, intents and keys change while the fleet runs.
+mod changes;
+
+/// The three binaries as an operator starts and stops them.
+mod processes;

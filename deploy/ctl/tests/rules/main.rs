@@ -1,0 +1,25 @@
+//! The house rules as tests: what a reader may rely on in every file of this repository; no engine is needed.
+//!
+//! A rule is a function from files to findings. Each is asked twice: about the repository, where it must find nothing, and
+//! about a sample that breaks it, where it must find just that.
+
+/// The repository's files as text, and what of them is code.
+mod tree;
+
+/// Every file opens with its sentence and stays short.
+mod files;
+
+/// One door per engine; deciding code names none of them.
+mod doors;
+
+/// Subjects, headers and metrics are spelled once.
+mod words;
+
+/// What may lie at the top, who may see whom, and how many dependencies there are.
+mod house;
+
+/// Every key of the configuration is explained.
+mod config;
+
+/// Schemas are fresh, golden bytes are read, and both agree.
+mod schemas;

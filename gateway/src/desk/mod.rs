@@ -1,0 +1,223 @@
+//! The desk as the gateway knows it: ask, come back, stop, look back, judge. Every face talks to the fleet through it.
+
+/// Taking a message: limits, the line of its conversation, the queue.
+mod submit;
+
+/// Coming back to a request, on whichever gateway it began.
+mod resume;
+
+/// One request told to one client, until its one last frame.
+mod story;
+
+/// PURE: which frame is next, which is late, which is missing.
+mod order;
+
+/// What this process knows of the requests that it took.
+mod ledger;
+
+/// The line of messages that wait for their conversation's turn.
+mod line;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use talkfleet_shared::{
+    bus::{Bus, BusError, CallError},
+    chat::{Ask, Feedback, HistoryReply, HistoryRequest, Problem, Verdict},
+    error::Code,
+    id::{ConversationId, GatewayId, RequestId, UserId},
+    lifecycle::Shutdown,
+    metrics::Metrics,
+    subject,
+    telemetry::Trace,
+};
+
+pub use self::story::Frames;
+use self::{ledger::Ledger, line::Lines};
+use crate::{
+    admit::Allowance,
+    auth::{Keyring, Principal},
+    config::GatewayConfig,
+    limiter::Limiter,
+    peers::Peers,
+    relay::Relay,
+};
+
+/// The most turns of a conversation that history shows, newest kept.
+const HISTORY_TURNS_SHOWN: u32 = 200;
+
+/// The longest reason of a verdict in characters.
+pub const REASON_CHARS_MAX: usize = 1_000;
+
+/// One message as a face hands it in, everything in it parsed.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    pub principal: Principal,
+    /// None begins a conversation.
+    pub conversation: Option<ConversationId>,
+    pub ask: Ask,
+    /// None for the usual one; out of bounds is refused.
+    pub budget: Option<Duration>,
+    pub idempotency_key: Option<String>,
+    /// Which face it came through, for the metrics: `http`, `sse`, `ws`, `openai`, `nats`.
+    pub face: &'static str,
+    pub trace: Trace,
+}
+
+/// An accepted request and what is told of it.
+#[derive(Debug)]
+pub struct Story {
+    pub request: RequestId,
+    pub conversation: ConversationId,
+    /// What is left of the caller's limit, when there is one.
+    pub allowance: Option<Allowance>,
+    /// `accepted` first, then what the desk says, exactly one last.
+    pub frames: Frames,
+}
+
+/// This side's half of every turn; one per process, shared by its faces.
+pub struct Desk {
+    bus: Bus,
+    config: GatewayConfig,
+    keyring: Keyring,
+    limiter: Limiter,
+    lines: Lines,
+    ledger: Ledger,
+    peers: Option<Peers>,
+    relay: Arc<Relay>,
+    gateway: GatewayId,
+    shutdown: Shutdown,
+}
+
+impl Desk {
+    pub(crate) fn new(
+        bus: Bus,
+        config: GatewayConfig,
+        relay: Arc<Relay>,
+        peers: Option<Peers>,
+        gateway: GatewayId,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self {
+            keyring: Keyring::default(),
+            limiter: Limiter::new(config.limits),
+            lines: Lines::new(config.turns.conversation_waiting_max),
+            ledger: Ledger::default(),
+            bus,
+            config,
+            peers,
+            relay,
+            gateway,
+            shutdown,
+        }
+    }
+
+    pub fn config(&self) -> &GatewayConfig {
+        &self.config
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        self.bus.metrics()
+    }
+
+    /// Asked once this process shall take nothing new; open streams still finish.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Who sent this bearer token.
+    pub fn authenticate(&self, bearer: Option<&str>) -> Result<Principal, Problem> {
+        self.keyring.authenticate(bearer, unix_ms())
+    }
+
+    /// A visitor of the chat page with their token and when it expires in Unix milliseconds; 404 when there is no page.
+    pub fn admit_visitor(&self) -> Result<(UserId, String, u64), Problem> {
+        let tenant = self.config.web.tenant().ok_or_else(|| Problem::new(Code::NotFound))?;
+        self.limiter.admit(&tenant, None)?;
+        let expires_at_ms = unix_ms() + self.config.web.visitor_life().as_millis() as u64;
+        let (user, token) = self.keyring.admit_visitor(tenant, expires_at_ms).ok_or_else(broker_away)?;
+        Ok((user, token, expires_at_ms))
+    }
+
+    /// Stops a request; doing so twice, or after its end, changes nothing.
+    pub async fn cancel(&self, principal: &Principal, request: &RequestId) -> Result<(), Problem> {
+        if let resume::Found::Running(_) = self.find(principal, request, Default::default()).await? {
+            let wish = self.bus.cancel(&principal.tenant, request, principal.acts_for());
+            wish.await.map_err(|error| away(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The turns of a conversation, oldest first.
+    pub async fn history(
+        &self,
+        principal: &Principal,
+        conversation: &ConversationId,
+    ) -> Result<HistoryReply, Problem> {
+        if !principal.owns(conversation) {
+            return Err(Problem::new(Code::NotFound));
+        }
+        let question = HistoryRequest { conversation: conversation.clone(), turns_max: HISTORY_TURNS_SHOWN };
+        let trace = Trace::start(&mut rand::rng());
+        let asked = self.bus.call(subject::history(&principal.tenant), &question, trace, Duration::MAX);
+        let reply: HistoryReply = asked.await.map_err(|error| match error {
+            CallError::Problem(problem) => problem,
+            error => {
+                tracing::warn!(%error, "the archive did not answer");
+                Problem::new(Code::HistoryAway).retry_after_ms(jittered_ms(1_000))
+            }
+        })?;
+        if reply.turns.is_empty() { Err(Problem::new(Code::NotFound)) } else { Ok(reply) }
+    }
+
+    /// Notes what a customer thought of an answer.
+    pub async fn feedback(
+        &self,
+        principal: &Principal,
+        request: &RequestId,
+        verdict: Verdict,
+        reason: Option<String>,
+    ) -> Result<(), Problem> {
+        let record = self.bus.read_record(&principal.tenant, None, request).await.map_err(|error| away(&error))?;
+        let record = record.filter(|record| principal.owns(&record.conversation));
+        let record = record.ok_or_else(|| Problem::because(Code::NotFound, "There is no answer under that id."))?;
+        let feedback = Feedback {
+            tenant: principal.tenant.clone(),
+            request: request.clone(),
+            user: principal.user.clone().or(record.ask.user),
+            verdict,
+            reason: reason.map(|reason| reason.chars().take(REASON_CHARS_MAX).collect()),
+            given_at_ms: unix_ms(),
+        };
+        self.bus.write_feedback(&feedback).await.map_err(|error| away(&error))
+    }
+}
+
+/// The broker cannot be asked: logged here, once; the caller reads that the outcome is unknown.
+fn away(error: &BusError) -> Problem {
+    tracing::warn!(%error, "the broker could not be asked");
+    broker_away()
+}
+
+fn broker_away() -> Problem {
+    Problem::new(Code::BrokerAway).retry_after_ms(jittered_ms(1_000))
+}
+
+/// Between half and one and a half of a wait, so that those who were refused together do not come back together.
+fn jittered_ms(wait_ms: u64) -> u64 {
+    rand::Rng::random_range(&mut rand::rng(), wait_ms / 2..=wait_ms + wait_ms / 2)
+}
+
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}

@@ -1,0 +1,273 @@
+//! One request told to one client: frames as they come, what was lost fetched from the turn's owner or its record, one last.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures::{Stream, StreamExt, stream::BoxStream};
+use talkfleet_shared::{
+    bus::{Bus, ResumeRequest},
+    chat::{Frame, FrameBody, Position, Problem, TurnRecord},
+    error::Code,
+    id::{RequestId, TenantId, UserId},
+    metrics::{Face, FaceOutcome, Metrics},
+    retry::Delays,
+    telemetry::Trace,
+};
+
+use super::order::{Next, Order};
+use crate::relay::Inbox;
+
+/// How long after its deadline a turn may still end by its worker's hand; then this gateway says that it expired.
+const DEADLINE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a frame may be missing before the record is read.
+const GAP_PATIENCE: Duration = Duration::from_millis(300);
+
+/// A request that took this long is worth a line in the log.
+const SLOW: Duration = Duration::from_secs(10);
+
+/// The frames of one request for one client; dropping it says that nobody waits, which is no wish to stop.
+pub struct Frames {
+    told: BoxStream<'static, Frame>,
+    cut: Arc<OnceLock<Code>>,
+}
+
+impl std::fmt::Debug for Frames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Frames").field("cut", &self.cut).finish_non_exhaustive()
+    }
+}
+
+impl Stream for Frames {
+    type Item = Frame;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Frame>> {
+        self.told.poll_next_unpin(context)
+    }
+}
+
+impl Frames {
+    /// After the end: why there was no last frame, when this process had to go away; the client resumes elsewhere.
+    pub fn cut(&self) -> Option<Problem> {
+        self.cut.get().map(|code| Problem::new(*code).retry_after_ms(super::jittered_ms(1_000)))
+    }
+
+    /// A turn that has ended, told from its record.
+    pub(super) fn ended(record: &TurnRecord, after: Position) -> Self {
+        let rest = Order::after(after).rest(record);
+        Self { told: futures::stream::iter(rest).boxed(), cut: Arc::default() }
+    }
+
+    /// A turn that has ended, told to a client that sends it anew under the same idempotency key.
+    pub(super) fn retold(record: &TurnRecord) -> Self {
+        let conversation = record.conversation.clone();
+        // Its deadline is over: nothing is left to wait for.
+        let body = FrameBody::Accepted { conversation, deadline_ms: 0 };
+        let opening = Frame { request: record.request.clone(), attempt: record.attempt, seq: 0, body };
+        let all = std::iter::once(opening).chain(record.frames(Position::default()));
+        Self { told: futures::stream::iter(all.collect::<Vec<_>>()).boxed(), cut: Arc::default() }
+    }
+
+    /// A turn that expired without anybody having noticed.
+    pub(super) fn expired(request: &RequestId, after: Position) -> Self {
+        let last = Order::after(after).closing(request, expired());
+        Self { told: futures::stream::iter([last]).boxed(), cut: Arc::default() }
+    }
+
+    /// A turn that may still be running.
+    pub(super) fn running(script: Script) -> Self {
+        let cut = Arc::new(OnceLock::new());
+        Self { told: tell(script, cut.clone()).boxed(), cut }
+    }
+}
+
+fn expired() -> FrameBody {
+    FrameBody::Expired { problem: Problem::new(Code::Expired) }
+}
+
+/// What is needed to tell a running turn.
+pub(super) struct Script {
+    pub bus: Bus,
+    pub inbox: Inbox,
+    pub tenant: TenantId,
+    pub request: RequestId,
+    /// On whose behalf alone frames may be asked for.
+    pub user: Option<UserId>,
+    /// `accepted`, for a client that hears of the request for the first time.
+    pub opening: Option<Frame>,
+    /// What came while it was found out where the turn is.
+    pub early: Vec<Frame>,
+    pub after: Position,
+    pub deadline: Instant,
+    /// How long nothing may come before it is asked what became of the turn.
+    pub patience: Delays,
+    /// Whether frames are sent elsewhere unless its owner is asked, again and again, for them.
+    pub came_back: bool,
+    pub tally: Tally,
+}
+
+impl Script {
+    async fn record(&self) -> Option<TurnRecord> {
+        match self.bus.read_record(&self.tenant, None, &self.request).await {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::debug!(request.id = %self.request, %error, "the record could not be read");
+                None
+            }
+        }
+    }
+
+    /// Asks the turn's owner for everything after a position; when it cannot be asked, the record tells it later.
+    async fn ask_owner(&self, after: Position) {
+        let wish = ResumeRequest {
+            tenant: self.tenant.clone(),
+            request: self.request.clone(),
+            user: self.user.clone(),
+            after,
+            reply_to: self.inbox.subject(),
+        };
+        if let Err(error) = self.bus.resume(&wish).await {
+            tracing::debug!(request.id = %self.request, %error, "the owner could not be asked");
+        }
+    }
+}
+
+enum Heard {
+    Frame(Frame),
+    Nothing,
+    Closing,
+}
+
+fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Frame> + Send {
+    async_stream::stream! {
+        let mut order = Order::after(script.after);
+        if let Some(opening) = script.opening.take() {
+            yield opening;
+        }
+        let mut early = std::mem::take(&mut script.early).into_iter();
+        let mut quiet_until = Instant::now() + script.patience.next_delay();
+        let alarm = tokio::time::sleep_until(quiet_until.into());
+        tokio::pin!(alarm);
+        let mut asked_at = None;
+        loop {
+            let heard = match early.next() {
+                Some(frame) => Heard::Frame(frame),
+                None => tokio::select! {
+                    biased;
+                    frame = script.inbox.next() => frame.map_or(Heard::Closing, Heard::Frame),
+                    () = &mut alarm => Heard::Nothing,
+                },
+            };
+            let mut look = false;
+            match heard {
+                Heard::Frame(frame) => match order.judge(&frame) {
+                    Next::Show => {
+                        script.tally.shown(&frame);
+                        let last = frame.body.is_last();
+                        yield frame;
+                        if last {
+                            return;
+                        }
+                        // The alarm stays as it is set: moving it for every frame would cost more than it is worth.
+                        quiet_until = Instant::now() + GAP_PATIENCE;
+                    }
+                    Next::Drop => {}
+                    Next::Missing if asked_at != Some(order.position()) => {
+                        asked_at = Some(order.position());
+                        script.ask_owner(order.position()).await;
+                        alarm.as_mut().reset((Instant::now() + GAP_PATIENCE).into());
+                    }
+                    Next::Missing => {}
+                    Next::Ended => look = true,
+                },
+                Heard::Nothing => look = true,
+                Heard::Closing => {
+                    let _ = cut.set(Code::Draining);
+                    return;
+                }
+            }
+            if !look {
+                continue;
+            }
+            if let Some(record) = script.record().await {
+                for frame in order.rest(&record) {
+                    script.tally.shown(&frame);
+                    yield frame;
+                }
+                return;
+            }
+            let now = Instant::now();
+            if now >= script.deadline + DEADLINE_GRACE {
+                let last = order.closing(&script.request, expired());
+                script.tally.shown(&last);
+                yield last;
+                return;
+            }
+            if script.came_back || now >= quiet_until {
+                script.ask_owner(order.position()).await;
+            }
+            let next = (now + script.patience.next_delay()).min(script.deadline + DEADLINE_GRACE);
+            alarm.as_mut().reset(next.into());
+        }
+    }
+}
+
+/// Counts one request of one face: when its first word came, how it ended, and that somebody waits meanwhile.
+pub(super) struct Tally {
+    metrics: Arc<Metrics>,
+    face: &'static str,
+    began: Instant,
+    request: RequestId,
+    trace: Trace,
+    spoke: bool,
+    outcome: &'static str,
+    code: Option<Code>,
+}
+
+impl Tally {
+    pub(super) fn new(
+        metrics: Arc<Metrics>,
+        face: &'static str,
+        began: Instant,
+        request: RequestId,
+        trace: Trace,
+    ) -> Self {
+        metrics.waiting.inc();
+        Self { metrics, face, began, request, trace, spoke: false, outcome: "left", code: None }
+    }
+
+    fn shown(&mut self, frame: &Frame) {
+        let face = Face { face: self.face };
+        if !self.spoke {
+            self.spoke = true;
+            self.metrics.first_frame_time.get_or_create(&face).observe(self.began.elapsed().as_secs_f64());
+        }
+        (self.outcome, self.code) = match &frame.body {
+            FrameBody::Done { .. } => ("answered", None),
+            FrameBody::Failed { problem } => ("failed", Some(problem.code)),
+            FrameBody::Expired { problem } => ("expired", Some(problem.code)),
+            FrameBody::Cancelled { .. } => ("cancelled", None),
+            _ => return,
+        };
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let (face, took) = (self.face, self.began.elapsed());
+        self.metrics.waiting.dec();
+        self.metrics.requests.get_or_create(&FaceOutcome { face, outcome: self.outcome }).inc();
+        self.metrics.request_time.get_or_create(&Face { face }).observe(took.as_secs_f64());
+        if self.code.is_some() || took >= SLOW {
+            tracing::info!(
+                request.id = %self.request, trace.id = self.trace.id(), face, outcome = self.outcome,
+                code = self.code.map(Code::word), took_ms = took.as_millis() as u64,
+                "a request failed or was slow"
+            );
+        }
+    }
+}

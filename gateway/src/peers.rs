@@ -1,0 +1,142 @@
+//! The one door to Redis: what the gateways tell one another about requests. Without Redis everything still works, on one's own.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{AsyncCommands, aio::ConnectionManager};
+use serde::{Deserialize, Serialize};
+use talkfleet_shared::{
+    admin::Health,
+    config::Url,
+    id::{ConversationId, RequestId, TenantId},
+    lifecycle::Shutdown,
+};
+use tokio::sync::mpsc;
+
+/// How long a request is remembered: as long as its record.
+const REMEMBERED: Duration = Duration::from_secs(3_600);
+
+/// Notes that may wait to be written; above it they are dropped, since they only speed up what works without them.
+const NOTES_WAITING_MAX: usize = 10_000;
+
+/// Notes that are written in one round trip.
+const NOTES_AT_ONCE: usize = 64;
+
+/// How often it is looked whether Redis is there.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// What a gateway tells the others about a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    pub conversation: ConversationId,
+    /// Of the ask, when the request came under an idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Unix milliseconds.
+    pub deadline_at_ms: u64,
+}
+
+/// A connection to the other gateways' notes.
+pub struct Peers {
+    redis: ConnectionManager,
+    timeout: Duration,
+    notes: mpsc::Sender<(String, Note)>,
+}
+
+impl Peers {
+    /// Connects in the background; `health`'s `redis` says whether it is there.
+    pub async fn connect(
+        url: &Url,
+        timeout: Duration,
+        health: Health,
+        shutdown: &Shutdown,
+    ) -> Result<Self, redis::RedisError> {
+        let client = redis::Client::open(url.reveal())?;
+        let config = redis::aio::ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(Duration::from_secs(2)))
+            .set_response_timeout(Some(timeout))
+            .set_number_of_retries(2);
+        let redis = ConnectionManager::new_lazy_with_config(client, config)?;
+        let (notes, waiting) = mpsc::channel(NOTES_WAITING_MAX);
+        shutdown.spawn(write_notes(redis.clone(), waiting, shutdown.clone()));
+        shutdown.spawn(watch_over(redis.clone(), health, shutdown.clone()));
+        Ok(Self { redis, timeout, notes })
+    }
+
+    /// Tells the others of a request, without waiting.
+    pub fn tell(&self, tenant: &TenantId, request: &RequestId, note: Note) {
+        let _ = self.notes.try_send((key(tenant, request), note));
+    }
+
+    /// Tells the others of a request unless somebody did before; then theirs comes back.
+    pub async fn tell_first(&self, tenant: &TenantId, request: &RequestId, note: &Note) -> Option<Note> {
+        let command = redis::cmd("SET")
+            .arg(key(tenant, request))
+            .arg(serde_json::to_string(note).ok()?)
+            .arg("NX")
+            .arg("GET")
+            .arg("EX")
+            .arg(REMEMBERED.as_secs())
+            .to_owned();
+        let mut redis = self.redis.clone();
+        let asked = command.query_async::<Option<String>>(&mut redis);
+        read(tokio::time::timeout(self.timeout, asked).await.ok()?.ok()??)
+    }
+
+    /// What the others told of a request.
+    pub async fn recall(&self, tenant: &TenantId, request: &RequestId) -> Option<Note> {
+        let mut redis = self.redis.clone();
+        let asked = redis.get::<_, Option<String>>(key(tenant, request));
+        read(tokio::time::timeout(self.timeout, asked).await.ok()?.ok()??)
+    }
+}
+
+fn key(tenant: &TenantId, request: &RequestId) -> String {
+    format!("tf:{tenant}:req:{request}")
+}
+
+fn read(text: String) -> Option<Note> {
+    serde_json::from_str(&text).ok()
+}
+
+async fn write_notes(mut redis: ConnectionManager, mut waiting: mpsc::Receiver<(String, Note)>, shutdown: Shutdown) {
+    let mut batch = Vec::with_capacity(NOTES_AT_ONCE);
+    loop {
+        tokio::select! {
+            () = shutdown.asked() => return,
+            n = waiting.recv_many(&mut batch, NOTES_AT_ONCE) => if n == 0 { return },
+        }
+        let mut pipe = redis::pipe();
+        for (key, note) in batch.drain(..) {
+            if let Ok(text) = serde_json::to_string(&note) {
+                pipe.set_ex(key, text, REMEMBERED.as_secs()).ignore();
+            }
+        }
+        // A note that is lost costs a client on another gateway a second of doubt, nothing more.
+        let _ = pipe.query_async::<()>(&mut redis).await;
+    }
+}
+
+async fn watch_over(mut redis: ConnectionManager, health: Health, shutdown: Shutdown) {
+    let mut was_there = None;
+    loop {
+        let there = redis::cmd("PING").query_async::<()>(&mut redis).await;
+        if was_there != Some(there.is_ok()) {
+            match &there {
+                Ok(()) => tracing::info!("Redis is there"),
+                Err(error) => tracing::warn!(%error, "Redis is away; this gateway goes on alone"),
+            }
+        }
+        was_there = Some(there.is_ok());
+        match there {
+            Ok(()) => health.up("redis"),
+            Err(_) => health.down("redis", "does not answer"),
+        }
+        tokio::select! {
+            () = shutdown.asked() => return,
+            () = tokio::time::sleep(CHECK_EVERY) => {}
+        }
+    }
+}
+
+/// The peers that are configured, if any.
+pub type MaybePeers = Option<Arc<Peers>>;

@@ -1,0 +1,102 @@
+//! What was said in a conversation: the archive's rows and the records that are not archived yet, each turn once.
+
+use std::collections::{HashMap, HashSet};
+
+use talkfleet_shared::{
+    bus::{Bus, BusError, ServiceCall},
+    chat::{HistoryReply, HistoryRequest, HistoryTurn, Problem},
+    error::Code,
+    id::TenantId,
+    lifecycle::Shutdown,
+    retry::Delays,
+};
+
+use super::{RETRY_FIRST, RETRY_LONGEST};
+use crate::store::Store;
+
+/// The most turns of one answer: what a screen can show, and far below the broker's largest message.
+const TURNS_MAX: u32 = 200;
+
+/// Answers `chat.v1.history.<tenant>` until shutdown.
+pub async fn serve_history(bus: Bus, store: Store, shutdown: Shutdown) -> Result<(), BusError> {
+    let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
+    while !shutdown.is_asked() {
+        let mut service = bus.serve("history", "The turns of a conversation, oldest first", HashMap::new()).await?;
+        loop {
+            let call = tokio::select! {
+                biased;
+                () = shutdown.asked() => None,
+                call = service.next() => call,
+            };
+            let Some(call) = call else { break };
+            delays.reset();
+            shutdown.spawn(answer(bus.clone(), store.clone(), call));
+        }
+        service.stop().await;
+        if !shutdown.is_asked() {
+            tokio::time::sleep(delays.next_delay()).await;
+        }
+    }
+    Ok(())
+}
+
+async fn answer(bus: Bus, store: Store, call: ServiceCall) {
+    let answered = match call.question::<HistoryRequest>() {
+        Ok(question) => match history(&bus, &store, call.tenant(), &question).await {
+            Some(reply) => call.answer(&reply).await,
+            None => call.refuse(&Problem::new(Code::HistoryAway)).await,
+        },
+        Err(error) => call.refuse(&Problem::because(Code::BadJson, error.to_string())).await,
+    };
+    if let Err(error) = answered {
+        tracing::warn!(%error, "a history could not be sent");
+    }
+}
+
+/// None when neither the database nor the broker can tell.
+async fn history(bus: &Bus, store: &Store, tenant: &TenantId, question: &HistoryRequest) -> Option<HistoryReply> {
+    let turns_max = question.turns_max.clamp(1, TURNS_MAX);
+    let (archived, recent) = tokio::join!(
+        store.history(tenant, &question.conversation, turns_max),
+        bus.records_of(tenant, &question.conversation)
+    );
+    if let Err(error) = &archived {
+        tracing::warn!(%error, "history without the archive");
+    }
+    if let Err(error) = &recent {
+        tracing::warn!(%error, "history without the recent records");
+    }
+    if archived.is_err() && recent.is_err() {
+        return None;
+    }
+    let recent = recent.unwrap_or_default().into_iter().map(HistoryTurn::from).collect();
+    Some(HistoryReply { turns: merged(archived.unwrap_or_default(), recent, turns_max as usize) })
+}
+
+/// PURE: both accounts as one, oldest first, each request once, the newest kept.
+fn merged(archived: Vec<HistoryTurn>, recent: Vec<HistoryTurn>, turns_max: usize) -> Vec<HistoryTurn> {
+    let mut seen = HashSet::new();
+    let mut turns: Vec<_> = archived.into_iter().chain(recent).filter(|turn| seen.insert(turn.id.clone())).collect();
+    turns.sort_by(|a, b| (a.asked_at_ms, a.id.as_str()).cmp(&(b.asked_at_ms, b.id.as_str())));
+    turns.split_off(turns.len().saturating_sub(turns_max))
+}
+
+#[cfg(test)]
+mod tests {
+    use talkfleet_shared::{chat::Outcome, id::RequestId};
+
+    use super::*;
+
+    fn turn(id: &str, asked_at_ms: u64) -> HistoryTurn {
+        let outcome = Outcome::Cancelled { text: String::new() };
+        HistoryTurn { id: RequestId::parse(id).unwrap(), user: None, question: "q".into(), outcome, asked_at_ms }
+    }
+
+    #[test]
+    fn two_accounts_become_one() {
+        let turns = merged(vec![turn("a", 1), turn("b", 2)], vec![turn("d", 4), turn("b", 2), turn("c", 2)], 3);
+        let ids: Vec<_> = turns.iter().map(|turn| turn.id.as_str()).collect();
+        assert_eq!(ids, ["b", "c", "d"]);
+        assert!(merged(Vec::new(), Vec::new(), 3).is_empty());
+    }
+}

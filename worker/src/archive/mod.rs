@@ -1,0 +1,198 @@
+//! The archive role: the journal into PostgreSQL in batches, and a conversation's history back out of it.
+//!
+//! Whoever hosts the role spawns two tasks, each ending by itself once `shutdown` was asked:
+//! [`run`] (reads JOURNAL, writes rows, acknowledges) and [`serve_history`] (answers `chat.v1.history.<tenant>`).
+
+/// What a batch consists of: PURE.
+mod batch;
+
+/// Answering what was said in a conversation.
+mod history;
+
+use std::{sync::Arc, time::Duration};
+
+use talkfleet_shared::{
+    bus::{Bus, BusError, Deliveries, Delivery, Settle},
+    lifecycle::Shutdown,
+    metrics::{Metrics, Row},
+    retry::Delays,
+    topology::{ARCHIVE, JOURNAL},
+};
+use tokio::sync::{Semaphore, mpsc};
+
+use self::batch::{Batch, Entry};
+pub use self::history::serve_history;
+use crate::store::{Store, StoreError, Written};
+
+/// Waits between attempts to write while the database is away.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// How the archive gathers rows.
+#[derive(Debug, Clone, Copy)]
+pub struct ArchiveConfig {
+    /// Rows that are written at once.
+    pub batch_rows: usize,
+    /// How long a row may wait for others.
+    pub batch_wait: Duration,
+}
+
+/// Reads the journal into the database until shutdown; what is not written is not acknowledged, so nothing is lost.
+pub async fn run(bus: Bus, store: Store, config: ArchiveConfig, shutdown: Shutdown) -> Result<(), BusError> {
+    if !schema_is_there(&store, &bus, &shutdown).await {
+        return Ok(());
+    }
+    let rows = config.batch_rows.max(1);
+    // One batch is written while the next is gathered.
+    let permits = Arc::new(Semaphore::new(rows * 2));
+    let deliveries = bus.deliveries(JOURNAL, ARCHIVE, permits).await?;
+    let (sender, mut receiver) = mpsc::channel(rows);
+    let reader = tokio::spawn(read(deliveries, sender, shutdown.clone()));
+    let archive = Archive { store, metrics: bus.metrics().clone(), shutdown };
+    while let Some(first) = receiver.recv().await {
+        archive.write(gather(first, &mut receiver, rows, config.batch_wait).await).await;
+    }
+    let _ = reader.await;
+    Ok(())
+}
+
+/// Waits for the database and brings its schema up to date; false when shutdown came first.
+async fn schema_is_there(store: &Store, bus: &Bus, shutdown: &Shutdown) -> bool {
+    let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
+    loop {
+        let Err(error) = store.migrate().await else {
+            bus.health().up("archive");
+            return true;
+        };
+        bus.health().down("archive", error.to_string());
+        tracing::warn!(%error, "the archive waits for the database");
+        tokio::select! {
+            () = shutdown.asked() => return false,
+            () = tokio::time::sleep(delays.next_delay()) => {}
+        }
+    }
+}
+
+/// A task of its own, so that the batch's clock never cuts a pull in half.
+async fn read(mut deliveries: Deliveries, sender: mpsc::Sender<Delivery>, shutdown: Shutdown) {
+    while let Some(delivery) = deliveries.next(&shutdown).await {
+        if sender.send(delivery).await.is_err() {
+            break;
+        }
+    }
+    deliveries.hand_back().await;
+}
+
+/// As many deliveries as make a batch, or those that came in time.
+async fn gather(
+    first: Delivery,
+    receiver: &mut mpsc::Receiver<Delivery>,
+    rows: usize,
+    wait: Duration,
+) -> Vec<Delivery> {
+    let mut gathered = vec![first];
+    let until = tokio::time::Instant::now() + wait;
+    while gathered.len() < rows {
+        match tokio::time::timeout_at(until, receiver.recv()).await {
+            Ok(Some(delivery)) => gathered.push(delivery),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    gathered
+}
+
+struct Archive {
+    store: Store,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+}
+
+impl Archive {
+    /// Writes what can be read, sets the rest aside, acknowledges both.
+    async fn write(&self, deliveries: Vec<Delivery>) {
+        let mut batch = Batch::default();
+        let mut readable = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            match Entry::read(delivery.subject(), |kind| kind.read(&delivery)) {
+                Ok(entry) => {
+                    batch.add(entry);
+                    readable.push(delivery);
+                }
+                Err(why) => set_aside(delivery, &why).await,
+            }
+        }
+        match self.write_until_done(&batch).await {
+            Ok(()) => acknowledge(&readable).await,
+            Err(Stopped::Refused) => self.write_one_by_one(readable).await,
+            Err(Stopped::Shutdown) => tracing::info!(rows = readable.len(), "left to the next archive worker"),
+        }
+    }
+
+    /// Tries until the database has taken the batch, refuses its data, or shutdown was asked.
+    async fn write_until_done(&self, batch: &Batch) -> Result<(), Stopped> {
+        let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
+        loop {
+            let error = match self.store.write_archive(&batch.turns, batch.feedback()).await {
+                Ok(written) => {
+                    self.count(written);
+                    return Ok(());
+                }
+                Err(StoreError::Rejected(_)) => return Err(Stopped::Refused),
+                Err(error) => error,
+            };
+            self.metrics.archive_failures.inc();
+            tracing::warn!(%error, rows = batch.rows(), "the archive cannot be written; trying again");
+            tokio::select! {
+                () = self.shutdown.asked() => return Err(Stopped::Shutdown),
+                () = tokio::time::sleep(delays.next_delay()) => {}
+            }
+        }
+    }
+
+    /// One row of a batch is refused: the others go in, that one is set aside.
+    async fn write_one_by_one(&self, deliveries: Vec<Delivery>) {
+        for delivery in deliveries {
+            let mut one = Batch::default();
+            if let Ok(entry) = Entry::read(delivery.subject(), |kind| kind.read(&delivery)) {
+                one.add(entry);
+            }
+            match self.write_until_done(&one).await {
+                Ok(()) => acknowledge(std::slice::from_ref(&delivery)).await,
+                Err(Stopped::Refused) => set_aside(delivery, "the database refuses this row").await,
+                Err(Stopped::Shutdown) => return,
+            }
+        }
+    }
+
+    fn count(&self, written: Written) {
+        self.metrics.archived.get_or_create(&Row { table: "turns" }).inc_by(written.turns);
+        self.metrics.archived.get_or_create(&Row { table: "feedback" }).inc_by(written.feedback);
+    }
+}
+
+/// Why a batch is not in the database.
+enum Stopped {
+    Refused,
+    Shutdown,
+}
+
+/// A lost acknowledgement means a second delivery, and that one changes nothing.
+async fn acknowledge(deliveries: &[Delivery]) {
+    for delivery in deliveries {
+        if let Err(error) = delivery.ack().await {
+            tracing::warn!(%error, "an archived record could not be acknowledged");
+            return;
+        }
+    }
+}
+
+async fn set_aside(delivery: Delivery, why: &str) {
+    tracing::warn!(subject = delivery.subject(), why, "a journal entry was set aside");
+    let settled = match delivery.set_aside(why).await {
+        Ok(()) => delivery.settle(Settle::Aside).await,
+        Err(_) => delivery.settle(Settle::Again(RETRY_LONGEST)).await,
+    };
+    if let Err(error) = settled {
+        tracing::warn!(%error, "a journal entry could not be settled; it will come again");
+    }
+}

@@ -1,0 +1,52 @@
+//! Loading what a pointer of the catalog names; of knowledge only what changed since the version before.
+
+use std::{collections::HashSet, sync::Arc};
+
+use talkfleet_shared::{bus::Bus, id::TenantId};
+
+use super::{CatalogError, IntentCard, IntentsArtefact, Pointer};
+use crate::{intent::IntentModel, retrieval::Index, store::Store};
+
+/// A tenant's trained intents.
+pub struct LoadedIntents {
+    pub version: String,
+    pub model: IntentModel,
+    /// What the desk knows and says for each intent.
+    pub intents: Vec<IntentCard>,
+}
+
+impl LoadedIntents {
+    /// An intent by its name.
+    pub fn card(&self, name: &str) -> Option<&IntentCard> {
+        self.intents.iter().find(|card| card.name == name)
+    }
+}
+
+/// What a tenant knows, ready to be searched.
+pub struct LoadedKnowledge {
+    pub version: String,
+    pub index: Index,
+    revision: i64,
+    documents: HashSet<String>,
+}
+
+pub(super) async fn intents(bus: &Bus, pointer: &Pointer) -> Result<LoadedIntents, CatalogError> {
+    let object = pointer.object.as_ref().ok_or_else(|| CatalogError::Pointer(pointer.version.clone()))?;
+    let bytes = bus.get_object(talkfleet_shared::topology::MODELS, object).await?;
+    let version = pointer.version.clone();
+    // Unpacking a model takes tens of milliseconds: not on a thread that answers.
+    blocking(move || {
+        let artefact = IntentsArtefact::from_bytes(&bytes)?;
+        Ok(LoadedIntents { version, model: artefact.model()?, intents: artefact.intents })
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CatalogError> + Send + 'static,
+) -> Result<T, CatalogError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(CatalogError::Index(error.to_string())),
+    }
+}

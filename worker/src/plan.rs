@@ -1,0 +1,178 @@
+//! PURE: what the desk does with a message, given what was recognised, what was found, and who can speak.
+
+use talkfleet_shared::chat::{Intent, IntentReply, RetrieveReply};
+
+use crate::config::PlanConfig;
+
+/// What is known when the plan is made; a role that could not be asked left None.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    pub intent: Option<&'a IntentReply>,
+    pub found: Option<&'a RetrieveReply>,
+    pub model: ModelState,
+}
+
+/// Whether a language model can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelState {
+    /// None is configured.
+    Absent,
+    Ready,
+    /// It failed too often and is left alone for a while, or is fully occupied.
+    Away,
+}
+
+/// What the desk does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// A greeting, thanks: the prepared sentence, when the intent brought one.
+    SmallTalk { reply: Option<String> },
+    /// A human is called.
+    Handover,
+    /// A model answers from the passages.
+    Generate,
+    /// The passages are quoted.
+    Quote,
+    /// An honest 'I don't know'.
+    Refuse(Refusal),
+}
+
+/// Why the desk does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The knowledge holds no answer.
+    NotKnown,
+    /// The knowledge could not be searched.
+    NotSearched,
+}
+
+/// Decides. Chat inside a real question is the question: whoever says 'hello, where is my parcel?' hears of the parcel.
+pub fn plan(config: &PlanConfig, evidence: Evidence<'_>) -> Plan {
+    let believed = evidence.intent.filter(|intent| intent.confidence >= config.intent_confidence_min);
+    let answerable = evidence.found.filter(|found| !found.passages.is_empty()).map_or(0.0, |found| found.answerable);
+    match believed.map(|intent| (intent.kind.as_str(), intent)) {
+        Some(("handover", _)) => return Plan::Handover,
+        Some(("small_talk", intent)) if answerable <= config.small_talk_answerable_max => {
+            return Plan::SmallTalk { reply: intent.reply.clone() };
+        }
+        _ => {}
+    }
+    if evidence.found.is_none() {
+        return Plan::Refuse(Refusal::NotSearched);
+    }
+    if answerable < threshold(config, evidence.intent) || answerable == 0.0 {
+        return Plan::Refuse(Refusal::NotKnown);
+    }
+    match evidence.model {
+        ModelState::Ready => Plan::Generate,
+        ModelState::Absent | ModelState::Away => Plan::Quote,
+    }
+}
+
+/// A message that belongs to no intent needs stronger knowledge; when nobody classified it, the usual strength is enough.
+fn threshold(config: &PlanConfig, intent: Option<&IntentReply>) -> f32 {
+    match intent {
+        Some(intent) if intent.name == Intent::OUT_OF_SCOPE => config.out_of_scope_answerable_min,
+        _ => config.answerable_min,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use talkfleet_shared::chat::{Language, Passage};
+
+    use super::*;
+    use crate::config::WorkerConfig;
+
+    fn config() -> PlanConfig {
+        PlanConfig {
+            answerable_min: 0.4,
+            out_of_scope_answerable_min: 0.6,
+            small_talk_answerable_max: 0.8,
+            intent_confidence_min: 0.5,
+            ..WorkerConfig::load(None, &[]).unwrap().plan
+        }
+    }
+
+    fn intent(kind: &str, name: &str, confidence: f32) -> IntentReply {
+        IntentReply {
+            name: name.into(),
+            confidence,
+            kind: kind.into(),
+            language: Language::English,
+            entities: Vec::new(),
+            reply: Some("Hello!".into()),
+            version: String::new(),
+        }
+    }
+
+    fn found(answerable: f32, passages: usize) -> RetrieveReply {
+        let passage = Passage {
+            id: "p".into(),
+            document: "d".into(),
+            title: "t".into(),
+            url: String::new(),
+            text: "a".into(),
+            language: Language::English,
+            score: answerable,
+        };
+        RetrieveReply { passages: vec![passage; passages], extract: None, answerable, version: String::new() }
+    }
+
+    #[track_caller]
+    fn check(intent: Option<IntentReply>, found: Option<RetrieveReply>, model: ModelState, expected: Plan) {
+        let evidence = Evidence { intent: intent.as_ref(), found: found.as_ref(), model };
+        assert_eq!(plan(&config(), evidence), expected, "{evidence:?}");
+    }
+
+    #[test]
+    fn every_kind_of_message_finds_its_answer() {
+        use ModelState::*;
+        let question = || Some(intent("question", "track_order", 0.9));
+        check(question(), Some(found(0.9, 1)), Ready, Plan::Generate);
+        check(question(), Some(found(0.9, 1)), Away, Plan::Quote);
+        check(question(), Some(found(0.3, 1)), Ready, Plan::Refuse(Refusal::NotKnown));
+        check(question(), Some(found(0.9, 0)), Ready, Plan::Refuse(Refusal::NotKnown));
+        check(question(), None, Ready, Plan::Refuse(Refusal::NotSearched));
+        check(None, Some(found(0.5, 1)), Absent, Plan::Quote);
+        check(Some(intent("question", "out_of_scope", 0.9)), Some(found(0.5, 1)), Absent, Plan::Refuse(Refusal::NotKnown));
+        check(Some(intent("question", "out_of_scope", 0.9)), Some(found(0.7, 1)), Absent, Plan::Quote);
+        check(Some(intent("handover", "human", 0.9)), Some(found(1.0, 1)), Ready, Plan::Handover);
+        check(Some(intent("handover", "human", 0.4)), Some(found(1.0, 1)), Absent, Plan::Quote);
+    }
+
+    #[test]
+    fn small_talk_inside_a_real_question_goes_to_the_knowledge() {
+        let hello = || Some(intent("small_talk", "greet", 0.9));
+        let reply = Plan::SmallTalk { reply: Some("Hello!".into()) };
+        check(hello(), Some(found(0.3, 1)), ModelState::Ready, reply.clone());
+        check(hello(), None, ModelState::Ready, reply);
+        check(hello(), Some(found(0.9, 1)), ModelState::Absent, Plan::Quote);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_answered_without_passages_or_below_the_threshold(
+            kind in prop_oneof!["question", "small_talk", "handover", ".{0,8}"],
+            name in prop_oneof!["track_order", "out_of_scope"],
+            confidence in 0f32..=1.0,
+            answerable in 0f32..=1.0,
+            passages in 0usize..3,
+            (knows_intent, searched) in any::<(bool, bool)>(),
+            model in prop_oneof![Just(ModelState::Absent), Just(ModelState::Ready), Just(ModelState::Away)],
+        ) {
+            let intent = knows_intent.then(|| intent(&kind, &name, confidence));
+            let found = searched.then(|| found(answerable, passages));
+            let plan = plan(&config(), Evidence { intent: intent.as_ref(), found: found.as_ref(), model });
+            match plan {
+                Plan::Generate | Plan::Quote => {
+                    prop_assert!(searched && passages > 0 && answerable >= config().answerable_min);
+                    prop_assert_eq!(plan == Plan::Generate, model == ModelState::Ready);
+                }
+                Plan::Handover | Plan::SmallTalk { .. } => prop_assert!(knows_intent && confidence >= 0.5),
+                Plan::Refuse(why) => prop_assert_eq!(why == Refusal::NotSearched, !searched),
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The turns that run in this process, so that wishes to stop and to resume find them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use talkfleet_shared::{
+    bus::{AskDelivery, Bus, ResumeRequest},
+    chat::{Frame, Position},
+    id::{RequestId, TenantId, UserId},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::wishes::{Key, Wish, Wishes, applies};
+
+/// Places that hear one answer: the asker and a customer's other tabs; the oldest makes room for the newest.
+const LISTENERS_MAX: usize = 8;
+
+/// Every running turn, and the wishes for turns that have not begun.
+#[derive(Default)]
+pub struct Running(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    turns: HashMap<Key, Arc<Line>>,
+    wishes: Wishes,
+}
+
+/// Where one turn's frames go: to the asker and to whoever joined later.
+pub struct Line {
+    bus: Bus,
+    user: Option<UserId>,
+    cancelled: CancellationToken,
+    log: tokio::sync::Mutex<Log>,
+}
+
+/// Frames leave under this lock, so that nobody who joins sees one twice, out of order, or not at all.
+struct Log {
+    frames: Vec<Frame>,
+    listeners: Vec<String>,
+}
+
+/// A turn's place among the running; left when dropped.
+pub struct Place {
+    key: Key,
+    line: Arc<Line>,
+    running: Arc<Running>,
+}
+
+impl Running {
+    /// Registers a turn; it is cancelled from the start when that was wished before.
+    pub fn enter(self: &Arc<Self>, bus: &Bus, ask: &AskDelivery) -> Place {
+        let line = Arc::new(Line::new(bus.clone(), ask));
+        let key = (ask.tenant.clone(), ask.request.clone());
+        let mut state = self.lock();
+        if state.wishes.holds(&key, line.user.as_ref()) {
+            line.cancelled.cancel();
+        }
+        state.turns.insert(key.clone(), line.clone());
+        Place { key, line, running: self.clone() }
+    }
+
+    /// Honours a wish to stop, now or when its turn begins.
+    pub fn cancel(&self, tenant: TenantId, request: RequestId, wish: Wish) {
+        let key = (tenant, request);
+        let mut state = self.lock();
+        if let Some(line) = state.turns.get(&key)
+            && applies(&wish, line.user.as_ref())
+        {
+            line.cancelled.cancel();
+        }
+        state.wishes.add(key, wish, Instant::now());
+    }
+
+    /// Lets somebody hear a running turn: its frames so far, then those to come.
+    pub async fn join(&self, wish: ResumeRequest) {
+        let line = self.lock().turns.get(&(wish.tenant, wish.request)).cloned();
+        // Somebody else's request answers like one that does not exist: not at all.
+        if let Some(line) = line.filter(|line| line.user.is_none() || line.user == wish.user) {
+            line.join(wish.reply_to, wish.after).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn new(bus: Bus, ask: &AskDelivery) -> Self {
+        let log = Log { frames: Vec::new(), listeners: ask.reply_to.iter().cloned().collect() };
+        let (user, cancelled) = (ask.ask.user.clone(), CancellationToken::new());
+        Self { bus, user, cancelled, log: tokio::sync::Mutex::new(log) }
+    }
+
+    /// Waits until somebody who may has wished this turn to stop.
+    pub async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
+    }
+
+    /// Sends a frame to everybody who listens. Whoever cannot be reached asks for it later.
+    pub async fn send(&self, frame: Frame) {
+        let mut log = self.log.lock().await;
+        log.frames.push(frame);
+        let Log { frames, listeners } = &*log;
+        let Some(frame) = frames.last() else { return };
+        for reply_to in listeners {
+            emit(&self.bus, reply_to, frame).await;
+        }
+    }
+
+    async fn join(&self, reply_to: String, after: Position) {
+        let mut log = self.log.lock().await;
+        for frame in log.frames.iter().filter(|frame| after.wants(frame)) {
+            emit(&self.bus, &reply_to, frame).await;
+        }
+        if !log.listeners.contains(&reply_to) {
+            if log.listeners.len() >= LISTENERS_MAX {
+                log.listeners.remove(0);
+            }
+            log.listeners.push(reply_to);
+        }
+    }
+}
+
+async fn emit(bus: &Bus, reply_to: &str, frame: &Frame) {
+    if let Err(error) = bus.emit(reply_to, frame).await {
+        tracing::debug!(%error, request.id = %frame.request, "a frame could not be sent; it can be fetched later");
+    }
+}
+
+impl Place {
+    pub fn line(&self) -> &Line {
+        &self.line
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.running.lock();
+        // A later attempt of the same request may have taken the place over.
+        if state.turns.get(&self.key).is_some_and(|line| Arc::ptr_eq(line, &self.line)) {
+            state.turns.remove(&self.key);
+        }
+    }
+}
