@@ -129,7 +129,8 @@ impl Keyring {
 
     async fn follow_once(&self, bus: &Bus, delays: &mut Delays) -> Result<(), BusError> {
         // Written first, so that the watch brings at least one entry and its end can be seen.
-        bus.put_new(topology::KEYS, VISITOR_SECRET, visitor::new_secret(&mut rand::rng()).into()).await?;
+        let secret = visitor::new_secret(&mut rand::rng());
+        bus.put_new(topology::KEYS, VISITOR_SECRET, secret.into()).await?;
         let mut watch = bus.watch(topology::KEYS).await?;
         let mut fresh = Keys::default();
         while let Some(entry) = watch.next().await {

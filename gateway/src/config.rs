@@ -79,6 +79,7 @@ pub struct WsConfig {
     pub ping_ms: u64,
     pub write_timeout_ms: u64,
     pub asks_max: usize,
+    pub messages_per_second: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -139,7 +140,10 @@ impl Checked for GatewayConfig {
             format!("http.body_bytes_max is {}; give 1024 to {}", http.body_bytes_max, envelope::BODY_BYTES_MAX),
         );
         // The HTTP library's own floor is 8 KiB.
-        must(http.head_bytes_max >= 8_192, format!("http.head_bytes_max is {}; give 8192 or more", http.head_bytes_max));
+        must(
+            http.head_bytes_max >= 8_192,
+            format!("http.head_bytes_max is {}; give 8192 or more", http.head_bytes_max),
+        );
         must(http.connections_max > 0, "http.connections_max is 0; nobody could connect".into());
         for (key, value) in [
             ("http.head_read_timeout_ms", http.head_read_timeout_ms),
@@ -154,6 +158,8 @@ impl Checked for GatewayConfig {
             ("turns.waiting_max", turns.waiting_max as u64),
             ("turns.budget_ms_min", turns.budget_ms_min),
             ("ws.asks_max", self.ws.asks_max as u64),
+            ("ws.messages_per_second", u64::from(self.ws.messages_per_second)),
+            ("ws.message_bytes_max", self.ws.message_bytes_max as u64),
         ] {
             must(value > 0, format!("{key} must be above 0"));
         }
@@ -226,7 +232,7 @@ mod tests {
     fn impossible_values_are_named() {
         refused("turns.budget_ms", "200", "turns.budget_ms is 200");
         refused("turns.budget_ms_max", "600000", "workers stop at 120000");
-        refused("http.listen", "8080", "http.listen '8080'");
+        refused("http.listen", "localhost", "http.listen 'localhost'");
         refused("http.body_bytes_max", "9999999", "http.body_bytes_max");
         refused("http.allowed_origins", "[\"shop.example\"]", "should look like https://shop.example");
         refused("redis.url", "http://u:geheim@host", "redis.url 'http://…@host'");

@@ -41,3 +41,129 @@ mod relay;
 
 /// The one door to Redis.
 mod peers;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use talkfleet_shared::{
+    admin::{self, Health},
+    bus::{Bus, BusError},
+    id::GatewayId,
+    lifecycle::{GRACE, Shutdown},
+    metrics::Metrics,
+};
+use tokio::net::TcpListener;
+
+use crate::{config::GatewayConfig, desk::Desk, peers::Peers, relay::Relay};
+
+/// What is left of the grace time for telling those who still listen where to come back, and for flushing.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Why a gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{key} '{listen}' cannot be listened on: {why}; choose another address or stop what uses it")]
+    Listen { key: &'static str, listen: String, why: io::Error },
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error("redis.url cannot be used: {0}")]
+    Redis(String),
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where customers connect.
+    pub http: SocketAddr,
+    /// Where operators look.
+    pub admin: SocketAddr,
+    desk: Arc<Desk>,
+    relay: Arc<Relay>,
+    /// What takes new work ends when the caller's shutdown is asked.
+    doors: Shutdown,
+    /// What tells running stories ends after them.
+    rooms: Shutdown,
+}
+
+impl Gateway {
+    /// Connects, listens, and serves until `shutdown` is asked; port 0 takes a free one.
+    pub async fn start(config: GatewayConfig, shutdown: Shutdown) -> Result<Self, StartError> {
+        let public = listen("http.listen", &config.http.listen).await?;
+        let private = listen("admin.listen", &config.admin.listen).await?;
+        let (metrics, health) = (Metrics::new("gateway"), Health::new());
+        for part in ["mailbox", "keys"] {
+            health.down(part, "not yet");
+        }
+        let bus = Bus::connect(&config.nats, "talkfleet-gateway", metrics.clone(), health.clone()).await?;
+        let (doors, rooms) = (shutdown.part(), Shutdown::new());
+        let peers = match config.redis.url.is_empty() {
+            true => None,
+            false => Some(
+                Peers::connect(
+                    &config.redis.url,
+                    Duration::from_millis(config.redis.timeout_ms),
+                    health.clone(),
+                    &rooms,
+                )
+                .map_err(|error| StartError::Redis(error.to_string()))?,
+            ),
+        };
+        let gateway = GatewayId::new();
+        let relay = Relay::new(gateway.clone(), config.turns.waiting_max);
+        let http_config = config.http.clone();
+        let desk = Arc::new(Desk::new(bus.clone(), config, relay.clone(), peers, doors.clone()));
+        let addresses = (address(&public)?, address(&private)?);
+
+        rooms.spawn({
+            let (relay, bus, rooms) = (relay.clone(), bus.clone(), rooms.clone());
+            async move { relay.deliver(&bus, &rooms).await }
+        });
+        rooms.spawn({
+            let (desk, bus, rooms) = (desk.clone(), bus.clone(), rooms.clone());
+            async move { desk.keyring().follow(&bus, &rooms).await }
+        });
+        rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
+        doors.spawn(ingress::serve(desk.clone(), doors.clone()));
+        doors.spawn(http::accept::serve(public, http::router(desk.clone()), http_config, metrics, doors.clone()));
+        tracing::info!(gateway.id = %gateway, http = %addresses.0, admin = %addresses.1, "the gateway is open");
+        Ok(Self { http: addresses.0, admin: addresses.1, desk, relay, doors, rooms })
+    }
+
+    /// What this process needs, and whether it has it; `/readyz` tells the same.
+    pub fn health(&self) -> &Health {
+        self.desk.bus().health()
+    }
+
+    /// Waits until shutdown is asked and everything that was begun has finished or was told where to come back.
+    pub async fn finished(self) {
+        self.doors.asked().await;
+        let health = self.desk.bus().health();
+        health.down("draining", "this process is going away");
+        if !self.doors.drained(GRACE.saturating_sub(FAREWELL)).await {
+            tracing::info!(
+                waiting = self.relay.waiting(),
+                "some answers are not finished; their clients come back elsewhere"
+            );
+            self.relay.close();
+            self.doors.drained(FAREWELL / 2).await;
+        }
+        self.relay.close();
+        self.rooms.ask();
+        self.rooms.drained(FAREWELL / 3).await;
+        self.desk.bus().close(FAREWELL / 3).await;
+        tracing::info!("the gateway is closed");
+    }
+}
+
+/// Serves until `shutdown` is asked, then drains.
+pub async fn run(config: GatewayConfig, shutdown: Shutdown) -> Result<(), StartError> {
+    Gateway::start(config, shutdown).await?.finished().await;
+    Ok(())
+}
+
+async fn listen(key: &'static str, listen: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(listen).await.map_err(|why| StartError::Listen { key, listen: listen.to_owned(), why })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let failed = |why| StartError::Listen { key: "http.listen", listen: "its address".into(), why };
+    listener.local_addr().map_err(failed)
+}

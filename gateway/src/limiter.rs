@@ -21,7 +21,7 @@ use crate::{
 const BUCKETS_MAX: usize = 100_000;
 
 /// Who may ask how often.
-pub struct Limiter {
+pub(crate) struct Limiter {
     user: Option<Rate>,
     tenant: Option<Rate>,
     began: Instant,
@@ -29,7 +29,7 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    pub fn new(config: LimitsConfig) -> Self {
+    pub(crate) fn new(config: LimitsConfig) -> Self {
         Self {
             user: Rate::new(config.user_per_minute, config.user_burst),
             tenant: Rate::new(config.tenant_per_minute, config.tenant_burst),
@@ -39,7 +39,7 @@ impl Limiter {
     }
 
     /// Lets one request of a user in, or says 429 and when to come back; None when nothing is limited.
-    pub fn admit(&self, tenant: &TenantId, user: Option<&UserId>) -> Result<Option<Allowance>, Problem> {
+    pub(crate) fn admit(&self, tenant: &TenantId, user: Option<&UserId>) -> Result<Option<Allowance>, Problem> {
         if self.user.is_none() && self.tenant.is_none() {
             return Ok(None);
         }

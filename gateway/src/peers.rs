@@ -1,6 +1,6 @@
 //! The one door to Redis: what the gateways tell one another about requests. Without Redis everything still works, on one's own.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use redis::{AsyncCommands, aio::ConnectionManager};
 use serde::{Deserialize, Serialize};
@@ -26,17 +26,17 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 /// What a gateway tells the others about a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    pub conversation: ConversationId,
+pub(crate) struct Note {
+    pub(crate) conversation: ConversationId,
     /// Of the ask, when the request came under an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
+    pub(crate) digest: Option<String>,
     /// Unix milliseconds.
-    pub deadline_at_ms: u64,
+    pub(crate) deadline_at_ms: u64,
 }
 
 /// A connection to the other gateways' notes.
-pub struct Peers {
+pub(crate) struct Peers {
     redis: ConnectionManager,
     timeout: Duration,
     notes: mpsc::Sender<(String, Note)>,
@@ -44,7 +44,7 @@ pub struct Peers {
 
 impl Peers {
     /// Connects in the background; `health`'s `redis` says whether it is there.
-    pub async fn connect(
+    pub(crate) fn connect(
         url: &Url,
         timeout: Duration,
         health: Health,
@@ -63,12 +63,12 @@ impl Peers {
     }
 
     /// Tells the others of a request, without waiting.
-    pub fn tell(&self, tenant: &TenantId, request: &RequestId, note: Note) {
+    pub(crate) fn tell(&self, tenant: &TenantId, request: &RequestId, note: Note) {
         let _ = self.notes.try_send((key(tenant, request), note));
     }
 
     /// Tells the others of a request unless somebody did before; then theirs comes back.
-    pub async fn tell_first(&self, tenant: &TenantId, request: &RequestId, note: &Note) -> Option<Note> {
+    pub(crate) async fn tell_first(&self, tenant: &TenantId, request: &RequestId, note: &Note) -> Option<Note> {
         let command = redis::cmd("SET")
             .arg(key(tenant, request))
             .arg(serde_json::to_string(note).ok()?)
@@ -83,7 +83,7 @@ impl Peers {
     }
 
     /// What the others told of a request.
-    pub async fn recall(&self, tenant: &TenantId, request: &RequestId) -> Option<Note> {
+    pub(crate) async fn recall(&self, tenant: &TenantId, request: &RequestId) -> Option<Note> {
         let mut redis = self.redis.clone();
         let asked = redis.get::<_, Option<String>>(key(tenant, request));
         read(tokio::time::timeout(self.timeout, asked).await.ok()?.ok()??)
@@ -137,6 +137,3 @@ async fn watch_over(mut redis: ConnectionManager, health: Health, shutdown: Shut
         }
     }
 }
-
-/// The peers that are configured, if any.
-pub type MaybePeers = Option<Arc<Peers>>;

@@ -25,7 +25,7 @@ const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 type Inboxes = HashMap<RequestId, mpsc::Sender<Frame>>;
 
 /// Everybody who waits in this process.
-pub struct Relay {
+pub(crate) struct Relay {
     gateway: GatewayId,
     waiting_max: usize,
     /// None once the process is going away: every inbox is closed, and none is opened any more.
@@ -34,7 +34,7 @@ pub struct Relay {
 
 /// An inbox with its address; dropping it means that nobody waits any more.
 #[derive(Debug)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     address: RequestId,
     frames: mpsc::Receiver<Frame>,
     relay: Arc<Relay>,
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Relay {
 
 /// Why no inbox was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closed {
+pub(crate) enum Closed {
     /// As many wait as may.
     Full,
     /// This process is going away.
@@ -56,14 +56,14 @@ pub enum Closed {
 }
 
 impl Relay {
-    pub fn new(gateway: GatewayId, waiting_max: usize) -> Arc<Self> {
+    pub(crate) fn new(gateway: GatewayId, waiting_max: usize) -> Arc<Self> {
         Arc::new(Self { gateway, waiting_max, inboxes: Mutex::new(Some(HashMap::new())) })
     }
 
     /// Opens an inbox under an address that nobody else of this process uses.
     ///
     /// The address is part of what only the owner of a turn is told, so a stranger who guesses a request's id hears nothing.
-    pub fn open(self: &Arc<Self>, address: RequestId) -> Result<Inbox, Closed> {
+    pub(crate) fn open(self: &Arc<Self>, address: RequestId) -> Result<Inbox, Closed> {
         let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
         let open = inboxes.as_mut().ok_or(Closed::Draining)?;
         if open.len() >= self.waiting_max {
@@ -76,17 +76,17 @@ impl Relay {
     }
 
     /// How many wait.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.inboxes.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, HashMap::len)
     }
 
     /// Ends every story that is still being told: their clients come back to another gateway.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         *self.inboxes.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Hands out what comes to the mailbox, for as long as the process lives; `health`'s `mailbox` says whether it is open.
-    pub async fn deliver(&self, bus: &Bus, until: &Shutdown) {
+    pub(crate) async fn deliver(&self, bus: &Bus, until: &Shutdown) {
         let mut delays = Delays::new(REOPEN.0, REOPEN.1);
         loop {
             let why = tokio::select! {
@@ -120,12 +120,12 @@ impl Relay {
 
 impl Inbox {
     /// The subject that frames for this inbox are sent to.
-    pub fn subject(&self) -> String {
+    pub(crate) fn subject(&self) -> String {
         subject::reply(&self.relay.gateway, &self.address)
     }
 
     /// The next frame; None when the process is going away.
-    pub async fn next(&mut self) -> Option<Frame> {
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
         self.frames.recv().await
     }
 }

@@ -9,41 +9,41 @@ use talkfleet_shared::id::{ConversationId, TenantId, UserId};
 use ulid::Ulid;
 
 /// What every visitor's token begins with.
-pub const TOKEN_PREFIX: &str = "tfv_";
+pub(crate) const TOKEN_PREFIX: &str = "tfv_";
 
 /// The longest token that is looked at: a payload of two ids and a time, a signature.
-pub const TOKEN_BYTES_MAX: usize = 512;
+pub(crate) const TOKEN_BYTES_MAX: usize = 512;
 
 /// Bytes of the secret: as long as the hash that it keys.
 const SECRET_BYTES: usize = 32;
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
-    pub tenant: TenantId,
-    pub user: UserId,
+pub(crate) struct Token {
+    pub(crate) tenant: TenantId,
+    pub(crate) user: UserId,
     /// Unix milliseconds.
-    pub expires_at_ms: u64,
+    pub(crate) expires_at_ms: u64,
 }
 
 /// Signs tokens and opens what it signed: `tfv_<payload>.<HMAC-SHA256>`, both in base64url.
 #[derive(Clone)]
-pub struct Signer(Hmac<Sha256>);
+pub(crate) struct Signer(Hmac<Sha256>);
 
 impl Signer {
     /// None when the secret is too short to be one of ours.
-    pub fn new(secret: &[u8]) -> Option<Self> {
+    pub(crate) fn new(secret: &[u8]) -> Option<Self> {
         (secret.len() >= SECRET_BYTES).then(|| Hmac::new_from_slice(secret).ok().map(Self)).flatten()
     }
 
-    pub fn seal(&self, token: &Token) -> String {
+    pub(crate) fn seal(&self, token: &Token) -> String {
         let payload = BASE64.encode(serde_json::to_vec(token).unwrap_or_default());
         let signature = BASE64.encode(self.0.clone().chain_update(&payload).finalize().into_bytes());
         format!("{TOKEN_PREFIX}{payload}.{signature}")
     }
 
     /// The token, if we signed it and it has not expired. The comparison takes constant time.
-    pub fn open(&self, text: &str, now_ms: u64) -> Option<Token> {
+    pub(crate) fn open(&self, text: &str, now_ms: u64) -> Option<Token> {
         let (payload, signature) = text.strip_prefix(TOKEN_PREFIX)?.split_once('.')?;
         let signature = BASE64.decode(signature).ok()?;
         self.0.clone().chain_update(payload).verify_slice(&signature).ok()?;
@@ -53,27 +53,27 @@ impl Signer {
 }
 
 /// A secret for a fleet that has none yet.
-pub fn new_secret(rng: &mut impl Rng) -> Vec<u8> {
+pub(crate) fn new_secret(rng: &mut impl Rng) -> Vec<u8> {
     rng.random::<[u8; SECRET_BYTES]>().to_vec()
 }
 
 /// A name for somebody whom we do not know.
-pub fn new_user() -> UserId {
+pub(crate) fn new_user() -> UserId {
     id(&format!("v{}", Ulid::generate()), UserId::parse)
 }
 
 /// A conversation whose id carries a digest of its visitor, so that ownership needs no lookup.
-pub fn new_conversation(user: &UserId) -> ConversationId {
+pub(crate) fn new_conversation(user: &UserId) -> ConversationId {
     id(&format!("{}{}", owner_mark(user), Ulid::generate()), ConversationId::parse)
 }
 
 /// The same for a conversation whose id was derived: 18 characters of the mark, 41 of the id.
-pub fn own(user: &UserId, derived: &ConversationId) -> ConversationId {
+pub(crate) fn own(user: &UserId, derived: &ConversationId) -> ConversationId {
     id(&format!("{}{derived}", owner_mark(user)), ConversationId::parse)
 }
 
 /// Whether this visitor began the conversation.
-pub fn began(user: &UserId, conversation: &ConversationId) -> bool {
+pub(crate) fn began(user: &UserId, conversation: &ConversationId) -> bool {
     conversation.as_str().starts_with(&owner_mark(user))
 }
 

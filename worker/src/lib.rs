@@ -1,1 +1,242 @@
-//! The Talkfleet worker.
+//! The Talkfleet worker: the desk that answers. One process hosts one role or several; all of them speak over one bus.
+
+/// Every key of the configuration.
+pub mod config;
+
+/// Asks are taken, kept alive, settled and, on the way out, handed back.
+mod consume;
+
+/// One turn, told by its owner.
+mod turn;
+
+/// A role is called: in process when at home, else over NATS.
+mod roles;
+
+/// PURE: what the desk does with a message.
+mod plan;
+
+/// What was said before, and the one door to Redis.
+mod memory;
+
+/// The ladder of speakers.
+pub mod response;
+
+/// PURE: a circuit breaker.
+mod breaker;
+
+/// What killed its workers is failed and set aside.
+mod reaper;
+
+/// Text before any model sees it.
+pub mod text;
+
+/// Texts as vectors.
+pub mod encoder;
+
+/// Intents: read, trained, recognised, evaluated.
+pub mod intent;
+
+/// Knowledge: cut, indexed, searched.
+pub mod retrieval;
+
+/// What is current for each tenant.
+pub mod catalog;
+
+/// The journal into the database, and history out of it.
+pub mod archive;
+
+/// The one door to PostgreSQL.
+pub mod store;
+
+/// Where the encoder's weights lie.
+mod models;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use talkfleet_shared::{
+    admin::{self, Health},
+    bus::{Bus, BusError},
+    config::ConfigError,
+    lifecycle::{GRACE, Shutdown},
+    metrics::Metrics,
+    retry::Delays,
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    archive::ArchiveConfig,
+    catalog::{Catalog, What},
+    config::{Role, WorkerConfig},
+    memory::{Memory, MemoryError},
+    response::Speakers,
+    retrieval::Tuning,
+    roles::{Embeddings, Home, IntentRole, RetrievalRole, Roles},
+    store::{Store, StoreError},
+    turn::Desk,
+};
+
+/// What is left of the grace time for flushing and closing.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Waits between attempts to take part in what is missing at the broker.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// Why a worker could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("admin.listen '{listen}' cannot be listened on: {why}; choose another address or stop what uses it")]
+    Listen { listen: String, why: io::Error },
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Encoder(#[from] encoder::EncoderError),
+}
+
+/// A running worker.
+pub struct Worker {
+    /// Where operators look.
+    pub admin: SocketAddr,
+    bus: Bus,
+    store: Store,
+    /// What takes new work ends when the caller's shutdown is asked, and finishes what it has begun.
+    doors: Shutdown,
+    /// The admin port is open until the very end.
+    rooms: Shutdown,
+}
+
+impl Worker {
+    /// Connects and plays its roles until `shutdown` is asked; admin port 0 takes a free one.
+    pub async fn start(config: WorkerConfig, shutdown: Shutdown) -> Result<Self, StartError> {
+        let listen = |why| StartError::Listen { listen: config.admin.listen.clone(), why };
+        let listener = TcpListener::bind(&config.admin.listen).await.map_err(listen)?;
+        let admin = listener.local_addr().map_err(listen)?;
+        let (metrics, health) = (Metrics::new("worker"), Health::new());
+        let bus = Bus::connect(&config.nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
+        let store = Store::lazy(&config.database.url, config.database.connections_max)?;
+        let (doors, rooms) = (shutdown.part(), Shutdown::new());
+        rooms.spawn(admin::serve(listener, health, metrics, rooms.clone()));
+
+        let roles = play_at_home(&config, &bus, &store, &doors).await?;
+        if config.plays(Role::Response) {
+            answer(&config, roles, &doors).await?;
+        }
+        if config.plays(Role::Archive) {
+            keep_the_archive(&config, &bus, &store, &doors);
+        }
+        let names: Vec<_> = config.roles.enabled.iter().map(|role| role.name()).collect();
+        tracing::info!(roles = names.join(","), %admin, "the worker is at work");
+        Ok(Self { admin, bus, store, doors, rooms })
+    }
+
+    /// What this process needs, and whether it has it; `/readyz` tells the same.
+    pub fn health(&self) -> &Health {
+        self.bus.health()
+    }
+
+    /// Waits until shutdown is asked and everything that was begun has finished or was handed back.
+    pub async fn finished(self) {
+        self.doors.asked().await;
+        self.bus.health().down("draining", "this process is going away");
+        self.doors.drained(GRACE.saturating_sub(FAREWELL)).await;
+        self.rooms.ask();
+        self.bus.close(FAREWELL / 2).await;
+        let _ = tokio::time::timeout(FAREWELL / 2, self.store.close()).await;
+        tracing::info!("the worker has gone home");
+    }
+}
+
+/// Works until `shutdown` is asked, then drains.
+pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), StartError> {
+    Worker::start(config, shutdown).await?.finished().await;
+    Ok(())
+}
+
+/// Opens the roles that are at home: they serve others over the bus, and this process directly.
+async fn play_at_home(
+    config: &WorkerConfig,
+    bus: &Bus,
+    store: &Store,
+    doors: &Shutdown,
+) -> Result<Roles, StartError> {
+    let mut roles = Roles { bus: bus.clone(), intent: None, retrieval: None };
+    if !config.plays(Role::Intent) && !config.plays(Role::Retrieval) {
+        return Ok(roles);
+    }
+    let encoder = models::load(&config.models).await?;
+    let embeddings = Arc::new(Embeddings::new(encoder.clone()));
+    let catalog = Catalog::new(bus.clone(), store.clone());
+    let follow = |what| {
+        let (catalog, doors) = (catalog.clone(), doors.clone());
+        async move { catalog.follow(what, doors).await }
+    };
+    let metrics = bus.metrics();
+    if config.plays(Role::Intent) {
+        doors.spawn(follow(What::Intents));
+        let play = IntentRole { catalog: catalog.clone() };
+        let permits = config.roles.concurrency(Role::Intent);
+        let home = Arc::new(Home::new(play, permits, embeddings.clone(), metrics.clone()));
+        doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        roles.intent = Some(home);
+    }
+    if config.plays(Role::Retrieval) {
+        doors.spawn(follow(What::Knowledge));
+        let play = RetrievalRole { catalog: catalog.clone(), encoder, tuning: Tuning::default() };
+        let permits = config.roles.concurrency(Role::Retrieval);
+        let home = Arc::new(Home::new(play, permits, embeddings, metrics.clone()));
+        doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        roles.retrieval = Some(home);
+    }
+    Ok(roles)
+}
+
+/// Opens the response role: turns are taken and answered, poison is reaped.
+async fn answer(config: &WorkerConfig, roles: Roles, doors: &Shutdown) -> Result<(), StartError> {
+    let memory = Memory::new(&config.redis.url, config.memory.clone())?;
+    let speakers = Speakers::new(config, roles.bus.metrics().clone())?;
+    let clock = turn::follow(&roles.bus, doors).await;
+    let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));
+    doors.spawn(reaper::run(desk.clone(), doors.clone()));
+    let (config, until) = (config.clone(), doors.clone());
+    doors.spawn(async move { consume::run(desk, &config, until).await });
+    Ok(())
+}
+
+/// Opens the archive role.
+fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &Shutdown) {
+    let gather = ArchiveConfig {
+        batch_rows: config.roles.archive_batch_rows,
+        batch_wait: Duration::from_millis(config.roles.archive_batch_wait_ms),
+    };
+    doors.spawn(again_and_again("archive", bus.clone(), doors.clone(), {
+        let (bus, store, doors) = (bus.clone(), store.clone(), doors.clone());
+        move || archive::run(bus.clone(), store.clone(), gather, doors.clone())
+    }));
+    doors.spawn(again_and_again("history", bus.clone(), doors.clone(), {
+        let (bus, store, doors) = (bus.clone(), store.clone(), doors.clone());
+        move || archive::serve_history(bus.clone(), store.clone(), doors.clone())
+    }));
+}
+
+/// Takes part in something of the broker's until shutdown; as long as it is missing, health says so.
+async fn again_and_again<F>(part: &'static str, bus: Bus, until: Shutdown, mut attempt: impl FnMut() -> F)
+where
+    F: Future<Output = Result<(), BusError>>,
+{
+    let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
+    while !until.is_asked() {
+        let Err(error) = attempt().await else { continue };
+        bus.health().down(part, error.to_string());
+        tracing::warn!(%error, part, "this part of the worker waits for the broker");
+        tokio::select! {
+            () = until.asked() => {}
+            () = tokio::time::sleep(delays.next_delay()) => {}
+        }
+    }
+}

@@ -27,8 +27,8 @@ pub enum ModelState {
 pub enum Plan {
     /// A greeting, thanks: the prepared sentence, when the intent brought one.
     SmallTalk { reply: Option<String> },
-    /// A human is called.
-    Handover,
+    /// A human is called, with the prepared sentence, when the intent brought one.
+    Handover { reply: Option<String> },
     /// A model answers from the passages.
     Generate,
     /// The passages are quoted.
@@ -51,7 +51,7 @@ pub fn plan(config: &PlanConfig, evidence: Evidence<'_>) -> Plan {
     let believed = evidence.intent.filter(|intent| intent.confidence >= config.intent_confidence_min);
     let answerable = evidence.found.filter(|found| !found.passages.is_empty()).map_or(0.0, |found| found.answerable);
     match believed.map(|intent| (intent.kind.as_str(), intent)) {
-        Some(("handover", _)) => return Plan::Handover,
+        Some(("handover", intent)) => return Plan::Handover { reply: intent.reply.clone() },
         Some(("small_talk", intent)) if answerable <= config.small_talk_answerable_max => {
             return Plan::SmallTalk { reply: intent.reply.clone() };
         }
@@ -138,7 +138,8 @@ mod tests {
         check(None, Some(found(0.5, 1)), Absent, Plan::Quote);
         check(Some(intent("question", "out_of_scope", 0.9)), Some(found(0.5, 1)), Absent, Plan::Refuse(Refusal::NotKnown));
         check(Some(intent("question", "out_of_scope", 0.9)), Some(found(0.7, 1)), Absent, Plan::Quote);
-        check(Some(intent("handover", "human", 0.9)), Some(found(1.0, 1)), Ready, Plan::Handover);
+        let handover = Plan::Handover { reply: Some("Hello!".into()) };
+        check(Some(intent("handover", "human", 0.9)), Some(found(1.0, 1)), Ready, handover);
         check(Some(intent("handover", "human", 0.4)), Some(found(1.0, 1)), Absent, Plan::Quote);
     }
 
@@ -170,7 +171,7 @@ mod tests {
                     prop_assert!(searched && passages > 0 && answerable >= config().answerable_min);
                     prop_assert_eq!(plan == Plan::Generate, model == ModelState::Ready);
                 }
-                Plan::Handover | Plan::SmallTalk { .. } => prop_assert!(knows_intent && confidence >= 0.5),
+                Plan::Handover { .. } | Plan::SmallTalk { .. } => prop_assert!(knows_intent && confidence >= 0.5),
                 Plan::Refuse(why) => prop_assert_eq!(why == Refusal::NotSearched, !searched),
             }
         }

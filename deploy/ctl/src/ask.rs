@@ -74,7 +74,9 @@ async fn follow(response: reqwest::Response, quiet: bool) -> Result<Answer> {
                 }
                 return Ok(*answer);
             }
-            FrameBody::Failed { problem } | FrameBody::Expired { problem } => bail!("{} ({})", problem.message, problem.code),
+            FrameBody::Failed { problem } | FrameBody::Expired { problem } => {
+                bail!("{} ({})", problem.message, problem.code)
+            }
             FrameBody::Cancelled { .. } => bail!("the question was cancelled"),
             _ => {}
         }

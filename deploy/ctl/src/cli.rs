@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{ask, doctor, keys, publish, topology, up};
+use crate::{ask, doctor, intents, keys, knowledge, publish, schema, topology, up};
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
 #[derive(Debug, Parser)]
@@ -22,12 +22,21 @@ enum Command {
     Ask(ask::Args),
     /// Publish a file of messages onto the queue and count what comes back
     Publish(publish::Args),
+    /// What the desk answers from: articles, added, listed and removed
+    #[command(subcommand)]
+    Knowledge(knowledge::Command),
+    /// What customers want: intents, trained, listed and rolled back
+    #[command(subcommand)]
+    Intents(intents::Command),
     /// API keys of tenants
     #[command(subcommand)]
     Keys(keys::Command),
     /// Streams, consumers and buckets at the broker
     #[command(subcommand)]
     Topology(topology::Command),
+    /// Schemas that are written from the code
+    #[command(subcommand)]
+    Schema(schema::Command),
     /// Tell what is wrong with this machine or these engines, and what to do
     Doctor(doctor::Args),
     /// Print shell completions
@@ -40,6 +49,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Up(args) => up::run(args).await,
         Command::Ask(args) => ask::run(args).await,
         Command::Publish(args) => publish::run(args).await,
+        Command::Knowledge(command) => knowledge::run(command).await,
+        Command::Intents(command) => intents::run(command).await,
+        Command::Schema(command) => schema::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Topology(command) => topology::run(command).await,
         Command::Doctor(args) => doctor::run(args).await,

@@ -69,7 +69,11 @@ impl Connect {
 
     /// A connection to the broker.
     pub async fn bus(&self) -> Result<Bus> {
-        let url = self.nats.clone().or_else(|| self.ready().map(|ready| ready.nats)).ok_or_else(|| not_found("--nats URL"))?;
+        let url = self
+            .nats
+            .clone()
+            .or_else(|| self.ready().map(|ready| ready.nats))
+            .ok_or_else(|| not_found("--nats URL"))?;
         let config = nats_config(&url, self.shards, self.replicas);
         if let Some(problem) = config.problems().into_iter().next() {
             return Err(anyhow!("{problem}"));
@@ -79,8 +83,11 @@ impl Connect {
 
     /// A connection to the database.
     pub async fn store(&self) -> Result<Store> {
-        let url =
-            self.database.clone().or_else(|| self.ready().map(|ready| ready.database)).ok_or_else(|| not_found("--database URL"))?;
+        let url = self
+            .database
+            .clone()
+            .or_else(|| self.ready().map(|ready| ready.database))
+            .ok_or_else(|| not_found("--database URL"))?;
         Store::connect(&Url::new(url), 4).await.context("PostgreSQL cannot be reached")
     }
 }

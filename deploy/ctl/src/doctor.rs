@@ -38,10 +38,16 @@ async fn fleet(connect: &Connect) -> Finding {
     match connect.bus().await {
         Ok(bus) => {
             let server = bus.server();
-            let found = format!("NATS {} answers, JetStream {}", server.version, if server.jetstream { "on" } else { "off" });
+            let found =
+                format!("NATS {} answers, JetStream {}", server.version, if server.jetstream { "on" } else { "off" });
             Finding { about, state: State::Good, found, advice: None }
         }
-        Err(error) => Finding { about, state: State::Warning, found: format!("{error:#}"), advice: Some("start it again with `talkfleet up`".into()) },
+        Err(error) => Finding {
+            about,
+            state: State::Warning,
+            found: format!("{error:#}"),
+            advice: Some("start it again with `talkfleet up`".into()),
+        },
     }
 }
 

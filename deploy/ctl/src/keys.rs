@@ -51,8 +51,13 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             let key = keys::create(&mut rand::rng());
             put(&connect.bus().await?, &key, tenant.clone(), &name).await?;
             match json {
-                true => println!("{}", serde_json::json!({ "key": key, "id": short(&keys::hash(&key)), "tenant": tenant })),
-                false => println!("{key}\n\nKeep it now: it is not shown again. Revoke it with `talkfleet keys revoke {}`.", short(&keys::hash(&key))),
+                true => {
+                    println!("{}", serde_json::json!({ "key": key, "id": short(&keys::hash(&key)), "tenant": tenant }))
+                }
+                false => println!(
+                    "{key}\n\nKeep it now: it is not shown again. Revoke it with `talkfleet keys revoke {}`.",
+                    short(&keys::hash(&key))
+                ),
             }
         }
         Command::Revoke { key, connect } => {
@@ -82,7 +87,8 @@ async fn records(bus: &Bus) -> Result<Vec<(String, KeyRecord)>> {
 
 async fn find(bus: &Bus, key: &str) -> Result<String> {
     let hash = if key.starts_with(keys::KEY_PREFIX) { keys::hash(key) } else { key.to_owned() };
-    let found: Vec<String> = records(bus).await?.into_iter().map(|(id, _)| id).filter(|id| id.starts_with(&hash)).collect();
+    let found: Vec<String> =
+        records(bus).await?.into_iter().map(|(id, _)| id).filter(|id| id.starts_with(&hash)).collect();
     match found.as_slice() {
         [one] => Ok(one.clone()),
         [] => bail!("there is no such key; `talkfleet keys list` shows the ids"),

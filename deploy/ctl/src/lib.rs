@@ -18,6 +18,15 @@ mod ask;
 /// `talkfleet publish`: a file of messages onto the queue at a rate.
 mod publish;
 
+/// `talkfleet knowledge`: files into articles.
+pub mod knowledge;
+
+/// `talkfleet intents`: train, list, show, import, roll back.
+mod intents;
+
+/// `talkfleet schema`: what under `schemas/` is written from the code.
+pub mod schema;
+
 /// `talkfleet keys`: API keys.
 mod keys;
 

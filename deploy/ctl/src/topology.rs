@@ -62,7 +62,10 @@ fn show(scale: Scale, json: bool) -> Result<ExitCode> {
     let objects: Vec<String> = topology::object_stores(scale).into_iter().map(|store| store.bucket).collect();
     if json {
         let consumers: Vec<_> = consumers.iter().map(|(stream, config)| serde_json::json!({ "stream": stream, "name": config.durable_name, "config": config })).collect();
-        println!("{}", serde_json::json!({ "streams": streams, "consumers": consumers, "buckets": buckets, "object_stores": objects }));
+        println!(
+            "{}",
+            serde_json::json!({ "streams": streams, "consumers": consumers, "buckets": buckets, "object_stores": objects })
+        );
         return Ok(ExitCode::SUCCESS);
     }
     println!("{:<12} {:<58} WHAT", "STREAM", "SUBJECTS");

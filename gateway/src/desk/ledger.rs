@@ -14,21 +14,21 @@ const GENERATION: usize = 50_000;
 
 /// A request that was put on the queue from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    pub tenant: TenantId,
-    pub conversation: ConversationId,
+pub(super) struct Known {
+    pub(super) tenant: TenantId,
+    pub(super) conversation: ConversationId,
     /// Of the ask, when the request came under an idempotency key.
-    pub digest: Option<String>,
+    pub(super) digest: Option<String>,
     /// When its outcome must exist.
-    pub deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 /// Two generations of a map: when the young one is full it becomes the old one, and the old one is forgotten.
 #[derive(Default)]
-pub struct Ledger(Mutex<[HashMap<RequestId, Known>; 2]>);
+pub(super) struct Ledger(Mutex<[HashMap<RequestId, Known>; 2]>);
 
 impl Ledger {
-    pub fn note(&self, request: RequestId, known: Known) {
+    pub(super) fn note(&self, request: RequestId, known: Known) {
         let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if generations[0].len() >= GENERATION {
             generations[1] = mem::take(&mut generations[0]);
@@ -37,7 +37,7 @@ impl Ledger {
     }
 
     /// What is known of a tenant's request.
-    pub fn recall(&self, tenant: &TenantId, request: &RequestId) -> Option<Known> {
+    pub(super) fn recall(&self, tenant: &TenantId, request: &RequestId) -> Option<Known> {
         let generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = generations.iter().find_map(|generation| generation.get(request))?;
         (known.tenant == *tenant).then(|| known.clone())

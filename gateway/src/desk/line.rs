@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 type Key = (TenantId, ConversationId);
 
 /// Every conversation that somebody is putting a message of on the queue.
-pub struct Lines {
+pub(super) struct Lines {
     waiting_max: usize,
     lines: Arc<Mutex<HashMap<Key, Line>>>,
 }
@@ -24,7 +24,7 @@ struct Line {
 }
 
 /// A place in the line; given up by dropping it.
-pub struct Place {
+pub(super) struct Place {
     key: Key,
     lines: Arc<Mutex<HashMap<Key, Line>>>,
     head: Arc<Semaphore>,
@@ -32,16 +32,15 @@ pub struct Place {
 }
 
 impl Lines {
-    pub fn new(waiting_max: usize) -> Self {
+    pub(super) fn new(waiting_max: usize) -> Self {
         Self { waiting_max, lines: Arc::default() }
     }
 
     /// Takes a place; None when too many wait already.
-    pub fn enter(&self, tenant: &TenantId, conversation: &ConversationId) -> Option<Place> {
+    pub(super) fn enter(&self, tenant: &TenantId, conversation: &ConversationId) -> Option<Place> {
         let key = (tenant.clone(), conversation.clone());
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let line =
-            lines.entry(key.clone()).or_insert_with(|| Line { places: 0, head: Arc::new(Semaphore::new(1)) });
+        let line = lines.entry(key.clone()).or_insert_with(|| Line { places: 0, head: Arc::new(Semaphore::new(1)) });
         // The one at the head is being published; those behind it wait.
         if line.places > self.waiting_max {
             return None;
@@ -55,7 +54,7 @@ impl Lines {
 
 impl Place {
     /// Waits until everybody before has left.
-    pub async fn reach_head(&mut self) {
+    pub(super) async fn reach_head(&mut self) {
         if self.at_head.is_none() {
             // The semaphore is never closed, so there is nothing else that could come of it.
             self.at_head = self.head.clone().acquire_owned().await.ok();

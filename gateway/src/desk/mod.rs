@@ -27,7 +27,7 @@ use talkfleet_shared::{
     bus::{Bus, BusError, CallError},
     chat::{Ask, Feedback, HistoryReply, HistoryRequest, Problem, Verdict},
     error::Code,
-    id::{ConversationId, GatewayId, RequestId, UserId},
+    id::{ConversationId, RequestId, UserId},
     lifecycle::Shutdown,
     metrics::Metrics,
     subject,
@@ -87,7 +87,6 @@ pub struct Desk {
     ledger: Ledger,
     peers: Option<Peers>,
     relay: Arc<Relay>,
-    gateway: GatewayId,
     shutdown: Shutdown,
 }
 
@@ -97,7 +96,6 @@ impl Desk {
         config: GatewayConfig,
         relay: Arc<Relay>,
         peers: Option<Peers>,
-        gateway: GatewayId,
         shutdown: Shutdown,
     ) -> Self {
         Self {
@@ -109,7 +107,6 @@ impl Desk {
             config,
             peers,
             relay,
-            gateway,
             shutdown,
         }
     }
@@ -159,11 +156,7 @@ impl Desk {
     }
 
     /// The turns of a conversation, oldest first.
-    pub async fn history(
-        &self,
-        principal: &Principal,
-        conversation: &ConversationId,
-    ) -> Result<HistoryReply, Problem> {
+    pub async fn history(&self, principal: &Principal, conversation: &ConversationId) -> Result<HistoryReply, Problem> {
         if !principal.owns(conversation) {
             return Err(Problem::new(Code::NotFound));
         }

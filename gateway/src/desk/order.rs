@@ -4,14 +4,14 @@ use talkfleet_shared::chat::{Frame, FrameBody, Position, TurnRecord};
 
 /// Where a client stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Order {
+pub(super) struct Order {
     /// The last frame that was shown.
     at: Position,
 }
 
 /// What to do with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     Show,
     /// It was shown before, or belongs to an attempt that was given up.
     Drop,
@@ -23,16 +23,16 @@ pub enum Next {
 
 impl Order {
     /// A client that has seen everything up to `at`.
-    pub fn after(at: Position) -> Self {
+    pub(super) fn after(at: Position) -> Self {
         Self { at }
     }
 
-    pub fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         self.at
     }
 
     /// Judges the next frame to come in; one that is shown moves the position.
-    pub fn judge(&mut self, frame: &Frame) -> Next {
+    pub(super) fn judge(&mut self, frame: &Frame) -> Next {
         let current = self.at.attempt == 0 || frame.attempt == self.at.attempt;
         let wanted = if current { self.at.seq + 1 } else { 1 };
         let void = frame.attempt < self.at.attempt || frame.seq < wanted;
@@ -52,7 +52,7 @@ impl Order {
     /// What a record has for this client: all that it has not seen, the last frame always among it.
     ///
     /// When the record is of an earlier attempt than what was shown, everything is told anew as one more attempt.
-    pub fn rest(&self, record: &TurnRecord) -> Vec<Frame> {
+    pub(super) fn rest(&self, record: &TurnRecord) -> Vec<Frame> {
         if record.attempt >= self.at.attempt {
             let rest = record.frames(self.at);
             return if rest.is_empty() { record.frames(Position::default()).pop().into_iter().collect() } else { rest };
@@ -64,7 +64,7 @@ impl Order {
     }
 
     /// The frame that ends a story which only this gateway can end.
-    pub fn closing(&self, request: &talkfleet_shared::id::RequestId, body: FrameBody) -> Frame {
+    pub(super) fn closing(&self, request: &talkfleet_shared::id::RequestId, body: FrameBody) -> Frame {
         Frame { request: request.clone(), attempt: self.at.attempt.max(1), seq: self.at.seq + 1, body }
     }
 }

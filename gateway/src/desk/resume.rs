@@ -43,12 +43,7 @@ pub(super) struct Running {
 
 impl Desk {
     /// Everything of a request after a position, from whichever gateway it was asked.
-    pub async fn resume(
-        &self,
-        principal: &Principal,
-        request: &RequestId,
-        after: Position,
-    ) -> Result<Frames, Problem> {
+    pub async fn resume(&self, principal: &Principal, request: &RequestId, after: Position) -> Result<Frames, Problem> {
         match self.find(principal, request, after).await? {
             Found::Ended(record) => Ok(Frames::ended(&record, after)),
             Found::Forgotten => Ok(Frames::expired(request, after)),

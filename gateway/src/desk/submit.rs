@@ -100,8 +100,7 @@ impl Desk {
             (None, Some(key)) => principal.conversation_for(key),
             (None, None) => principal.new_conversation(),
         };
-        let request =
-            key.map_or_else(RequestId::new, |key| RequestId::from_idempotency_key(&principal.tenant, &key));
+        let request = key.map_or_else(RequestId::new, |key| RequestId::from_idempotency_key(&principal.tenant, &key));
         let digest = submission.idempotency_key.as_ref().and_then(|_| digest_of(&submission.ask));
         Ok(Named { request, conversation, digest, budget, began: Instant::now() })
     }
@@ -212,13 +211,16 @@ impl Desk {
     async fn join(&self, submission: &Submission, named: &Named) -> Result<Frames, Problem> {
         let tenant = &submission.principal.tenant;
         let deadline = self.ledger.recall(tenant, &named.request).map_or(named.began + named.budget, |k| k.deadline);
-        let running = Running {
-            inbox: self.open_inbox(RequestId::new())?,
-            early: Vec::new(),
-            deadline,
-        };
+        let running = Running { inbox: self.open_inbox(RequestId::new())?, early: Vec::new(), deadline };
         let tally = self.tally(submission, named);
-        Ok(self.follow(&submission.principal, &named.request, Position::default(), running, Some(named.accepted()), tally))
+        Ok(self.follow(
+            &submission.principal,
+            &named.request,
+            Position::default(),
+            running,
+            Some(named.accepted()),
+            tally,
+        ))
     }
 
     /// Notes the request for clients that come back, here and on the other gateways.

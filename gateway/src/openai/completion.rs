@@ -130,6 +130,11 @@ pub(super) fn outcome(body: FrameBody) -> Option<Result<Answer, Refusal>> {
     }
 }
 
+/// A failure in mid-stream, where the status is out already.
+pub(super) fn failure(refusal: &Refusal) -> String {
+    json(&refusal.body())
+}
+
 /// A stream of chunks: each frame goes in, the data of the events that it causes come out.
 ///
 /// What was sent cannot be taken back. When another worker begins anew, its text is held until it is longer than what was
@@ -165,7 +170,7 @@ impl Chunks {
             }
             FrameBody::Done { answer } => self.finish(&answer),
             body => match outcome(body) {
-                Some(Err(refusal)) => vec![json(&refusal.body())],
+                Some(Err(refusal)) => vec![failure(&refusal)],
                 _ => Vec::new(),
             },
         }
@@ -341,7 +346,10 @@ mod tests {
     #[test]
     fn a_restart_that_reads_differently_follows_whole() {
         check_text(vec![delta("On its"), FrameBody::Restart, done("Sent today.")], "On its\n\nSent today.");
-        check_text(vec![delta("On"), FrameBody::Restart, delta("Sent"), delta(" today."), done("Sent today.")], "On\n\nSent today.");
+        check_text(
+            vec![delta("On"), FrameBody::Restart, delta("Sent"), delta(" today."), done("Sent today.")],
+            "On\n\nSent today.",
+        );
     }
 
     #[test]

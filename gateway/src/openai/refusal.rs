@@ -13,6 +13,7 @@ use talkfleet_shared::{
 use utoipa::ToSchema;
 
 use super::MODEL;
+use crate::http;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,12 @@ impl From<Problem> for Refusal {
     }
 }
 
+impl From<http::error::Refusal> for Refusal {
+    fn from(refusal: http::error::Refusal) -> Self {
+        refusal.problem.into()
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -110,7 +117,10 @@ mod tests {
     #[track_caller]
     fn check(refusal: Refusal, status: u16, kind: &str, code: &str) {
         let body = serde_json::to_value(refusal.body()).unwrap();
-        assert_eq!((refusal.status, &body["error"]["type"], &body["error"]["code"]), (status, &json!(kind), &json!(code)));
+        assert_eq!(
+            (refusal.status, &body["error"]["type"], &body["error"]["code"]),
+            (status, &json!(kind), &json!(code))
+        );
     }
 
     #[test]
@@ -126,7 +136,10 @@ mod tests {
     #[test]
     fn a_client_is_told_when_and_whether_to_come_back() {
         let later = Refusal::from(Problem::new(Code::Overloaded).retry_after_ms(1_200)).into_response();
-        assert_eq!((&later.headers()[RETRY_AFTER], &later.headers()["retry-after-ms"]), (&HeaderValue::from(2), &HeaderValue::from(1_200)));
+        assert_eq!(
+            (&later.headers()[RETRY_AFTER], &later.headers()["retry-after-ms"]),
+            (&HeaderValue::from(2), &HeaderValue::from(1_200))
+        );
         assert!(!later.headers().contains_key("x-should-retry"));
         let never = Refusal::from(Problem::new(Code::TurnFailed)).into_response();
         assert_eq!(never.headers()["x-should-retry"], "false");

@@ -1,37 +1,30 @@
 //! PURE: a body of `POST /v1/chat/completions` becomes an ask; what it may hold is checked, what the desk does not use is ignored.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use talkfleet_shared::{
-    chat::{
-        Ask, Exchange, HISTORY_TURNS_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_CHARS_MAX, MessageText, TEXT_CHARS_MAX,
-    },
+    chat::{Exchange, HISTORY_TURNS_MAX, Problem, TEXT_CHARS_MAX},
     error::Code,
-    id::{ChannelId, ConversationId, UserId},
+    id::{ConversationId, UserId},
 };
 
 use super::{MODEL, refusal::Refusal};
+use crate::intake::{self, Asked, ChatBody, Metadata};
 
-/// The longest metadata key in characters, as OpenAI has it.
-const METADATA_KEY_CHARS_MAX: usize = 64;
+/// Messages of this face can be told from those of the others.
+const CHANNEL: &str = "openai";
 
 /// What a client wants of the desk, beside the ask itself.
 #[derive(Debug, PartialEq)]
 pub(super) struct Wanted {
-    pub(super) ask: Ask,
-    pub(super) conversation: Option<ConversationId>,
+    pub(super) asked: Asked,
     pub(super) stream: bool,
     /// A last chunk with nothing but the usage.
     pub(super) include_usage: bool,
-    pub(super) deadline_ms: Option<u64>,
 }
 
 /// Parses a body. Unknown fields are ignored, since every client sends some; known ones of the wrong type are refused.
-pub(super) fn parse(body: &[u8]) -> Result<Wanted, Refusal> {
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| Refusal::invalid(Code::BadJson, None, format!("The body is not valid JSON: {error}.")))?;
+pub(super) fn parse(body: Value) -> Result<Wanted, Refusal> {
     let Value::Object(body) = body else {
         return Err(Refusal::invalid(Code::BadJson, None, "The body must be a JSON object."));
     };
@@ -39,15 +32,11 @@ pub(super) fn parse(body: &[u8]) -> Result<Wanted, Refusal> {
     check_model(&fields)?;
     check_unsupported(&fields)?;
     check_ignored(&fields)?;
-    let (text, history) = read_messages(&fields)?;
-    let (metadata, filed) = read_metadata(&fields)?;
-    let options = fields.object("stream_options")?;
+    let options = fields.object("stream_options")?.map(Fields);
     Ok(Wanted {
-        ask: Ask { text, user: read_user(&fields)?, channel: channel(), history, metadata },
-        conversation: read_conversation(&fields)?.or(filed),
+        asked: read_asked(&fields)?,
         stream: fields.boolean("stream")?.unwrap_or(false),
-        include_usage: options.map(|options| Fields(options).boolean("include_usage")).transpose()?.flatten() == Some(true),
-        deadline_ms: fields.positive("deadline_ms")?,
+        include_usage: options.map(|o| o.boolean("include_usage")).transpose()?.flatten().unwrap_or(false),
     })
 }
 
@@ -90,9 +79,12 @@ fn check_unsupported(fields: &Fields<'_>) -> Result<(), Refusal> {
 
 /// Settings of a model that mean nothing to a desk are accepted and ignored, as long as they are possible at all.
 fn check_ignored(fields: &Fields<'_>) -> Result<(), Refusal> {
-    for (key, from, to) in
-        [("temperature", 0.0, 2.0), ("top_p", 0.0, 1.0), ("presence_penalty", -2.0, 2.0), ("frequency_penalty", -2.0, 2.0)]
-    {
+    for (key, from, to) in [
+        ("temperature", 0.0, 2.0),
+        ("top_p", 0.0, 1.0),
+        ("presence_penalty", -2.0, 2.0),
+        ("frequency_penalty", -2.0, 2.0),
+    ] {
         fields.between(key, from, to)?;
     }
     for key in ["max_tokens", "max_completion_tokens"] {
@@ -104,21 +96,47 @@ fn check_ignored(fields: &Fields<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn read_asked(fields: &Fields<'_>) -> Result<Asked, Refusal> {
+    let (text, history) = read_messages(fields)?;
+    let (metadata, filed) = read_metadata(fields)?;
+    let body = ChatBody {
+        text,
+        user: read_user(fields)?,
+        channel: Some(CHANNEL.into()),
+        metadata: Some(metadata),
+        deadline_ms: fields.positive("deadline_ms")?,
+        ..ChatBody::default()
+    };
+    let mut asked = body.parse().map_err(at_fault)?;
+    asked.conversation = read_conversation(fields)?.or(filed);
+    asked.ask.history = (!history.is_empty()).then_some(history);
+    Ok(asked)
+}
+
+/// The field that the desk's own checks found fault with.
+fn at_fault(problem: Problem) -> Refusal {
+    let param = match problem.code {
+        Code::BadText => Some("messages"),
+        Code::BadMetadata => Some("metadata"),
+        _ => None,
+    };
+    Refusal::invalid(problem.code, param, problem.message)
+}
+
 /// The customer's question is the last message; what stands before it is the history, of which the newest part is kept.
-fn read_messages(fields: &Fields<'_>) -> Result<(MessageText, Option<Vec<Exchange>>), Refusal> {
+fn read_messages(fields: &Fields<'_>) -> Result<(String, Vec<Exchange>), Refusal> {
     let messages = fields.array("messages")?.ok_or_else(|| Refusal::missing("messages"))?;
     let mut said = Vec::with_capacity(messages.len());
     for (at, message) in messages.iter().enumerate() {
         said.extend(read_message(at, message)?);
     }
-    let Some((Speaker::Customer, question)) = said.pop() else {
-        let why = "The last message must be the customer's, with role 'user'.";
-        return Err(Refusal::invalid(Code::BadHistory, Some("messages"), why));
-    };
-    let text = MessageText::parse(&question)
-        .map_err(|error| Refusal::invalid(Code::BadText, Some("messages"), format!("The last message: {error}.")))?;
-    let history = exchanges(said);
-    Ok((text, (!history.is_empty()).then_some(history)))
+    match said.pop() {
+        Some((Speaker::Customer, question)) => Ok((question, exchanges(said))),
+        _ => {
+            let why = "The last message must be the customer's, with role 'user'.";
+            Err(Refusal::invalid(Code::BadHistory, Some("messages"), why))
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,16 +200,17 @@ fn exchanges(said: Vec<(Speaker, String)>) -> Vec<Exchange> {
     pairs.split_off(pairs.len().saturating_sub(HISTORY_TURNS_MAX))
 }
 
-/// The user as they are, or under a digest when the name is no identifier: an e-mail address, for example.
-fn read_user(fields: &Fields<'_>) -> Result<Option<UserId>, Refusal> {
-    let Some(name) = fields.text("user")?.filter(|name| !name.is_empty()) else { return Ok(None) };
-    let hashed = || {
-        let digest = Sha256::digest(name.as_bytes());
-        let hex: String = digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect();
-        UserId::parse(&format!("u{hex}"))
-    };
-    let no_id = |error| Refusal::invalid(Code::BadId, Some("user"), format!("The user {error}."));
-    UserId::parse(name).or_else(|_| hashed()).map(Some).map_err(no_id)
+/// The user as they are, or a digest of the name when it is no identifier: an e-mail address, for example.
+fn read_user(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
+    let user = fields.text("user")?.filter(|name| !name.is_empty());
+    Ok(user.map(|name| match UserId::parse(name) {
+        Ok(_) => name.to_owned(),
+        Err(_) => {
+            let digest = Sha256::digest(name.as_bytes());
+            let hex: String = digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect();
+            format!("u{hex}")
+        }
+    }))
 }
 
 fn read_conversation(fields: &Fields<'_>) -> Result<Option<ConversationId>, Refusal> {
@@ -199,36 +218,25 @@ fn read_conversation(fields: &Fields<'_>) -> Result<Option<ConversationId>, Refu
 }
 
 fn parse_conversation(param: &str, id: &str) -> Result<ConversationId, Refusal> {
-    ConversationId::parse(id)
-        .map_err(|error| Refusal::invalid(Code::BadId, Some(param), format!("The conversation {error}.")))
+    let parsed = intake::id(param, id, ConversationId::parse);
+    parsed.map_err(|problem| Refusal::invalid(problem.code, Some(param), problem.message))
 }
 
 /// The metadata without its `conversation`, and that conversation.
-fn read_metadata(fields: &Fields<'_>) -> Result<(BTreeMap<String, String>, Option<ConversationId>), Refusal> {
+fn read_metadata(fields: &Fields<'_>) -> Result<(Metadata, Option<ConversationId>), Refusal> {
     let Some(pairs) = fields.object("metadata")? else { return Ok(Default::default()) };
-    let wrong = |why: String| Refusal::invalid(Code::BadMetadata, Some("metadata"), why);
-    let mut metadata = BTreeMap::new();
-    for (key, value) in pairs {
-        let Value::String(value) = value else { return Err(wrong("Metadata values are texts.".into())) };
-        if key.chars().count() > METADATA_KEY_CHARS_MAX || value.chars().count() > METADATA_VALUE_CHARS_MAX {
-            return Err(wrong(format!(
-                "Metadata keys have at most {METADATA_KEY_CHARS_MAX} characters, values {METADATA_VALUE_CHARS_MAX}."
-            )));
+    let mut pairs = pairs.clone();
+    let conversation = match pairs.remove("conversation") {
+        Some(Value::String(id)) => Some(parse_conversation("metadata.conversation", &id)?),
+        Some(other) => {
+            pairs.insert("conversation".into(), other);
+            None
         }
-        metadata.insert(key.clone(), value.clone());
-    }
-    let conversation =
-        metadata.remove("conversation").map(|id| parse_conversation("metadata.conversation", &id)).transpose()?;
-    if metadata.len() > METADATA_PAIRS_MAX {
-        return Err(wrong(format!("Metadata holds at most {METADATA_PAIRS_MAX} pairs.")));
-    }
+        None => None,
+    };
+    let metadata = serde_json::from_value(Value::Object(pairs))
+        .map_err(|_| Refusal::invalid(Code::BadMetadata, Some("metadata"), "Metadata values are texts."))?;
     Ok((metadata, conversation))
-}
-
-/// Messages of this face can be told from those of the others.
-#[expect(clippy::expect_used, reason = "the text is a literal identifier")]
-fn channel() -> ChannelId {
-    ChannelId::parse("openai").expect("a literal identifier")
 }
 
 /// The fields of an object, read with the errors of OpenAI; `null` counts as absent.
@@ -272,15 +280,16 @@ impl<'a> Fields<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
 
     fn ask(extra: Value) -> Result<Wanted, Refusal> {
         let mut body = json!({"model": "talkfleet", "messages": [{"role": "user", "content": "Where is my parcel?"}]});
-        let (Value::Object(body), Value::Object(extra)) = (&mut body, extra) else { unreachable!() };
-        body.extend(extra);
-        parse(&serde_json::to_vec(body).unwrap())
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        parse(body)
     }
 
     fn messages(messages: Value) -> Result<Wanted, Refusal> {
@@ -303,15 +312,16 @@ mod tests {
             {"role": "user", "content": [{"type": "text", "text": "Where is"}, {"type": "text", "text": "my parcel?"}]},
         ]))
         .unwrap();
-        assert_eq!(wanted.ask.text.as_str(), "Where is\nmy parcel?");
-        let pairs: Vec<_> = wanted.ask.history.iter().flatten().map(|e| (e.question.as_str(), e.answer.as_str())).collect();
+        assert_eq!(wanted.asked.ask.text.as_str(), "Where is\nmy parcel?");
+        let pairs: Vec<_> =
+            wanted.asked.ask.history.iter().flatten().map(|e| (e.question.as_str(), e.answer.as_str())).collect();
         assert_eq!(pairs, [("Hi", "Hello!"), ("Are you there?", "")]);
-        assert!(!wanted.stream && wanted.conversation.is_none());
+        assert!(!wanted.stream && wanted.asked.conversation.is_none());
     }
 
     #[test]
     fn a_single_message_leaves_the_memory_to_the_desk() {
-        assert_eq!(ask(json!({})).unwrap().ask.history, None);
+        assert_eq!(ask(json!({})).unwrap().asked.ask.history, None);
     }
 
     #[test]
@@ -322,7 +332,7 @@ mod tests {
             said.push(json!({"role": "assistant", "content": format!("a{turn}")}));
         }
         said.push(json!({"role": "user", "content": "and now?"}));
-        let history = messages(said.into()).unwrap().ask.history.unwrap();
+        let history = messages(said.into()).unwrap().asked.ask.history.unwrap();
         assert_eq!(history.len(), HISTORY_TURNS_MAX);
         assert_eq!((history[0].question.as_str(), history[19].answer.as_str()), ("q10", "a29"));
     }
@@ -336,17 +346,17 @@ mod tests {
         }))
         .unwrap();
         assert!(wanted.stream && wanted.include_usage);
-        assert_eq!(wanted.conversation, Some(ConversationId::parse("c1").unwrap()));
-        assert_eq!(wanted.ask.user, Some(UserId::parse("ann").unwrap()));
-        assert_eq!(wanted.ask.metadata.keys().collect::<Vec<_>>(), ["order"]);
-        assert_eq!(wanted.deadline_ms, Some(5000));
+        assert_eq!(wanted.asked.conversation, Some(ConversationId::parse("c1").unwrap()));
+        assert_eq!(wanted.asked.ask.user, Some(UserId::parse("ann").unwrap()));
+        assert_eq!(wanted.asked.ask.metadata.keys().collect::<Vec<_>>(), ["order"]);
+        assert_eq!(wanted.asked.budget, Some(Duration::from_secs(5)));
         let both = ask(json!({"conversation": "c2", "metadata": {"conversation": "c1"}})).unwrap();
-        assert_eq!(both.conversation, Some(ConversationId::parse("c2").unwrap()));
+        assert_eq!(both.asked.conversation, Some(ConversationId::parse("c2").unwrap()));
     }
 
     #[test]
     fn a_user_that_is_no_identifier_is_known_by_its_digest() {
-        let user = |name: &str| ask(json!({ "user": name })).unwrap().ask.user.unwrap();
+        let user = |name: &str| ask(json!({ "user": name })).unwrap().asked.ask.user.unwrap();
         assert_ne!(user("ann@shop.example"), user("bob@shop.example"));
         assert_eq!(user("ann@shop.example"), user("ann@shop.example"));
         assert_eq!(user("ann@shop.example").as_str().len(), 41);
@@ -380,7 +390,11 @@ mod tests {
         refused(json!({"messages": "hi"}), 400, Some("messages"));
         refused(json!({"messages": [{"role": "system", "content": "x"}]}), 400, Some("messages"));
         refused(json!({"messages": [{"role": "user", "content": " "}]}), 400, Some("messages"));
-        refused(json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}), 400, Some("messages"));
+        refused(
+            json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}),
+            400,
+            Some("messages"),
+        );
         refused(json!({"messages": [7]}), 400, Some("messages[0]"));
         refused(json!({"messages": [{"content": "x"}]}), 400, Some("messages[0].role"));
         refused(json!({"messages": [{"role": "king", "content": "x"}]}), 400, Some("messages[0].role"));
@@ -391,8 +405,8 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_object_is_refused() {
-        for body in [&b""[..], b"[]", b"{", b"\xff", b"{} {}"] {
-            assert_eq!(parse(body).unwrap_err().status, 400, "{body:?}");
+        for body in [json!([]), json!(null), json!("x"), json!(7)] {
+            assert_eq!(parse(body.clone()).unwrap_err().status, 400, "{body}");
         }
     }
 }

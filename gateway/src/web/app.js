@@ -88,6 +88,9 @@ function accepted(turn, { request, body }) {
 function ended(turn, card, body) {
   store.pending = null;
   if (body.problem) throw new Problem(body.problem);
+  const { type, ...rest } = body;
+  const outcome = { ...rest, outcome: type === "done" ? "answered" : type };
+  store.keepTurn({ id: card.request, question: turn.text, outcome });
   say(card.text);
   if (body.type === "done") offerFeedback(card);
 }
@@ -136,22 +139,28 @@ async function comeBack() {
   const { conversation, pending } = store;
   $("welcome").hidden = Boolean(conversation);
   if (!conversation) return;
-  const turns = await desk.history(conversation).catch((error) => {
-    const gone = error.code === "not_found" || error.code === "unauthenticated";
-    if (gone) startAfresh();
-    else showNotice(words.historyAway);
-    return [];
-  });
+  const turns = await turnsOf(conversation);
   for (const turn of turns) showTurn(turn);
-  const open = pending && store.conversation === pending.conversation && !turns.some(({ id }) => id === pending.request);
+  const open = pending && pending.conversation === store.conversation && !turns.some(({ id }) => id === pending.request);
   if (open) {
     $("log").append(make("li", { class: "question" }, make("p", { class: "text", text: pending.text })));
     await answer({ text: pending.text, request: pending.request, key: newKey() });
-  } else {
-    store.pending = null;
-    $("welcome").hidden = turns.length > 0 || !$("notice").hidden;
+  } else if (turns.length === 0 && $("notice").hidden) {
+    startAfresh();
   }
   follow(true);
+}
+
+/** What the desk remembers, and after it what only this browser does. */
+async function turnsOf(conversation) {
+  const kept = store.turns;
+  const told = await desk.history(conversation).catch((error) => {
+    if (error.code !== "not_found" && kept.length === 0) showNotice(words.historyAway);
+    return [];
+  });
+  const known = new Set(told.map(({ id }) => id));
+  // A token that has run out takes its conversation with it.
+  return store.conversation ? [...told, ...kept.filter(({ id }) => !known.has(id))] : [];
 }
 
 function showTurn({ id, question, outcome }) {

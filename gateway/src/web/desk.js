@@ -44,7 +44,7 @@ export class Desk {
 
   feedback(request, verdict) {
     const headers = { "Content-Type": "application/json" };
-    return this.#call("/v1/feedback", { method: "POST", headers, body: JSON.stringify({ request, verdict }) });
+    return this.#call("/v1/feedback", { method: "POST", headers, body: JSON.stringify({ id: request, verdict }) });
   }
 
   /** The turns of a conversation, oldest first. */
@@ -66,8 +66,10 @@ export class Desk {
       const accept = { ...headers, Accept: "text/event-stream" };
       const response = await this.#call(path, { ...rest, headers: accept, signal: both });
       for await (const data of events(response.body, heard)) {
-        const frame = JSON.parse(data);
-        if (frame?.body?.type) yield frame;
+        const { request, attempt, seq, body, ...flat } = JSON.parse(data);
+        const told = body ?? flat;
+        // An event that is no frame says that the server goes away: the stream ends, and is taken up elsewhere.
+        if (request && told.type) yield { request, attempt, seq, body: told };
       }
     } finally {
       clearTimeout(timer);

@@ -1,6 +1,9 @@
-// What the browser keeps over a reload: who the visitor is, which conversation is open, and the answer still under way.
+// What the browser keeps over a reload: who the visitor is, the open conversation, and the answer still under way.
 
 const PREFIX = "talkfleet.";
+
+/** Turns that are kept here, since the desk's history is written a moment after the answer, and can be away. */
+const TURNS_MAX = 50;
 
 /** The browser's own storage, or a plain map where it is forbidden. */
 function storage() {
@@ -31,7 +34,7 @@ export class Store {
 
   /** A new visitor owns none of the old one's conversations. */
   forget() {
-    for (const key of ["visitor", "conversation", "pending"]) this.#kept.removeItem(PREFIX + key);
+    for (const key of ["visitor", "conversation", "pending", "turns"]) this.#kept.removeItem(PREFIX + key);
   }
 
   get conversation() {
@@ -39,7 +42,17 @@ export class Store {
   }
 
   set conversation(id) {
+    if (id !== this.conversation) this.#set("turns", null);
     this.#set("conversation", id);
+  }
+
+  /** The newest turns of the open conversation, in the shape of the desk's history. */
+  get turns() {
+    return this.#get("turns") ?? [];
+  }
+
+  keepTurn(turn) {
+    this.#set("turns", [...this.turns.filter(({ id }) => id !== turn.id), turn].slice(-TURNS_MAX));
   }
 
   /** `{text, request, conversation}` of an answer that was not finished. */
@@ -68,7 +81,11 @@ export class Store {
   }
 
   #set(key, value) {
-    if (value === undefined || value === null) this.#kept.removeItem(PREFIX + key);
-    else this.#kept.setItem(PREFIX + key, JSON.stringify(value));
+    try {
+      if (value === undefined || value === null) this.#kept.removeItem(PREFIX + key);
+      else this.#kept.setItem(PREFIX + key, JSON.stringify(value));
+    } catch {
+      // The browser's room is used up: the conversation goes on, a reload shows less of it.
+    }
   }
 }

@@ -41,7 +41,7 @@ impl Mailbox {
 pub struct Cancels(Subscriber);
 
 impl Cancels {
-    /// The next wish: which request, and on whose behalf when it was a customer's.
+    /// The next wish: which request, and on whose behalf when it was a customer's; without one the tenant itself wishes it.
     pub async fn next(&mut self) -> Option<(TenantId, RequestId, Option<UserId>)> {
         loop {
             let message = self.0.next().await?;
@@ -57,6 +57,7 @@ impl Cancels {
 pub struct ResumeRequest {
     pub tenant: TenantId,
     pub request: RequestId,
+    /// On whose behalf: only this user's requests are found. None speaks for the tenant, to whom all of them belong.
     pub user: Option<UserId>,
     pub after: Position,
     /// Where the frames shall go.

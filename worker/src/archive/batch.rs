@@ -1,9 +1,8 @@
-//! PURE: what a journal entry is, by its subject, and what a batch of them comes down to.
+//! What a journal entry is, by its subject, and what a batch of them comes down to.
 
 use std::collections::HashMap;
 
 use talkfleet_shared::{
-    bus::Delivery,
     chat::{Feedback, TurnRecord},
     envelope::EnvelopeError,
     id::{RequestId, TenantId},
@@ -22,16 +21,6 @@ pub(super) enum EntryKind {
 pub(super) enum Entry {
     Turn(Box<TurnRecord>),
     Feedback(Feedback),
-}
-
-impl EntryKind {
-    /// Reads a delivery's body as this kind.
-    pub(super) fn read(self, delivery: &Delivery) -> Result<Entry, EnvelopeError> {
-        match self {
-            Self::Turn => delivery.read().map(|record| Entry::Turn(Box::new(record))),
-            Self::Feedback => delivery.read().map(Entry::Feedback),
-        }
-    }
 }
 
 impl Entry {

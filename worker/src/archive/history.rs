@@ -1,6 +1,9 @@
 //! What was said in a conversation: the archive's rows and the records that are not archived yet, each turn once.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use talkfleet_shared::{
     bus::{Bus, BusError, ServiceCall},
@@ -12,10 +15,14 @@ use talkfleet_shared::{
 };
 
 use super::{RETRY_FIRST, RETRY_LONGEST};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The most turns of one answer: what a screen can show, and far below the broker's largest message.
 const TURNS_MAX: u32 = 200;
+
+/// How long the database may take: half of what callers wait, so that a database that is away still leaves an answer
+/// from the recent records.
+const ARCHIVE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Answers `chat.v1.history.<tenant>` until shutdown.
 pub async fn serve_history(bus: Bus, store: Store, shutdown: Shutdown) -> Result<(), BusError> {
@@ -57,9 +64,10 @@ async fn answer(bus: Bus, store: Store, call: ServiceCall) {
 async fn history(bus: &Bus, store: &Store, tenant: &TenantId, question: &HistoryRequest) -> Option<HistoryReply> {
     let turns_max = question.turns_max.clamp(1, TURNS_MAX);
     let (archived, recent) = tokio::join!(
-        store.history(tenant, &question.conversation, turns_max),
+        tokio::time::timeout(ARCHIVE_TIMEOUT, store.history(tenant, &question.conversation, turns_max)),
         bus.records_of(tenant, &question.conversation)
     );
+    let archived = archived.unwrap_or_else(|_| Err(StoreError::Away("it took too long".into())));
     if let Err(error) = &archived {
         tracing::warn!(%error, "history without the archive");
     }

@@ -3,7 +3,7 @@
 //! Whoever hosts the role spawns two tasks, each ending by itself once `shutdown` was asked:
 //! [`run`] (reads JOURNAL, writes rows, acknowledges) and [`serve_history`] (answers `chat.v1.history.<tenant>`).
 
-/// What a batch consists of: PURE.
+/// PURE: what a batch consists of.
 mod batch;
 
 /// Answering what was said in a conversation.
@@ -20,7 +20,7 @@ use talkfleet_shared::{
 };
 use tokio::sync::{Semaphore, mpsc};
 
-use self::batch::{Batch, Entry};
+use self::batch::{Batch, Entry, EntryKind};
 pub use self::history::serve_history;
 use crate::store::{Store, StoreError, Written};
 
@@ -113,7 +113,7 @@ impl Archive {
         let mut batch = Batch::default();
         let mut readable = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
-            match Entry::read(delivery.subject(), |kind| kind.read(&delivery)) {
+            match read_entry(&delivery) {
                 Ok(entry) => {
                     batch.add(entry);
                     readable.push(delivery);
@@ -153,7 +153,7 @@ impl Archive {
     async fn write_one_by_one(&self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let mut one = Batch::default();
-            if let Ok(entry) = Entry::read(delivery.subject(), |kind| kind.read(&delivery)) {
+            if let Ok(entry) = read_entry(&delivery) {
                 one.add(entry);
             }
             match self.write_until_done(&one).await {
@@ -168,6 +168,13 @@ impl Archive {
         self.metrics.archived.get_or_create(&Row { table: "turns" }).inc_by(written.turns);
         self.metrics.archived.get_or_create(&Row { table: "feedback" }).inc_by(written.feedback);
     }
+}
+
+fn read_entry(delivery: &Delivery) -> Result<Entry, String> {
+    Entry::read(delivery.subject(), |kind| match kind {
+        EntryKind::Turn => delivery.read().map(|record| Entry::Turn(Box::new(record))),
+        EntryKind::Feedback => delivery.read().map(Entry::Feedback),
+    })
 }
 
 /// Why a batch is not in the database.

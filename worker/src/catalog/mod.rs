@@ -51,10 +51,19 @@ pub enum CatalogError {
     Pointer(String),
     #[error(transparent)]
     Artefact(#[from] artefact::ArtefactError),
-    #[error("the index cannot be built: {0}")]
-    Index(String),
+    #[error(transparent)]
+    Index(#[from] crate::retrieval::IndexError),
+    #[error("loading ended early: {0}")]
+    Task(String),
     #[error("tenant {tenant} has no intents of version {version}; `talkfleet intents list` shows those that are kept")]
     NoSuchVersion { tenant: TenantId, version: String },
+}
+
+impl CatalogError {
+    /// Whether another attempt at the same version may succeed.
+    fn may_pass(&self) -> bool {
+        !matches!(self, Self::Pointer(_) | Self::Artefact(_))
+    }
 }
 
 /// What a catalog follows.
@@ -189,6 +198,10 @@ impl Catalog {
         };
         let Err(error) = taken else { return };
         tracing::warn!(%error, tenant = %tenant, part = what.name(), "a new version cannot be loaded; the one before stays");
+        if !error.may_pass() {
+            // Its publisher has to act; this process serves every other tenant meanwhile.
+            return;
+        }
         if !self.has(what, &tenant) {
             self.bus.health().down(what.name(), format!("tenant {tenant}: {error}"));
         }

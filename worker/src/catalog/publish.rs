@@ -44,11 +44,7 @@ pub struct IntentsVersions {
 }
 
 /// Publishes trained intents; every worker uses them within two seconds. The version comes back.
-pub async fn publish_intents(
-    bus: &Bus,
-    tenant: &TenantId,
-    artefact: &IntentsArtefact,
-) -> Result<String, CatalogError> {
+pub async fn publish_intents(bus: &Bus, tenant: &TenantId, artefact: &IntentsArtefact) -> Result<String, CatalogError> {
     let version = version_at(OffsetDateTime::now_utc());
     let object = format!("{tenant}/{version}");
     bus.put_object(MODELS, &object, &artefact.to_bytes()?).await?;
@@ -68,10 +64,7 @@ pub async fn intents_versions(bus: &Bus, tenant: &TenantId) -> Result<IntentsVer
 }
 
 /// The intents that are current, with their version; None when none were published.
-pub async fn current_intents(
-    bus: &Bus,
-    tenant: &TenantId,
-) -> Result<Option<(String, IntentsArtefact)>, CatalogError> {
+pub async fn current_intents(bus: &Bus, tenant: &TenantId) -> Result<Option<(String, IntentsArtefact)>, CatalogError> {
     let Some(Pointer { version, object: Some(object) }) = current_pointer(bus, tenant).await? else { return Ok(None) };
     let artefact = IntentsArtefact::from_bytes(&bus.get_object(MODELS, &object).await?)?;
     Ok(Some((version, artefact)))
@@ -124,6 +117,7 @@ mod tests {
             key: "knowledge.demo".into(),
             value: value.map(|text| Bytes::from_static(text.as_bytes())),
             revision: 1,
+            pending: 0,
         };
         let pointer = Pointer::of(&entry(Some(r#"{"version":"7","by":"tomorrow"}"#))).unwrap().unwrap();
         assert_eq!((pointer.version.as_str(), pointer.object), ("7", None));

@@ -68,8 +68,12 @@ fn parse(bytes: &[u8]) -> Option<Array> {
         return None;
     }
     let shape = header.split_once("'shape': (")?.1.split_once(')')?.0;
-    let shape: Vec<usize> =
-        shape.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let shape: Vec<usize> = shape
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| part.parse().ok())
+        .collect::<Option<_>>()?;
     let values = match header.split_once("'descr': '")?.1.split_once('\'')?.0 {
         "|u1" | "|i1" => Values::Bytes(data.to_vec()),
         "<f4" => Values::Floats(data.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()),
@@ -97,7 +101,9 @@ mod tests {
         let array = parse(&npy("<f4", "(2, 1)", &[0, 0, 128, 63, 0, 0, 0, 64])).unwrap();
         assert_eq!(array.shape, [2, 1]);
         assert!(matches!(array.values, Values::Floats(values) if values == [1.0, 2.0]));
-        assert!(matches!(parse(&npy("|u1", "(3,)", &[1, 2, 3])).unwrap().values, Values::Bytes(values) if values == [1, 2, 3]));
+        assert!(
+            matches!(parse(&npy("|u1", "(3,)", &[1, 2, 3])).unwrap().values, Values::Bytes(values) if values == [1, 2, 3])
+        );
         assert_eq!(parse(&npy("<f8", "()", &1e-12_f64.to_le_bytes())).unwrap().shape.len(), 0);
         assert!(parse(&npy("<f4", "(3,)", &[0; 8])).is_none(), "fewer numbers than the shape says");
         assert!(parse(b"\x93NUMPY\x01\x00\xff\xff{}").is_none());

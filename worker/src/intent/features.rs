@@ -135,18 +135,21 @@ fn add_chars(found: &mut Vec<Gram>, text: &str, sizes: std::ops::RangeInclusive<
     let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     for size in sizes {
         let windows = starts.windows(size + 1);
-        found.extend(windows.map(|window| &text[window[0]..window[size]]).map(|part| Gram {
-            hash: hash(&[b"c", part.as_bytes()]),
-            word: false,
-        }));
+        found.extend(
+            windows
+                .map(|window| &text[window[0]..window[size]])
+                .map(|part| Gram { hash: hash(&[b"c", part.as_bytes()]), word: false }),
+        );
     }
 }
 
 /// FNV-1a, 64 bits: the same on every machine and in every release, because it is part of stored models.
 fn hash(parts: &[&[u8]]) -> u64 {
-    parts.iter().copied().flatten().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    parts
+        .iter()
+        .copied()
+        .flatten()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]

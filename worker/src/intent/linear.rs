@@ -40,7 +40,8 @@ impl Linear {
         columns.sort_unstable_by_key(|(class, _)| *class);
         let mut linear = Self { classes, table: vec![0; features * classes], steps: Vec::new(), bias: Vec::new() };
         for (class, weights) in columns {
-            let largest = weights[..features].iter().fold(f32::MIN_POSITIVE, |largest, weight| largest.max(weight.abs()));
+            let largest =
+                weights[..features].iter().fold(f32::MIN_POSITIVE, |largest, weight| largest.max(weight.abs()));
             let step = largest / f32::from(i8::MAX);
             linear.steps.push(step);
             linear.bias.push(weights[features] * BIAS);

@@ -1,12 +1,13 @@
 //! What the customer wants: intents are read from files, trained in process within seconds, and recognised in microseconds.
 //!
-//! Two classifiers are fused: a linear SVM on character and word n-grams, which knows the company's own words, and a
-//! small network on sentence embeddings, which knows paraphrases and other languages. A third, calibrated judgement says
+//! Two classifiers are fused: a linear SVM on character and word n-grams, which knows the company's own words, and one
+//! on sentence embeddings (a kernel machine, for large sets a small network), which knows paraphrases. A third, calibrated judgement says
 //! how likely the best intent is right, and below a threshold that was chosen by cross-validation nothing is recognised.
 
 mod calibrate;
 pub mod entities;
 mod features;
+mod kernel;
 mod linear;
 mod model;
 mod neighbours;

@@ -6,12 +6,13 @@ use sha2::{Digest, Sha256};
 
 use super::calibrate::{Judge, Validation};
 use super::features::Vocabulary;
+use super::kernel::Kernel;
 use super::linear::Linear;
 use super::neighbours::Neighbours;
 use super::neural::Neural;
-use super::train::{Embedded, Parts, three_best};
+use super::train::{Embedded, Head, Parts, three_best};
 use super::{Candidate, Classified, Kind};
-use crate::encoder::DIMENSIONS;
+use crate::encoder::{DIMENSIONS, Scan};
 
 /// First bytes of an artefact.
 const MAGIC: &[u8; 4] = b"TFIM";
@@ -94,10 +95,7 @@ impl IntentModel {
             table: signed_to_bytes(&linear.table).into_vec(),
             steps: floats_to_bytes(&linear.steps),
             bias: floats_to_bytes(&linear.bias),
-            embedded: self.parts.embedded.as_ref().map(|embedded| StoredEmbedded {
-                neural: embedded.neural.parts().map(|part| ByteBuf::from(floats_to_bytes(part))).to_vec(),
-                neighbours: embedded.neighbours.classes.iter().map(|class| signed_to_bytes(class)).collect(),
-            }),
+            embedded: self.parts.embedded.as_ref().map(StoredEmbedded::of),
             judge_words: self.judge_words.clone(),
             judge_both: self.judge_both.clone(),
             validation: self.validation,
@@ -117,7 +115,8 @@ impl IntentModel {
         if Sha256::digest(body).as_slice() != sum {
             return Err(ArtefactError::Damaged("its checksum differs"));
         }
-        let stored: Stored = rmp_serde::from_slice(body).map_err(|_| ArtefactError::Damaged("its layout is unknown"))?;
+        let stored: Stored =
+            rmp_serde::from_slice(body).map_err(|_| ArtefactError::Damaged("its layout is unknown"))?;
         stored.open().ok_or(ArtefactError::Damaged("its parts do not fit together"))
     }
 }
@@ -144,8 +143,20 @@ struct Stored {
 
 #[derive(Serialize, Deserialize)]
 struct StoredEmbedded {
-    neural: Vec<ByteBuf>,
-    neighbours: Vec<ByteBuf>,
+    head: StoredHead,
+    neighbours: Vec<StoredScan>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StoredHead {
+    Kernel { examples: StoredScan, weights: ByteBuf },
+    Network { layers: Vec<ByteBuf> },
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredScan {
+    rows: ByteBuf,
+    steps: ByteBuf,
 }
 
 impl Stored {
@@ -182,13 +193,41 @@ impl Stored {
 }
 
 impl StoredEmbedded {
+    fn of(embedded: &Embedded) -> Self {
+        let bytes = |values: &[f32]| ByteBuf::from(floats_to_bytes(values));
+        let head = match &embedded.head {
+            Head::Kernel(kernel) => {
+                StoredHead::Kernel { examples: StoredScan::of(&kernel.examples), weights: bytes(&kernel.weights) }
+            }
+            Head::Network(network) => StoredHead::Network { layers: network.parts().map(bytes).to_vec() },
+        };
+        Self { head, neighbours: embedded.neighbours.classes.iter().map(StoredScan::of).collect() }
+    }
+
     fn open(self, classes: usize, intents: usize) -> Option<Embedded> {
-        let parts: Vec<Vec<f32>> = self.neural.iter().map(|part| floats_from_bytes(part)).collect();
-        let parts: [Vec<f32>; 4] = parts.try_into().ok()?;
-        let neighbours: Vec<Vec<i8>> = self.neighbours.iter().map(|class| signed_from_bytes(class)).collect();
-        let fits = parts[3].len() == classes && neighbours.len() == intents + 1;
-        let neural = Neural::from_parts(parts)?;
-        fits.then_some(Embedded { neural, neighbours: Neighbours { classes: neighbours } })
+        let head = match self.head {
+            StoredHead::Kernel { examples, weights } => {
+                Head::Kernel(Kernel::from_parts(examples.open()?, floats_from_bytes(&weights), classes)?)
+            }
+            StoredHead::Network { layers } => {
+                let layers: Vec<Vec<f32>> = layers.iter().map(|layer| floats_from_bytes(layer)).collect();
+                let layers: [Vec<f32>; 4] = layers.try_into().ok()?;
+                Head::Network((layers[3].len() == classes).then(|| Neural::from_parts(layers)).flatten()?)
+            }
+        };
+        let neighbours: Vec<Scan> = self.neighbours.iter().map(StoredScan::open).collect::<Option<_>>()?;
+        (neighbours.len() == intents + 1).then_some(Embedded { head, neighbours: Neighbours { classes: neighbours } })
+    }
+}
+
+impl StoredScan {
+    fn of(scan: &Scan) -> Self {
+        let (rows, steps) = scan.parts();
+        Self { rows: signed_to_bytes(&rows), steps: ByteBuf::from(floats_to_bytes(steps)) }
+    }
+
+    fn open(&self) -> Option<Scan> {
+        Scan::from_parts(&signed_from_bytes(&self.rows), floats_from_bytes(&self.steps))
     }
 }
 
@@ -215,7 +254,17 @@ mod tests {
 
     fn set() -> IntentSet {
         let examples = [
-            ("refund", ["where is my refund", "I want my money back", "refund please", "退款什么时候到", "我要退款", "钱还没退"]),
+            (
+                "refund",
+                [
+                    "where is my refund",
+                    "I want my money back",
+                    "refund please",
+                    "退款什么时候到",
+                    "我要退款",
+                    "钱还没退",
+                ],
+            ),
             ("track", ["where is my parcel", "track my order", "has it shipped", "包裹到哪了", "查快递", "发货了吗"]),
             ("hello", ["hello", "hi there", "good morning", "你好", "您好", "早上好"]),
         ];

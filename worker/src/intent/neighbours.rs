@@ -1,16 +1,13 @@
-//! The training examples as embeddings, one byte a number: how near is the nearest one to a new text?
+//! The training examples as embeddings: how near is the nearest one to a new text?
 
-use crate::encoder::{DIMENSIONS, dot};
+use crate::encoder::Scan;
 
 /// Examples kept of one intent; more change the nearest distance by less than its noise.
 const EXAMPLES_PER_CLASS_MAX: usize = 150;
 
-/// Embeddings have unit length, and their largest number seen is 0.3: this keeps two and a half digits.
-const SCALE: f32 = 400.0;
-
 /// Embeddings by class.
 pub(super) struct Neighbours {
-    pub(super) classes: Vec<Vec<i8>>,
+    pub(super) classes: Vec<Scan>,
 }
 
 impl Neighbours {
@@ -19,29 +16,25 @@ impl Neighbours {
         for (embedding, label) in embeddings.iter().zip(labels) {
             rows[*label].push(embedding);
         }
-        let quantise = |x: &f32| (x * SCALE).round() as i8;
         let keep = |rows: Vec<&[f32]>| {
             let stride = rows.len().div_ceil(EXAMPLES_PER_CLASS_MAX).max(1);
-            rows.iter().step_by(stride).flat_map(|row| row.iter().map(quantise)).collect()
+            let mut scan = Scan::default();
+            rows.iter().step_by(stride).for_each(|row| scan.push(row));
+            scan
         };
         Self { classes: rows.into_iter().map(keep).collect() }
     }
 
     /// The cosine to the class's nearest example, about; 0 for a class without any.
     pub(super) fn nearest(&self, class: usize, embedding: &[f32]) -> f32 {
-        let mut row = [0.0; DIMENSIONS];
-        let rows = self.classes[class].chunks_exact(DIMENSIONS);
-        rows.map(|bytes| {
-            row.iter_mut().zip(bytes).for_each(|(x, byte)| *x = f32::from(*byte));
-            dot(&row, embedding) / SCALE
-        })
-        .fold(0.0, f32::max)
+        self.classes[class].cosines(embedding).into_iter().fold(0.0, f32::max)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::DIMENSIONS;
 
     #[test]
     fn the_nearest_example_of_a_class() {

@@ -67,10 +67,8 @@ impl Neural {
         let [first, first_bias, second, second_bias] = parts;
         let hidden = first_bias.len();
         let fits = first.len() == DIMENSIONS * hidden && second.len() == hidden * second_bias.len();
-        (fits && hidden > 0).then(|| Self {
-            first: Dense::new(first, first_bias),
-            second: Dense::new(second, second_bias),
-        })
+        (fits && hidden > 0)
+            .then(|| Self { first: Dense::new(first, first_bias), second: Dense::new(second, second_bias) })
     }
 
     pub(super) fn parts(&self) -> [&[f32]; 4] {

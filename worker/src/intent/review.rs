@@ -46,9 +46,8 @@ pub fn review(set: &IntentSet) -> Vec<Warning> {
             intents.push(intent);
         }
     }
-    let claimed = claims.into_values().filter(|(_, intents)| intents.len() > 1).map(|(text, intents)| Warning::Claimed {
-        text: text.to_owned(),
-        intents: intents.into_iter().map(str::to_owned).collect(),
+    let claimed = claims.into_values().filter(|(_, intents)| intents.len() > 1).map(|(text, intents)| {
+        Warning::Claimed { text: text.to_owned(), intents: intents.into_iter().map(str::to_owned).collect() }
     });
     let thin = set.intents.iter().filter_map(|intent| {
         let name = intent.name.clone();
@@ -67,7 +66,8 @@ mod tests {
 
     #[test]
     fn it_finds_what_a_person_overlooks() {
-        let file = "{\"text\": \"Where is it?\", \"intent\": \"track\"}\n{\"text\": \"where  is it\", \"intent\": \"find\"}\n";
+        let file =
+            "{\"text\": \"Where is it?\", \"intent\": \"track\"}\n{\"text\": \"where  is it\", \"intent\": \"find\"}\n";
         let mut set = super::super::parse(file).unwrap();
         set.intents.push(super::super::Intent { name: "never".into(), ..Default::default() });
         let found: Vec<String> = review(&set).iter().map(Warning::to_string).collect();

@@ -44,10 +44,14 @@ pub fn parse(file: &str) -> Result<IntentSet, SourceError> {
 fn checked(set: IntentSet) -> Result<IntentSet, SourceError> {
     if let Some(example) = set.examples.iter().find(|example| example.text.chars().count() > EXAMPLE_CHARS_MAX) {
         let intent = &example.intent;
-        return Err(SourceError::Whole(format!("an example of {intent} is longer than {EXAMPLE_CHARS_MAX} characters")));
+        return Err(SourceError::Whole(format!(
+            "an example of {intent} is longer than {EXAMPLE_CHARS_MAX} characters"
+        )));
     }
     let unnamed = set.intents.iter().map(|intent| &intent.name).find(|name| {
-        name.is_empty() || name.len() > 64 || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.' | '?' | '!'))
+        name.is_empty()
+            || name.len() > 64
+            || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.' | '?' | '!'))
     });
     match unnamed {
         Some(name) => Err(SourceError::Whole(format!(
@@ -86,7 +90,8 @@ fn ours(file: &str) -> Result<IntentSet, SourceError> {
     if file.version != VERSION {
         return Err(SourceError::Whole(format!("version {} of the format is not known, {VERSION} is", file.version)));
     }
-    let mut set = IntentSet { out_of_scope: file.out_of_scope.into_values().flatten().collect(), ..IntentSet::default() };
+    let mut set =
+        IntentSet { out_of_scope: file.out_of_scope.into_values().flatten().collect(), ..IntentSet::default() };
     for intent in file.intents {
         if set.intents.iter().any(|other| other.name == intent.name) {
             return Err(SourceError::Whole(format!("intent {} stands in the file twice", intent.name)));
@@ -210,7 +215,8 @@ mod tests {
         .unwrap();
         let texts: Vec<_> = set.examples.iter().map(|example| example.text.as_str()).collect();
         assert_eq!(texts, ["fly to Berlin on 1 May", "[x] marks the spot"]);
-        let set = parse("{\"text\": \"hi\", \"intent\": \"greet\"}\n\n{\"text\": \"2+2\", \"intent\": null}\n").unwrap();
+        let set =
+            parse("{\"text\": \"hi\", \"intent\": \"greet\"}\n\n{\"text\": \"2+2\", \"intent\": null}\n").unwrap();
         assert_eq!((set.examples.len(), set.out_of_scope.len()), (1, 1));
     }
 

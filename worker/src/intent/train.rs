@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::calibrate::{Judge, Outcome, SIGNS, Sample, Validation};
 use super::features::{Sparse, Vocabulary};
+use super::kernel::{self, Kernel};
 use super::linear::Linear;
 use super::model::{Class, IntentModel};
 use super::neighbours::Neighbours;
@@ -66,7 +67,8 @@ pub fn train(
     let everything: Vec<usize> = (0..corpus.texts.len()).collect();
     let parts = Parts::train(&corpus, &everything, &mut |share| progress(0.7 + 0.3 * share));
     let (judge_words, validation_words) = Judge::fit(&words);
-    let (judge_both, validation) = if both.is_empty() { (judge_words.clone(), validation_words) } else { Judge::fit(&both) };
+    let (judge_both, validation) =
+        if both.is_empty() { (judge_words.clone(), validation_words) } else { Judge::fit(&both) };
     progress(1.0);
     Ok(IntentModel { classes: corpus.classes, parts, judge_words, judge_both, validation })
 }
@@ -81,7 +83,11 @@ struct Corpus<'a> {
 }
 
 impl<'a> Corpus<'a> {
-    fn gather(set: &'a IntentSet, encoder: Option<&Encoder>, progress: &mut dyn FnMut(f32)) -> Result<Self, TrainError> {
+    fn gather(
+        set: &'a IntentSet,
+        encoder: Option<&Encoder>,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<Self, TrainError> {
         let kinds: HashMap<&str, Kind> = set.intents.iter().map(|intent| (intent.name.as_str(), intent.kind)).collect();
         let mut classes: Vec<Class> = Vec::new();
         let mut index: HashMap<&str, usize> = HashMap::new();
@@ -153,8 +159,32 @@ pub(super) struct Parts {
 }
 
 pub(super) struct Embedded {
-    pub(super) neural: Neural,
+    pub(super) head: Head,
     pub(super) neighbours: Neighbours,
+}
+
+/// Which classifier reads the embeddings.
+pub(super) enum Head {
+    Kernel(Kernel),
+    Network(Neural),
+}
+
+impl Head {
+    fn logits(&self, embedding: &[f32]) -> Vec<f32> {
+        match self {
+            Self::Kernel(kernel) => kernel.logits(embedding),
+            Self::Network(network) => network.logits(embedding),
+        }
+    }
+
+    /// What the n-grams' log-probabilities count beside this head's. In small sets the n-grams have seen too little:
+    /// at equal weight they cost the kernel two points.
+    fn words_share(&self) -> f32 {
+        match self {
+            Self::Kernel(_) => 0.2,
+            Self::Network(_) => 1.0,
+        }
+    }
 }
 
 /// What the classifiers say of one text.
@@ -182,8 +212,12 @@ impl Parts {
             let embeddings: Vec<&[f32]> = kept.iter().filter_map(|at| corpus.embedding(*at)).collect();
             let all_labels: Vec<usize> = kept.iter().map(|at| corpus.labels[*at]).collect();
             let taught: Vec<&[f32]> = taught.iter().filter_map(|at| corpus.embedding(*at)).collect();
-            let neural = Neural::train(&taught, &labels, classes, SEED, progress);
-            Embedded { neural, neighbours: Neighbours::build(&embeddings, &all_labels, intents + 1) }
+            let head = if taught.len() <= kernel::EXAMPLES_MAX {
+                Head::Kernel(Kernel::train(&taught, &labels, classes))
+            } else {
+                Head::Network(Neural::train(&taught, &labels, classes, SEED, progress))
+            };
+            Embedded { head, neighbours: Neighbours::build(&embeddings, &all_labels, intents + 1) }
         };
         let has_embeddings = !corpus.embeddings.is_empty();
         let (linear, embedded) = std::thread::scope(|scope| {
@@ -201,15 +235,20 @@ impl Parts {
         let mut scores = log_softmax(margins.iter().map(|margin| margin * MARGIN_SCALE).collect());
         let best_of_words = best(&scores[..self.intents]);
         let embedded = self.embedded.as_ref().zip(embedding);
-        let logits = embedded.map(|(embedded, embedding)| embedded.neural.logits(embedding));
-        if let Some(logits) = &logits {
-            scores.iter_mut().zip(log_softmax(logits.clone())).for_each(|(score, other)| *score += other);
+        let logits = embedded.map(|(embedded, embedding)| embedded.head.logits(embedding));
+        if let Some((logits, (embedded, _))) = logits.as_ref().zip(embedded) {
+            let share = embedded.head.words_share();
+            scores
+                .iter_mut()
+                .zip(log_softmax(logits.clone()))
+                .for_each(|(score, other)| *score = share * *score + other);
         }
         let outside = scores.split_off(self.intents).first().copied();
         let order = three_best(&scores);
         let best_intent = order[0];
         let lead = order.get(1).map_or(LEAD_MAX, |second| scores[best_intent] - scores[*second]);
-        let nearest = |class: usize| embedded.map_or(0.0, |(embedded, query)| embedded.neighbours.nearest(class, query));
+        let nearest =
+            |class: usize| embedded.map_or(0.0, |(embedded, query)| embedded.neighbours.nearest(class, query));
         let signs = [
             lead.min(LEAD_MAX),
             largest(&margins[..self.intents]),
@@ -218,7 +257,9 @@ impl Parts {
             nearest(self.intents),
             outside.map_or(0.0, |outside| (scores[best_intent] - outside).clamp(-LEAD_MAX, LEAD_MAX)),
             vector.known_share,
-            logits.as_ref().map_or(0.0, |logits| if best(&logits[..self.intents]) == best_of_words { 1.0 } else { 0.0 }),
+            logits
+                .as_ref()
+                .map_or(0.0, |logits| if best(&logits[..self.intents]) == best_of_words { 1.0 } else { 0.0 }),
         ];
         Reading { best: best_intent, scores, signs }
     }

@@ -78,6 +78,9 @@ impl Marks {
     fn start(&mut self, blanks: usize, give_up: bool) -> Start {
         let rest = &self.held[blanks..];
         let unclear = |bytes: usize| if give_up { Start::Text(blanks + bytes) } else { Start::Open };
+        if !rest.is_empty() && "http".starts_with(rest) {
+            return unclear(rest.len());
+        }
         if rest.starts_with("http") {
             return match url_end(rest, give_up) {
                 _ if !give_up && "https://".starts_with(rest) => Start::Open,

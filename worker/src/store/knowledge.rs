@@ -4,6 +4,8 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use talkfleet_shared::id::TenantId;
 use time::OffsetDateTime;
 
+use crate::text::Language;
+
 use super::{READ_TIMEOUT, Store, StoreError, WRITE_TIMEOUT, within};
 
 /// Where a document was read from.
@@ -24,8 +26,7 @@ pub struct Document {
     pub title: String,
     pub url: String,
     pub category: String,
-    /// `en`, `zh` or `und`.
-    pub language: String,
+    pub language: Language,
     pub body: String,
     /// SHA-256 of what a customer could be shown of it.
     pub digest: Vec<u8>,
@@ -98,7 +99,7 @@ pub struct SnapshotDocument {
     pub title: String,
     pub url: String,
     pub category: String,
-    pub language: String,
+    pub language: Language,
     /// In order.
     pub passages: Vec<Passage>,
 }
@@ -111,11 +112,9 @@ impl Store {
 
     /// Every document of a tenant, as far as an addition needs to know it.
     pub async fn known_documents(&self, tenant: &TenantId) -> Result<Vec<Known>, StoreError> {
-        const SQL: &str =
-            "select id, digest, source_root, source_path, source_digest from documents where tenant = $1";
-        let known = |row: PgRow| {
-            Ok(Known { id: row.try_get("id")?, digest: row.try_get("digest")?, source: source_of(&row)? })
-        };
+        const SQL: &str = "select id, digest, source_root, source_path, source_digest from documents where tenant = $1";
+        let known =
+            |row: PgRow| Ok(Known { id: row.try_get("id")?, digest: row.try_get("digest")?, source: source_of(&row)? });
         within(READ_TIMEOUT, sqlx::query(SQL).bind(tenant.as_str()).try_map(known).fetch_all(&self.pool)).await
     }
 
@@ -162,8 +161,7 @@ impl Store {
     pub async fn knowledge_since(&self, tenant: &TenantId, newer_than: i64) -> Result<Snapshot, StoreError> {
         // A first load of 100,000 passages brings 250 MB.
         within(WRITE_TIMEOUT, async {
-            let mut transaction =
-                self.pool.begin_with("begin isolation level repeatable read, read only").await?;
+            let mut transaction = self.pool.begin_with("begin isolation level repeatable read, read only").await?;
             let version = version(&mut transaction, tenant).await?;
             let ids: Vec<String> = sqlx::query_scalar("select id from documents where tenant = $1")
                 .bind(tenant.as_str())
@@ -229,7 +227,7 @@ async fn put(
         .bind(text(|document| &document.title))
         .bind(text(|document| &document.url))
         .bind(text(|document| &document.category))
-        .bind(text(|document| &document.language))
+        .bind(column(documents, |document| document.language.tag()))
         .bind(text(|document| &document.body))
         .bind(column(documents, |document| document.digest.clone()))
         .bind(text(|document| &document.source.root))
@@ -319,7 +317,7 @@ fn snapshot_of(row: PgRow) -> Result<SnapshotDocument, sqlx::Error> {
         title: row.try_get("title")?,
         url: row.try_get("url")?,
         category: row.try_get("category")?,
-        language: row.try_get("language")?,
+        language: language_of(&row)?,
         passages: Vec::new(),
     })
 }
@@ -330,7 +328,7 @@ fn document_of(row: PgRow) -> Result<Document, sqlx::Error> {
         title: row.try_get("title")?,
         url: row.try_get("url")?,
         category: row.try_get("category")?,
-        language: row.try_get("language")?,
+        language: language_of(&row)?,
         body: row.try_get("body")?,
         digest: row.try_get("digest")?,
         source: source_of(&row)?,
@@ -358,6 +356,14 @@ fn source_of(row: &PgRow) -> Result<Source, sqlx::Error> {
         root: row.try_get("source_root")?,
         path: row.try_get("source_path")?,
         digest: row.try_get("source_digest")?,
+    })
+}
+
+fn language_of(row: &PgRow) -> Result<Language, sqlx::Error> {
+    Ok(match row.try_get("language")? {
+        "en" => Language::English,
+        "zh" => Language::Chinese,
+        _ => Language::Other,
     })
 }
 

@@ -82,7 +82,11 @@ impl Store {
 }
 
 fn pool(url: &Url, connections_max: u32) -> Result<PgPool, StoreError> {
-    let options = PgConnectOptions::from_str(url.reveal()).map_err(|_| StoreError::Url(url.to_string()))?;
+    let bad = || StoreError::Url(url.to_string());
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
+        return Err(bad());
+    }
+    let options = PgConnectOptions::from_str(url.reveal()).map_err(|_| bad())?;
     Ok(PgPoolOptions::new()
         .max_connections(connections_max.max(1))
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -104,6 +108,9 @@ fn sort(error: &sqlx::Error) -> StoreError {
                 StoreError::Broken(error.to_string())
             }
             sqlx::Error::Encode(_) => StoreError::Rejected(error.to_string()),
+            sqlx::Error::PoolTimedOut => {
+                StoreError::Away(format!("no connection within {} s", ACQUIRE_TIMEOUT.as_secs()))
+            }
             _ => StoreError::Away(error.to_string()),
         };
     };

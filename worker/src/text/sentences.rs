@@ -40,7 +40,27 @@ fn push<'a>(found: &mut Vec<&'a str>, sentence: &'a str) {
 /// Quotes, brackets and further marks that belong to the sentence they close.
 fn closing(rest: &str) -> usize {
     rest.char_indices()
-        .find(|(_, c)| !matches!(c, '"' | '\'' | '”' | '’' | ')' | '）' | '」' | '』' | '》' | '】' | '!' | '?' | '！' | '？' | '。' | '…' | '.'))
+        .find(|(_, c)| {
+            !matches!(
+                c,
+                '"' | '\''
+                    | '”'
+                    | '’'
+                    | ')'
+                    | '）'
+                    | '」'
+                    | '』'
+                    | '》'
+                    | '】'
+                    | '!'
+                    | '?'
+                    | '！'
+                    | '？'
+                    | '。'
+                    | '…'
+                    | '.'
+            )
+        })
         .map_or(rest.len(), |(at, _)| at)
 }
 
@@ -51,9 +71,11 @@ fn ends_here(text: &str, start: usize, at: usize) -> bool {
     if closed.starts_with(|c: char| !c.is_whitespace() && !crate::text::is_han(c)) {
         return false;
     }
-    let word = text[start..at].rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default().to_lowercase();
+    let word =
+        text[start..at].rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default().to_lowercase();
     // "J. Smith", "U.S. customers": a single letter, alone or after another dot, is an initial.
-    let initial = word.rsplit('.').next().is_some_and(|last| last.chars().count() == 1 && last.chars().all(char::is_alphabetic));
+    let initial =
+        word.rsplit('.').next().is_some_and(|last| last.chars().count() == 1 && last.chars().all(char::is_alphabetic));
     // "1. Open the app": the number of a list item belongs to what follows it.
     let numbered = text[start..at].trim_start() == word && !word.is_empty() && word.chars().all(|c| c.is_ascii_digit());
     let next_is_lower = closed.trim_start_matches([' ', '\t']).starts_with(char::is_lowercase);
@@ -75,9 +97,18 @@ mod tests {
 
     #[test]
     fn english() {
-        check("It costs $4.50. Dr. Lee ships it, e.g. by post. Call us!", &["It costs $4.50.", "Dr. Lee ships it, e.g. by post.", "Call us!"]);
-        check("See help.example.com/a.b for more. \"Done.\" Next?!", &["See help.example.com/a.b for more.", "\"Done.\"", "Next?!"]);
-        check("U.S. customers pay no tax. Pens, etc. Call us.", &["U.S. customers pay no tax.", "Pens, etc.", "Call us."]);
+        check(
+            "It costs $4.50. Dr. Lee ships it, e.g. by post. Call us!",
+            &["It costs $4.50.", "Dr. Lee ships it, e.g. by post.", "Call us!"],
+        );
+        check(
+            "See help.example.com/a.b for more. \"Done.\" Next?!",
+            &["See help.example.com/a.b for more.", "\"Done.\"", "Next?!"],
+        );
+        check(
+            "U.S. customers pay no tax. Pens, etc. Call us.",
+            &["U.S. customers pay no tax.", "Pens, etc.", "Call us."],
+        );
         check("1. Open the app. 2. Tap Returns.", &["1. Open the app.", "2. Tap Returns."]);
         check("Wait... what? ok", &["Wait... what?", "ok"]);
     }

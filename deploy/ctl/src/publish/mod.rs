@@ -68,8 +68,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         bail!("{} holds no message to publish", args.file.display());
     }
     let bus = args.connect.bus().await?;
-    let report = publish(&bus, messages, &args).await?;
-    let report = Report { skipped: skipped.len() as u64, ..report };
+    let mut report = publish(&bus, messages, &args).await?;
+    report.skipped = skipped.len() as u64;
     match args.json {
         true => println!("{}", report.to_json()),
         false => println!("{report}"),

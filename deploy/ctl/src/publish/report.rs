@@ -107,13 +107,25 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |counts: &BTreeMap<&str, u64>| counts.iter().map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join(", ");
+        let list = |counts: &BTreeMap<&str, u64>| {
+            counts.iter().map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join(", ")
+        };
         writeln!(f, "issued      {} ({} lines skipped)", self.issued(), self.skipped)?;
         writeln!(f, "answered    {} ({})", self.answers(), list(&self.answered))?;
         writeln!(f, "refused     {} {}", self.refused.values().sum::<u64>(), list(&self.refused))?;
-        writeln!(f, "failed      {}, expired {}, cancelled {}, unanswered {}", self.failed, self.expired, self.cancelled, self.unanswered)?;
+        writeln!(
+            f,
+            "failed      {}, expired {}, cancelled {}, unanswered {}",
+            self.failed, self.expired, self.cancelled, self.unanswered
+        )?;
         writeln!(f, "rate        {:.0} answers/s over {:.1} s", self.per_s(), self.elapsed.as_secs_f64())?;
-        write!(f, "latency     p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms", self.quantile_ms(0.5), self.quantile_ms(0.95), self.quantile_ms(0.99))
+        write!(
+            f,
+            "latency     p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms",
+            self.quantile_ms(0.5),
+            self.quantile_ms(0.95),
+            self.quantile_ms(0.99)
+        )
     }
 }
 
@@ -128,7 +140,10 @@ mod tests {
         report.answered(Kind::Refusal);
         report.refused(&SubmitError::Busy);
         let json = report.to_json();
-        assert_eq!((json["issued"].as_u64(), json["answered"].as_u64(), json["refused"]["conversation_busy"].as_u64()), (Some(4), Some(2), Some(1)));
+        assert_eq!(
+            (json["issued"].as_u64(), json["answered"].as_u64(), json["refused"]["conversation_busy"].as_u64()),
+            (Some(4), Some(2), Some(1))
+        );
         assert!(!report.is_clean());
     }
 }

@@ -38,7 +38,8 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Message>, Vec<Skipped>)> {
     if path.as_os_str() == "-" {
         std::io::stdin().read_to_string(&mut text).context("standard input is not UTF-8 text")?;
     } else {
-        text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read as UTF-8 text", path.display()))?;
+        text = std::fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read as UTF-8 text", path.display()))?;
     }
     Ok(parse(&text))
 }
@@ -60,10 +61,19 @@ fn message(line: &str) -> Result<Message, String> {
         return Ok(Message { conversation: ConversationId::new(), ask: Ask::new(text) });
     }
     let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    if line.metadata.len() > METADATA_PAIRS_MAX || line.metadata.values().any(|v| v.chars().count() > METADATA_VALUE_CHARS_MAX) {
-        return Err(format!("metadata holds at most {METADATA_PAIRS_MAX} pairs of at most {METADATA_VALUE_CHARS_MAX} characters"));
+    if line.metadata.len() > METADATA_PAIRS_MAX
+        || line.metadata.values().any(|v| v.chars().count() > METADATA_VALUE_CHARS_MAX)
+    {
+        return Err(format!(
+            "metadata holds at most {METADATA_PAIRS_MAX} pairs of at most {METADATA_VALUE_CHARS_MAX} characters"
+        ));
     }
-    let ask = Ask { user: line.user, channel: line.channel.unwrap_or_default(), metadata: line.metadata, ..Ask::new(line.text) };
+    let ask = Ask {
+        user: line.user,
+        channel: line.channel.unwrap_or_default(),
+        metadata: line.metadata,
+        ..Ask::new(line.text)
+    };
     Ok(Message { conversation: line.conversation.unwrap_or_default(), ask })
 }
 
@@ -73,7 +83,9 @@ mod tests {
 
     #[test]
     fn objects_and_texts_are_messages_and_bad_lines_are_named() {
-        let (messages, skipped) = parse("Where is my parcel?\n\n{\"text\":\"快递到哪了\",\"conversation\":\"c1\"}\n{\"text\":1}\n{\"txt\":\"a\"}\n");
+        let (messages, skipped) = parse(
+            "Where is my parcel?\n\n{\"text\":\"快递到哪了\",\"conversation\":\"c1\"}\n{\"text\":1}\n{\"txt\":\"a\"}\n",
+        );
         let texts: Vec<_> = messages.iter().map(|m| m.ask.text.as_str()).collect();
         assert_eq!(texts, ["Where is my parcel?", "快递到哪了"]);
         assert_eq!(messages[1].conversation.as_str(), "c1");

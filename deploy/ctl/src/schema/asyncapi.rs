@@ -1,54 +1,33 @@
-//! The NATS side as an AsyncAPI 3.0 document: every subject, header, message and stream, taken from the contract itself.
+//! NATS and WebSocket as an AsyncAPI 3.0 document: every subject, header, message and stream, taken from the contract itself.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use talkfleet_shared::{
     envelope::Format,
-    id::{ConversationId, GatewayId, RequestId, TenantId},
-    subject,
     topology::{self, Scale},
 };
 
-use super::{headers, pretty, wire::Message};
+use super::{
+    channels::{Channel, OPERATIONS, Operation, channels, template},
+    headers, pretty, socket,
+    wire::Message,
+};
 
-/// Stands for any shard while an address is built.
-const SHARD: u32 = u32::MAX;
-
-/// A subject, what travels on it, and where it is kept.
-struct Channel {
-    name: &'static str,
-    address: String,
-    what: &'static str,
-    messages: &'static [&'static str],
-    /// Wildcards under which it is read.
-    read_as: Vec<String>,
-    stream: Option<&'static str>,
-}
-
-/// Who does what on a channel.
-struct Operation {
-    name: &'static str,
-    action: &'static str,
-    channel: &'static str,
-    /// Which part of the fleet does it.
-    who: &'static str,
-    queue: Option<&'static str>,
-    what: &'static str,
-    /// Messages that come back on the request's own reply subject.
-    replies: &'static [&'static str],
-}
-
-/// The document.
-pub(super) fn document(messages: &[Message]) -> Result<String> {
+/// The document; `api` is the gateway's OpenAPI document, whose message is also that of plain NATS tools.
+pub(super) fn document(messages: &[Message], api: &Value) -> Result<String> {
     let channels = channels()?;
     let mut generator = SchemaSettings::draft07()
         .with(|settings| settings.definitions_path = "/components/schemas".into())
         .into_generator();
+    let message_map = message_map(messages, &mut generator);
+    let mut schemas = generator.take_definitions(true);
+    let body = api.pointer("/components/schemas/ChatBody").context("the OpenAPI document has no ChatBody")?;
+    schemas.insert("ChatBody".into(), body.clone());
     let document = json!({
         "asyncapi": "3.0.0",
         "info": {
-            "title": "Talkfleet on NATS",
+            "title": "Talkfleet over NATS and WebSocket",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0" },
             "description": "What travels between gateways, workers and programs of others. Identifiers are 1 to 64 letters, \
@@ -56,119 +35,38 @@ pub(super) fn document(messages: &[Message]) -> Result<String> {
                             grow: ignore what you do not know. A break would be a new version token in the subject.",
         },
         "defaultContentType": Format::MessagePack.content_type(),
-        "servers": { "local": { "host": "127.0.0.1:4222", "protocol": "nats", "description": "JetStream is needed." } },
+        "servers": {
+            "nats": { "host": "127.0.0.1:4222", "protocol": "nats", "description": "JetStream is needed." },
+            "gateway": { "host": "127.0.0.1:8080", "protocol": "ws" },
+        },
         "channels": channel_map(&channels),
         "operations": operation_map(OPERATIONS),
-        "components": { "messages": message_map(messages, &mut generator), "schemas": generator.take_definitions(true) },
+        "components": { "messages": message_map, "schemas": schemas },
     });
     pretty(&document)
 }
 
-#[rustfmt::skip]
-fn channels() -> Result<Vec<Channel>> {
-    let (tenant, conversation) = (TenantId::parse("TENANT")?, ConversationId::parse("CONVERSATION")?);
-    let (gateway, request) = (GatewayId::parse("GATEWAY")?, RequestId::parse("REQUEST")?);
-    let channel = |name, subject: String, what, messages| {
-        Channel { name, address: template(&subject), what, messages, read_as: Vec::new(), stream: None }
-    };
-    Ok(vec![
-        Channel {
-            read_as: vec![subject::asks_of_shard(SHARD)], stream: Some(topology::ASK),
-            ..channel("ask", subject::ask(SHARD, &tenant, &conversation), "Messages of customers; the broker lets in one per conversation at a time.", &["ask"])
-        },
-        Channel {
-            read_as: vec![subject::replies(&gateway)],
-            ..channel("reply", subject::reply(&gateway, &request), "Frames of an answer while it is made.", &["frame"])
-        },
-        Channel {
-            read_as: vec![subject::every_tenant("intent")],
-            ..channel("intent", subject::intent(&tenant), "What does the customer want?", &["intent_request"])
-        },
-        Channel {
-            read_as: vec![subject::every_tenant("retrieve")],
-            ..channel("retrieve", subject::retrieve(&tenant), "What does the company know about it?", &["retrieve_request"])
-        },
-        Channel {
-            read_as: vec![subject::every_tenant("history")],
-            ..channel("history", subject::history(&tenant), "What was said in a conversation?", &["history_request"])
-        },
-        Channel {
-            read_as: vec![subject::every_tenant("chat")],
-            ..channel("chat", subject::chat(&tenant), "For plain NATS tools: `nats request chat.v1.chat.demo '{\"text\":\"Where is my parcel?\"}'`.", &["chat"])
-        },
-        Channel {
-            read_as: vec![subject::turn_of_request(&tenant, &request), subject::turns_of_conversation(&tenant, &conversation), subject::every_turn()],
-            stream: Some(topology::TURNS),
-            ..channel("turn", subject::turn(&tenant, &conversation, &request), "One record per ended turn; the first writer wins.", &["turn_record"])
-        },
-        Channel {
-            stream: Some(topology::JOURNAL),
-            ..channel("journal", subject::journal_of(tenant.as_str()), "The records' long memory, copied by the broker itself; for archive and replay.", &["turn_record"])
-        },
-        Channel {
-            read_as: vec![subject::every_tenant("feedback")], stream: Some(topology::JOURNAL),
-            ..channel("feedback", subject::feedback(&tenant), "What customers thought of answers.", &["feedback"])
-        },
-        Channel {
-            read_as: vec![subject::every_cancel()], stream: Some(topology::CANCELS),
-            ..channel("cancel", subject::cancel(&tenant, &request), "A wish to stop.", &["cancel"])
-        },
-        Channel {
-            read_as: vec![subject::every_resume()],
-            ..channel("resume", subject::resume(&tenant, &request), "A wish for the frames of a running turn, those so far and those to come.", &["resume"])
-        },
-        Channel {
-            read_as: vec![subject::every_tenant("dead")], stream: Some(topology::DEAD),
-            ..channel("dead", subject::dead(Some(&tenant)), "What could not be processed; the tenant is `_` when it is not known.", &["dead_letter"])
-        },
-    ])
-}
-
-#[rustfmt::skip]
-const OPERATIONS: &[Operation] = &[
-    Operation { name: "publishAsk", action: "send", channel: "ask", who: "gateway", queue: None, replies: &[], what: "Only the broker's PubAck means 'accepted'. Frames come to the subject in Talkfleet-Reply-To." },
-    Operation { name: "takeAsk", action: "receive", channel: "ask", who: "response", queue: None, replies: &[], what: "By the durable consumer `response`; the taker owns the turn until it is settled." },
-    Operation { name: "sendFrames", action: "send", channel: "reply", who: "response", queue: None, replies: &[], what: "Numbered without gaps within an attempt; exactly one last frame." },
-    Operation { name: "receiveFrames", action: "receive", channel: "reply", who: "gateway", queue: None, replies: &[], what: "A higher attempt voids all of an earlier one; nothing follows a last frame." },
-    Operation { name: "callIntent", action: "send", channel: "intent", who: "response", queue: None, replies: &["intent_reply", "problem"], what: "Idempotent; without an answer in time the turn degrades." },
-    Operation { name: "answerIntent", action: "receive", channel: "intent", who: "intent", queue: Some("intent"), replies: &["intent_reply", "problem"], what: "A worker in any language may take this role." },
-    Operation { name: "callRetrieve", action: "send", channel: "retrieve", who: "response", queue: None, replies: &["retrieve_reply", "problem"], what: "Idempotent; without an answer in time the turn degrades." },
-    Operation { name: "answerRetrieve", action: "receive", channel: "retrieve", who: "retrieve", queue: Some("retrieve"), replies: &["retrieve_reply", "problem"], what: "A worker in any language may take this role; deploy/workers/python is one." },
-    Operation { name: "callHistory", action: "send", channel: "history", who: "gateway", queue: None, replies: &["history_reply", "problem"], what: "Oldest first; empty when there is no such conversation." },
-    Operation { name: "answerHistory", action: "receive", channel: "history", who: "archive", queue: Some("history"), replies: &["history_reply", "problem"], what: "From the archive's database." },
-    Operation { name: "answerChat", action: "receive", channel: "chat", who: "ingress", queue: Some("chat"), replies: &["answer", "frame", "problem"], what: "Hands the message to the queue like a gateway and answers in the format of the question." },
-    Operation { name: "writeTurn", action: "send", channel: "turn", who: "response", queue: None, replies: &[], what: "Refused (error 10071) when a record exists: read that one and tell it again." },
-    Operation { name: "readTurn", action: "receive", channel: "turn", who: "gateway", queue: None, replies: &[], what: "By direct get, to resume or to fetch an outcome." },
-    Operation { name: "readJournal", action: "receive", channel: "journal", who: "archive", queue: None, replies: &[], what: "By the durable consumer `archive`." },
-    Operation { name: "sendFeedback", action: "send", channel: "feedback", who: "gateway", queue: None, replies: &[], what: "Waits for the broker's PubAck." },
-    Operation { name: "readFeedback", action: "receive", channel: "feedback", who: "archive", queue: None, replies: &[], what: "By the durable consumer `archive`." },
-    Operation { name: "sendCancel", action: "send", channel: "cancel", who: "gateway", queue: None, replies: &[], what: "Kept ten minutes for a worker that takes the ask up later." },
-    Operation { name: "hearCancel", action: "receive", channel: "cancel", who: "response", queue: None, replies: &[], what: "Every worker hears it; the owner of the turn acts." },
-    Operation { name: "sendResume", action: "send", channel: "resume", who: "gateway", queue: None, replies: &[], what: "When the record does not exist yet." },
-    Operation { name: "hearResume", action: "receive", channel: "resume", who: "response", queue: None, replies: &[], what: "Every worker hears it; the owner of the turn sends the frames to Talkfleet-Reply-To." },
-    Operation { name: "setAside", action: "send", channel: "dead", who: "response", queue: None, replies: &[], what: "The message as it was, with the reason." },
-    Operation { name: "readDeadLetters", action: "receive", channel: "dead", who: "operator", queue: None, replies: &[], what: "To look at them and to send them again." },
-];
-
-/// `chat.v1.turn.TENANT.…` as an address: `chat.v1.turn.{tenant}.…`.
-fn template(subject: &str) -> String {
-    let token = |token: &str| match token {
-        _ if token == SHARD.to_string() => "{shard}".to_owned(),
-        _ if token.bytes().all(|byte| byte.is_ascii_uppercase()) => format!("{{{}}}", token.to_ascii_lowercase()),
-        _ => token.to_owned(),
-    };
-    subject.split('.').map(token).collect::<Vec<_>>().join(".")
-}
-
 fn channel_map(channels: &[Channel]) -> Value {
-    let mut map: Map<String, Value> = channels.iter().map(|channel| (channel.name.to_owned(), channel_value(channel))).collect();
+    let mut map: Map<String, Value> =
+        channels.iter().map(|channel| (channel.name.to_owned(), channel_value(channel))).collect();
     let replies = OPERATIONS.iter().flat_map(|operation| operation.replies);
     map.insert(
         "inbox".into(),
         json!({
             "address": null,
+            "servers": [{ "$ref": "#/servers/nats" }],
             "description": "The reply subject that a request itself brings along.",
             "messages": replies.map(|name| ((*name).to_owned(), message_ref(name))).collect::<Map<_, _>>(),
+        }),
+    );
+    map.insert(
+        "socket".into(),
+        json!({
+            "address": socket::PATH,
+            "description": "Many asks over one connection, for browsers and apps.",
+            "servers": [{ "$ref": "#/servers/gateway" }],
+            "messages": socket::messages().map(|(name, _)| (name.to_owned(), message_ref(name))).into_iter().collect::<Map<_, _>>(),
+            "bindings": { "ws": { "method": "GET", "bindingVersion": "0.1.0" } },
         }),
     );
     map.into()
@@ -185,6 +83,7 @@ fn channel_value(channel: &Channel) -> Value {
         channel.messages.iter().map(|name| ((*name).to_owned(), message_ref(name))).collect();
     let mut value = json!({
         "address": channel.address,
+        "servers": [{ "$ref": "#/servers/nats" }],
         "description": channel.what,
         "messages": messages,
         "parameters": parameters,
@@ -234,6 +133,14 @@ fn operation_map(operations: &[Operation]) -> Map<String, Value> {
             "description": operation.what,
             "tags": [{ "name": operation.who }],
         });
+        let spoken = match operation.name {
+            "hearSocket" => Some("socket_wish"),
+            "tellSocket" => Some("socket_told"),
+            _ => None,
+        };
+        if let Some(name) = spoken {
+            value["messages"] = json!([{ "$ref": format!("#/channels/socket/messages/{name}") }]);
+        }
         if let Some(queue) = operation.queue {
             value["bindings"] = json!({ "nats": { "queue": queue, "bindingVersion": "0.1.0" } });
         }
@@ -274,37 +181,15 @@ fn message_map(messages: &[Message], generator: &mut SchemaGenerator) -> Map<Str
             }),
         );
     }
-    let plain = |name: &str, summary: &str, headers: &[&'static str], payload: Value| {
-        json!({ "name": name, "summary": summary, "headers": headers::schema(headers), "payload": payload })
-    };
+    let plain = |name: &str, summary: &str, headers: &[&'static str], payload: Value| json!({ "name": name, "summary": summary, "headers": headers::schema(headers), "payload": payload });
     let text = |description: &str| json!({ "type": "string", "description": description });
     map.insert("cancel".into(), plain("Cancel", "A wish to stop", headers::CANCEL, text("Empty.")));
     let position = text("The last frame seen, `attempt.seq`; `0.0` for all of them.");
     map.insert("resume".into(), plain("Resume", "A wish to resume", headers::RESUME, position));
     let dead = text("The body as it was, whatever it was.");
     map.insert("dead_letter".into(), plain("DeadLetter", "A message that was set aside", headers::DEAD, dead));
-    let ask = map.get("ask").map_or(Value::Null, |ask| ask["payload"].clone());
-    map.insert("chat".into(), plain("Chat", "A message of a plain NATS tool", headers::CHAT, ask));
+    map.extend(socket::messages().map(|(name, message)| (name.to_owned(), message)));
+    let chat = json!({ "$ref": "#/components/schemas/ChatBody" });
+    map.insert("chat".into(), plain("Chat", "A message of a plain NATS tool", headers::CHAT, chat));
     map
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_names_its_parameters() {
-        assert_eq!(template(&format!("chat.v1.ask.{SHARD}.TENANT.*")), "chat.v1.ask.{shard}.{tenant}.*");
-    }
-
-    #[test]
-    fn every_operation_has_its_channel_and_every_channel_an_operation() {
-        let names: Vec<_> = channels().unwrap().iter().map(|channel| channel.name).collect();
-        for operation in OPERATIONS {
-            assert!(names.contains(&operation.channel), "{}", operation.name);
-        }
-        for name in names {
-            assert!(OPERATIONS.iter().any(|operation| operation.channel == name), "{name}");
-        }
-    }
 }

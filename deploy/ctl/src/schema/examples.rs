@@ -185,7 +185,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
     let failed = TurnRecord {
         spoken: "You have".into(),
         cuts: vec![8],
-        outcome: Outcome::Failed { problem: Problem::new(Code::TurnFailed) },
+        outcome: Outcome::Failed { problem: Problem::new(Code::TurnFailed).retry_after_ms(1_500) },
         ..cancelled.clone()
     };
     let expired =
@@ -199,11 +199,17 @@ pub(super) fn history_requests() -> Result<Cases<HistoryRequest>> {
 
 pub(super) fn history_replies() -> Result<Cases<HistoryReply>> {
     let turn = |user, outcome| {
-        anyhow::Ok(HistoryTurn { id: request()?, user, question: "Can I return shoes?".into(), outcome, asked_at_ms: NOW_MS })
+        anyhow::Ok(HistoryTurn {
+            id: request()?,
+            user,
+            question: "Can I return shoes?".into(),
+            outcome,
+            asked_at_ms: NOW_MS,
+        })
     };
     let turns = vec![
         turn(Some(UserId::parse("u-7")?), Outcome::Answered { answer: Box::new(full_answer()?) })?,
-        turn(None, Outcome::Failed { problem: Problem::new(Code::TurnFailed) })?,
+        turn(None, Outcome::Failed { problem: Problem::new(Code::Poison).retry_after_ms(1_500) })?,
     ];
     Ok(vec![("full", HistoryReply { turns }), ("minimal", HistoryReply::default())])
 }
@@ -263,14 +269,7 @@ fn passage() -> Passage {
 }
 
 fn timings() -> Timings {
-    Timings {
-        queue_ms: 1.5,
-        recall_ms: 0.75,
-        intent_ms: 2.25,
-        retrieval_ms: 8.5,
-        response_ms: 180.25,
-        total_ms: 194.0,
-    }
+    Timings { queue_ms: 1.5, recall_ms: 0.75, intent_ms: 2.25, retrieval_ms: 8.5, response_ms: 180.25, total_ms: 194.0 }
 }
 
 fn usage() -> Usage {

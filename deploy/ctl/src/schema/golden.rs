@@ -30,11 +30,7 @@ fn files_of(message: &Message, case: &Case) -> [GoldenFile; 2] {
     let path = |ending: &str| format!("{FOLDER}/{}.{}.{ending}", message.name, case.name);
     [
         GoldenFile { path: path("msgpack"), bytes: case.msgpack.clone(), format: Format::MessagePack },
-        GoldenFile {
-            path: path("json"),
-            bytes: format!("{:#}\n", case.value).into_bytes(),
-            format: Format::Json,
-        },
+        GoldenFile { path: path("json"), bytes: format!("{:#}\n", case.value).into_bytes(), format: Format::Json },
     ]
 }
 

@@ -64,7 +64,9 @@ fn property(name: &str) -> Value {
         }),
         header::TRACEPARENT => text("W3C trace context."),
         header::REQUEST => text("The request's id; equals Nats-Msg-Id."),
-        header::REPLY_TO => text("Where the frames go; honoured only in the shape `chat.v1.reply.<gateway>.<request>`."),
+        header::REPLY_TO => {
+            text("Where the frames go; honoured only in the shape `chat.v1.reply.<gateway>.<request>`.")
+        }
         header::BUDGET_MS => digits("Milliseconds that the turn may take from when the broker stored the ask."),
         header::SCHEMA => digits(&format!("The version of the body's shape, now {}.", envelope::SCHEMA_VERSION)),
         header::USER => text("On whose behalf: only their own requests are found."),

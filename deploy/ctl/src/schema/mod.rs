@@ -9,14 +9,17 @@ mod examples;
 /// Golden bytes: written once, read by every later version.
 pub mod golden;
 
-/// The NATS side as an AsyncAPI document.
+/// NATS and WebSocket as an AsyncAPI document.
 mod asyncapi;
+
+/// Every subject and who does what there, for the AsyncAPI document.
+mod channels;
 
 /// The headers of every message, for the AsyncAPI document.
 mod headers;
 
-/// The HTTP side as an OpenAPI document.
-mod openapi;
+/// What is said over a WebSocket, for the AsyncAPI document.
+mod socket;
 
 /// Tables for people: error codes.
 mod tables;
@@ -108,16 +111,21 @@ impl fmt::Display for Finding {
 
 /// Every document that is rewritten from the code.
 pub fn documents() -> Result<Vec<Document>> {
-    let messages = wire::messages()?;
+    let (messages, api) = (wire::messages()?, openapi()?);
     let mut documents = vec![
-        Document { path: "asyncapi.json".into(), text: asyncapi::document(&messages)? },
+        Document { path: "asyncapi.json".into(), text: asyncapi::document(&messages, &api)? },
+        Document { path: "openapi.json".into(), text: pretty(&api)? },
         Document { path: "errors.md".into(), text: tables::errors() },
     ];
-    documents.extend(openapi::document()?.map(|text| Document { path: "openapi.json".into(), text }));
     for message in &messages {
         documents.push(Document { path: message.path(), text: pretty(&message.schema)? });
     }
     Ok(documents)
+}
+
+/// The gateway's OpenAPI document.
+fn openapi() -> Result<serde_json::Value> {
+    Ok(serde_json::from_str(include_str!("../../../../schemas/openapi.json"))?)
 }
 
 /// Writes what differs; the paths that were written come back.

@@ -20,8 +20,7 @@ pub(super) fn errors() -> String {
             Retry::Later => "later, as `Retry-After` says",
             Retry::SameId => "yes, under the same id or key",
         };
-        let _ =
-            writeln!(out, "| `{code}` | {} | {} | {again} | {} |", code.status(), code.close(), code.sentence());
+        let _ = writeln!(out, "| `{code}` | {} | {} | {again} | {} |", code.status(), code.close(), code.sentence());
     }
     out
 }

@@ -104,19 +104,6 @@ impl Fleet {
         self.workers.iter().map(|(worker, _)| format!("http://{}", worker.admin)).collect()
     }
 
-    /// Waits until one of them stopped by itself; says which.
-    pub async fn stopped(&self) -> &'static str {
-        loop {
-            if self.gateways.iter().any(|(gateway, _)| gateway.is_finished()) {
-                return "a gateway";
-            }
-            if self.workers.iter().any(|(worker, _)| worker.is_finished()) {
-                return "a worker";
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-    }
-
     /// One worker finishes what it has begun and leaves.
     pub async fn drain_worker(&mut self, number: usize) {
         let (worker, shutdown) = self.workers.remove(number);

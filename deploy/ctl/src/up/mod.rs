@@ -89,7 +89,8 @@ fn parse_setting(text: &str) -> Result<(String, String), String> {
 
 /// Runs until Ctrl-C, SIGTERM or the death of an engine.
 pub async fn run(args: Args) -> Result<ExitCode> {
-    telemetry::init(&LogConfig { format: LogFormat::Text, filter: args.log.clone() }).map_err(|error| anyhow!(error))?;
+    telemetry::init(&LogConfig { format: LogFormat::Text, filter: args.log.clone() })
+        .map_err(|error| anyhow!(error))?;
     let shutdown = Shutdown::new();
     lifecycle::on_signals(shutdown.clone())?;
     let progress = Terminal::default();
@@ -101,7 +102,6 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     let ended = tokio::select! {
         () = shutdown.asked() => Ok(ExitCode::SUCCESS),
         error = desk.engines.died() => Err(error.into()),
-        who = desk.fleet.stopped() => Err(anyhow!("{who} has stopped by itself; its log line above says why")),
     };
     progress.line("stopping: answers under way are finished first");
     desk.stop().await;
@@ -132,7 +132,13 @@ async fn start(args: &Args, progress: &Terminal) -> Result<Desk> {
     let sources = Sources::from_environment();
     let engines = Engines::start(engine_options(args, &data, &sources), progress).await?;
     let encoder = fetch_encoder(&sources, progress).await?;
-    let connect = Connect { nats: Some(engines.nats_url.clone()), database: Some(engines.database_url.clone()), shards: 4, replicas: 1, data: None };
+    let connect = Connect {
+        nats: Some(engines.nats_url.clone()),
+        database: Some(engines.database_url.clone()),
+        shards: 4,
+        replicas: 1,
+        data: None,
+    };
     let bus = connect.bus().await?;
     apply_topology(&bus, progress).await?;
     let store = Store::connect(&Url::new(engines.database_url.clone()), 4).await?;
@@ -141,7 +147,7 @@ async fn start(args: &Args, progress: &Terminal) -> Result<Desk> {
     let tenant = TenantId::parse(DEMO_TENANT)?;
     keys::put(&bus, &api_key, tenant.clone(), "demo").await?;
     if !args.no_demo {
-        demo::load(&demo::Desk { bus: &bus, store: &store, tenant: &tenant, data: &data, encoder: &encoder }, progress).await?;
+        demo::load(&demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &encoder }, progress).await?;
     }
     let options = FleetOptions {
         nats: engines.nats_url.clone(),

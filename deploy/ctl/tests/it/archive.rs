@@ -36,14 +36,22 @@ async fn what_was_said_while_postgres_was_away_is_archived_later() {
     for id in &ids {
         until("an archived turn", || async {
             let row: Option<(String, String)> =
-                sqlx::query_as("select outcome, kind from turns where tenant = 'demo' and request = $1").bind(id).fetch_optional(&pool).await.unwrap();
+                sqlx::query_as("select outcome, kind from turns where tenant = 'demo' and request = $1")
+                    .bind(id)
+                    .fetch_optional(&pool)
+                    .await
+                    .unwrap();
             row.map(|row| assert_eq!(row, ("answered".into(), "answer".into())))
         })
         .await;
     }
     until("archived feedback", || async {
         let row: Option<(String, Option<String>)> =
-            sqlx::query_as("select verdict, reason from feedback where tenant = 'demo' and request = $1").bind(&ids[0]).fetch_optional(&pool).await.unwrap();
+            sqlx::query_as("select verdict, reason from feedback where tenant = 'demo' and request = $1")
+                .bind(&ids[0])
+                .fetch_optional(&pool)
+                .await
+                .unwrap();
         row.map(|row| assert_eq!(row, ("down".into(), Some("too short".into()))))
     })
     .await;

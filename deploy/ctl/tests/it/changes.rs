@@ -42,7 +42,10 @@ async fn new_knowledge_is_answered_from_and_removed_knowledge_is_not() {
     assert_eq!(added["skipped"].as_array().unwrap().len(), 3, "{added}");
     let since = Instant::now();
     let question = "Do you deliver to islands by drone?";
-    until("the new article", || async { (desk.ask(question).await["citations"][0]["url"] == "/help/drones").then_some(()) }).await;
+    until("the new article", || async {
+        (desk.ask(question).await["citations"][0]["url"] == "/help/drones").then_some(())
+    })
+    .await;
     assert!(since.elapsed() < VISIBLE_WITHIN, "{:?}", since.elapsed());
     let again = cli(&desk, &["knowledge", "add", folder.to_str().unwrap(), "--json"]).await;
     assert_eq!((&again["added"], &again["unchanged"]), (&json!(0), &json!(1)), "{again}");
@@ -61,15 +64,27 @@ async fn newly_trained_intents_take_over_without_a_restart() {
     let desk = Desk::open().start().await;
     let file = desk.data.path().join("intents.jsonl");
     let lines: String = (0..12)
-        .flat_map(|n| [("moon_travel", "fly me to the moon number"), ("tea_ceremony", "pour some green tea in cup")].map(|(i, t)| json!({ "text": format!("{t} {n}"), "intent": i }).to_string() + "\n"))
+        .flat_map(|n| {
+            [("moon_travel", "fly me to the moon number"), ("tea_ceremony", "pour some green tea in cup")]
+                .map(|(i, t)| json!({ "text": format!("{t} {n}"), "intent": i }).to_string() + "\n")
+        })
         .collect();
     std::fs::write(&file, lines).unwrap();
     let trained = cli(&desk, &["intents", "train", file.to_str().unwrap(), "--json"]).await;
     assert_eq!(trained["intents"], 2, "{trained}");
-    until("the new intents", || async { (desk.ask("please fly me to the moon").await["intent"]["name"] == "moon_travel").then_some(()) }).await;
+    until("the new intents", || async {
+        (desk.ask("please fly me to the moon").await["intent"]["name"] == "moon_travel").then_some(())
+    })
+    .await;
     let listed = cli(&desk, &["intents", "list", "--json"]).await;
     assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
-    let earlier = listed.as_array().unwrap().iter().find(|v| v["current"] == false).unwrap()["version"].as_str().unwrap().to_owned();
+    let earlier = listed.as_array().unwrap().iter().find(|v| v["current"] == false).unwrap()["version"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     cli(&desk, &["intents", "rollback", &earlier]).await;
-    until("the earlier intents", || async { (desk.ask("where is my parcel").await["intent"]["name"] == "order_status").then_some(()) }).await;
+    until("the earlier intents", || async {
+        (desk.ask("where is my parcel").await["intent"]["name"] == "order_status").then_some(())
+    })
+    .await;
 }

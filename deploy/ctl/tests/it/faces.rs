@@ -19,7 +19,10 @@ async fn json_in_both_languages_with_citations() {
     let answer = desk.ask("How many days until my package gets here with the normal shipping?").await;
     cites(&answer, "/help/delivery-times");
     assert!(answer["text"].as_str().unwrap().contains("3–5 working days"), "{answer}");
-    assert_eq!((&answer["kind"], &answer["rung"], &answer["language"]), (&json!("answer"), &json!("extract"), &json!("en")));
+    assert_eq!(
+        (&answer["kind"], &answer["rung"], &answer["language"]),
+        (&json!("answer"), &json!("extract"), &json!("en"))
+    );
     assert_eq!(answer["degraded"], json!([]));
     assert!(answer["intent"]["confidence"].as_f64().unwrap() > 0.3, "{answer}");
     assert!(answer["timings"]["total_ms"].as_f64().unwrap() > 0.0);
@@ -52,7 +55,13 @@ async fn frames_over_sse_are_numbered_and_end_once() {
     assert_eq!(names.iter().filter(|name| ["done", "failed", "expired", "cancelled"].contains(name)).count(), 1);
     let seqs: Vec<_> = frames.iter().map(|frame| frame.seq).collect();
     assert_eq!(seqs, (0..frames.len() as u32).collect::<Vec<_>>());
-    let said: String = frames.iter().filter_map(|f| match &f.body { FrameBody::Delta { text } => Some(text.as_str()), _ => None }).collect();
+    let said: String = frames
+        .iter()
+        .filter_map(|f| match &f.body {
+            FrameBody::Delta { text } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
     let FrameBody::Done { answer } = &frames.last().unwrap().body else { panic!("{names:?}") };
     assert_eq!(said, answer.text);
 }
@@ -118,7 +127,16 @@ async fn the_contract_and_the_chat_page_are_served() {
     let desk = Desk::open().start().await;
     let (status, openapi) = desk.get("/openapi.json").await;
     assert_eq!(status, 200);
-    for path in ["/v1/chat", "/v1/chat/{id}/cancel", "/v1/chat/{id}/stream", "/v1/conversations/{id}", "/v1/feedback", "/v1/ws", "/v1/chat/completions", "/v1/models"] {
+    for path in [
+        "/v1/chat",
+        "/v1/chat/{id}/cancel",
+        "/v1/chat/{id}/stream",
+        "/v1/conversations/{id}",
+        "/v1/feedback",
+        "/v1/ws",
+        "/v1/chat/completions",
+        "/v1/models",
+    ] {
         assert!(openapi["paths"][path].is_object(), "{path}");
     }
     let page = reqwest::get(desk.url("/")).await.unwrap();

@@ -21,7 +21,6 @@ use talkfleet_shared::{
     chat::Frame,
     id::TenantId,
     keys::{self, KeyRecord},
-    lifecycle::Shutdown,
     metrics::Metrics,
     topology::{self, Scale},
 };
@@ -58,7 +57,7 @@ async fn base() -> &'static Base {
                     nats: engines.nats_url.clone(),
                     encoder,
                 };
-                load_demo(&base, data.path()).await;
+                load_demo(&base).await;
                 sender.send(base).unwrap();
                 // The engines end with this process: each child follows its parent.
                 std::future::pending::<()>().await;
@@ -69,14 +68,14 @@ async fn base() -> &'static Base {
     .await
 }
 
-async fn load_demo(base: &Base, data: &Path) {
+async fn load_demo(base: &Base) {
     let connect = connect(&base.nats, &base.database);
     let (bus, store) = (connect.bus().await.unwrap(), connect.store().await.unwrap());
     bus.topology_apply(Scale::default()).await.unwrap();
     store.migrate().await.unwrap();
     let tenant = TenantId::parse(DEMO_TENANT).unwrap();
-    let desk = demo::Desk { bus: &bus, store: &store, tenant: &tenant, data, encoder: &base.encoder };
-    demo::load(&desk, &Silent).await.unwrap();
+    let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &base.encoder };
+    demo::load(&target, &Silent).await.unwrap();
 }
 
 fn connect(nats: &str, database: &str) -> Connect {
@@ -147,12 +146,19 @@ impl Open {
             ..EngineOptions::new(data.path(), Sources::from_environment())
         };
         let engines = Engines::start(options, &Silent).await.unwrap();
-        let bus = Bus::connect(&nats_config(&engines.nats_url, 4, 1), "test", Metrics::new("test"), Health::new()).await.unwrap();
+        let bus = Bus::connect(&nats_config(&engines.nats_url, 4, 1), "test", Metrics::new("test"), Health::new())
+            .await
+            .unwrap();
         bus.topology_apply(Scale::default()).await.unwrap();
         copy_demo(&base.nats, &bus).await;
         if self.own_database {
-            let own = Base { redis: String::new(), database: engines.database_url.clone(), nats: engines.nats_url.clone(), encoder: base.encoder.clone() };
-            load_demo(&own, data.path()).await;
+            let own = Base {
+                redis: String::new(),
+                database: engines.database_url.clone(),
+                nats: engines.nats_url.clone(),
+                encoder: base.encoder.clone(),
+            };
+            load_demo(&own).await;
         }
         let key = create_key(&bus, DEMO_TENANT).await;
         let options = FleetOptions {
@@ -331,7 +337,8 @@ async fn python_command(packages: &[&str]) -> tokio::process::Command {
     let folder = Sources::from_environment().cache.join("tests").join(packages.join("_").replace(['=', '.'], "-"));
     if !folder.join("whole").exists() {
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"];
-        let status = tokio::process::Command::new("python3").args(pip).arg(&folder).args(packages).status().await.unwrap();
+        let status =
+            tokio::process::Command::new("python3").args(pip).arg(&folder).args(packages).status().await.unwrap();
         assert!(status.success(), "pip could not install {packages:?}");
         std::fs::write(folder.join("whole"), "").unwrap();
     }
@@ -343,7 +350,10 @@ async fn python_command(packages: &[&str]) -> tokio::process::Command {
 /// Runs the operator's command against a desk; what it printed, as JSON where it is.
 pub(crate) async fn cli(desk: &Desk, args: &[&str]) -> Value {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
-    command.args(args).env("TALKFLEET_NATS__URL", &desk.engines.nats_url).env("TALKFLEET_DATABASE__URL", &desk.engines.database_url);
+    command
+        .args(args)
+        .env("TALKFLEET_NATS__URL", &desk.engines.nats_url)
+        .env("TALKFLEET_DATABASE__URL", &desk.engines.database_url);
     let out = command.output().await.unwrap();
     let stderr = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{args:?}: {stderr}");

@@ -58,7 +58,8 @@ async fn a_conversation_is_answered_in_order() {
         async move {
             // Each arrives a little after the one before, and long before its answer has been acknowledged.
             tokio::time::sleep(Duration::from_millis(number * 5)).await;
-            let body = json!({ "text": format!("How long does delivery take? {number}"), "conversation": conversation });
+            let body =
+                json!({ "text": format!("How long does delivery take? {number}"), "conversation": conversation });
             desk.post("/v1/chat", &body).await
         }
     });
@@ -135,7 +136,8 @@ async fn an_expired_ask_is_written_down_and_not_run() {
     desk.bus.submit(&demo(), &talk, &ask("too late"), &with).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     desk.fleet.add_worker(&desk.options).await.unwrap();
-    let record = until("a record", || async { desk.bus.read_record(&demo(), Some(&talk), &with.request).await.unwrap() }).await;
+    let record =
+        until("a record", || async { desk.bus.read_record(&demo(), Some(&talk), &with.request).await.unwrap() }).await;
     assert!(matches!(record.outcome, Outcome::Expired { .. }), "{:?}", record.outcome);
     assert!(record.passages.is_empty());
 }
@@ -185,7 +187,13 @@ async fn draining_a_worker_under_load_loses_nothing() {
         let key = desk.key.clone();
         async move {
             tokio::time::sleep(Duration::from_millis(number * 10)).await;
-            let sent = reqwest::Client::new().post(desk_url).bearer_auth(key).json(&json!({ "text": "How do I return an item?" })).send().await.unwrap();
+            let sent = reqwest::Client::new()
+                .post(desk_url)
+                .bearer_auth(key)
+                .json(&json!({ "text": "How do I return an item?" }))
+                .send()
+                .await
+                .unwrap();
             sent.status().as_u16()
         }
     });

@@ -3,7 +3,11 @@
 use async_nats::HeaderMap;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use talkfleet_shared::{header, id::{GatewayId, RequestId}, subject};
+use talkfleet_shared::{
+    header,
+    id::{GatewayId, RequestId},
+    subject,
+};
 
 use crate::harness::{Desk, PATIENCE, python_worker, until};
 
@@ -80,13 +84,21 @@ async fn payloads_that_are_no_ask_become_dead_letters_and_block_nobody() {
     for (number, body) in bodies.iter().enumerate() {
         let mut headers = HeaderMap::new();
         headers.insert(header::MESSAGE_ID, format!("bad-{number}"));
-        let ack = jetstream.publish_with_headers(format!("chat.v1.ask.0.demo.bad{number}"), headers, body.to_vec().into()).await.unwrap();
+        let ack = jetstream
+            .publish_with_headers(format!("chat.v1.ask.0.demo.bad{number}"), headers, body.to_vec().into())
+            .await
+            .unwrap();
         ack.await.unwrap();
     }
     let mut headers = HeaderMap::new();
     headers.insert(header::SCHEMA, "99");
     headers.insert(header::MESSAGE_ID, "newer");
-    jetstream.publish_with_headers("chat.v1.ask.0.demo.newer", headers, "{\"text\":\"a\"}".into()).await.unwrap().await.unwrap();
+    jetstream
+        .publish_with_headers("chat.v1.ask.0.demo.newer", headers, "{\"text\":\"a\"}".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
     let dead = until("seven dead letters", || async {
         let stream = jetstream.get_stream("DEAD").await.unwrap();
         (stream.cached_info().state.messages == 7).then_some(stream)
@@ -144,7 +156,9 @@ async fn a_worker_in_python_takes_the_retrieval_role() {
     let passages = desk.data.path().join("passages.jsonl");
     let line = json!({ "id": "p1", "document": "d1", "title": "Tea in the shops", "url": "/help/tea", "text": "Every Harbor Lane shop serves free jasmine tea to visitors.", "language": "en" });
     std::fs::write(&passages, format!("{line}\n")).unwrap();
-    let worker = python_worker(&["nats-py==2.16.0", "msgpack==1.2.4"], &[&desk.engines.nats_url, passages.to_str().unwrap()]).await;
+    let worker =
+        python_worker(&["nats-py==2.16.0", "msgpack==1.2.4"], &[&desk.engines.nats_url, passages.to_str().unwrap()])
+            .await;
     let answer = until("an answer by the Python worker", || async {
         let answer = desk.ask("Do your shops serve jasmine tea to visitors?").await;
         (answer["citations"][0]["url"] == "/help/tea").then_some(answer)

@@ -25,7 +25,8 @@ async fn http_bodies_are_refused_by_name() {
     let json_type = ("content-type", "application/json");
     let long = json!({ "text": "a".repeat(4_001) }).to_string();
     let huge = json!({ "text": "a".repeat(80_000) }).to_string();
-    let deep = format!("{{\"text\":\"a\",\"metadata\":{}{}}}", "{\"a\":".repeat(200), "1".to_owned() + &"}".repeat(200));
+    let deep =
+        format!("{{\"text\":\"a\",\"metadata\":{}{}}}", "{\"a\":".repeat(200), "1".to_owned() + &"}".repeat(200));
     let cases: [(&str, u16, &str); 16] = [
         ("", 400, "bad_json"),
         ("nonsense", 400, "bad_json"),
@@ -52,11 +53,17 @@ async fn http_bodies_are_refused_by_name() {
     let body = json!({ "text": "a", "metadata": many }).to_string();
     assert_eq!(raw(&desk, &[json_type], body).await, (400, "bad_metadata".into()));
     assert_eq!(raw(&desk, &[json_type], b"{\"text\":\"\xff\xfe\"}".to_vec()).await, (400, "bad_json".into()));
-    assert_eq!(raw(&desk, &[("content-type", "text/plain")], "{\"text\":\"a\"}").await, (415, "unsupported_media".into()));
+    assert_eq!(
+        raw(&desk, &[("content-type", "text/plain")], "{\"text\":\"a\"}").await,
+        (415, "unsupported_media".into())
+    );
     let zipped = [json_type, ("content-encoding", "gzip")];
     assert_eq!(raw(&desk, &zipped, vec![0x1f, 0x8b, 8, 0]).await, (415, "unsupported_media".into()));
     let long_key = "k".repeat(129);
-    assert_eq!(raw(&desk, &[json_type, ("idempotency-key", &long_key)], "{\"text\":\"a\"}").await, (400, "bad_idempotency_key".into()));
+    assert_eq!(
+        raw(&desk, &[json_type, ("idempotency-key", &long_key)], "{\"text\":\"a\"}").await,
+        (400, "bad_idempotency_key".into())
+    );
     let junk = [json_type, ("traceparent", "00-zz-é")];
     assert_eq!(raw(&desk, &junk, "{\"text\":\"hello there\"}").await.0, 200);
 }
@@ -87,9 +94,19 @@ async fn who_may_not_and_where_there_is_nothing() {
 
 #[tokio::test]
 async fn heads_and_bodies_that_never_end_are_cut_off() {
-    let desk = Desk::open().gateway_set("http.header_read_timeout_ms", 300).gateway_set("http.body_read_timeout_ms", 300).start().await;
+    let desk = Desk::open()
+        .gateway_set("http.header_read_timeout_ms", 300)
+        .gateway_set("http.body_read_timeout_ms", 300)
+        .start()
+        .await;
     let address = desk.url("").trim_start_matches("http://").to_owned();
-    for opening in ["POST /v1/chat HTTP/1.1\r\nHost: x\r\nX-Slow: ".to_owned(), format!("POST /v1/chat HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n{{\"te", desk.key)] {
+    for opening in [
+        "POST /v1/chat HTTP/1.1\r\nHost: x\r\nX-Slow: ".to_owned(),
+        format!(
+            "POST /v1/chat HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n{{\"te",
+            desk.key
+        ),
+    ] {
         let mut socket = tokio::net::TcpStream::connect(&address).await.unwrap();
         socket.write_all(opening.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
@@ -97,7 +114,13 @@ async fn heads_and_bodies_that_never_end_are_cut_off() {
         let text = String::from_utf8_lossy(&answer);
         assert!(answer.is_empty() || text.contains(" 408 "), "{text}");
     }
-    let fat = reqwest::Client::new().get(desk.url("/v1/models")).bearer_auth(&desk.key).header("x-fat", "a".repeat(70_000)).send().await.unwrap();
+    let fat = reqwest::Client::new()
+        .get(desk.url("/v1/models"))
+        .bearer_auth(&desk.key)
+        .header("x-fat", "a".repeat(70_000))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(fat.status(), 431);
     assert_eq!(desk.ask("hello").await["kind"], "small_talk");
 }
@@ -146,12 +169,20 @@ async fn sockets_are_closed_with_a_code() {
 async fn a_bad_message_on_a_socket_leaves_the_socket_usable() {
     let desk = Desk::open().start().await;
     let mut socket = socket(&desk, true).await;
-    let bad = ["nonsense", "{\"type\":\"dance\"}", "{\"type\":\"ask\",\"ref\":\"a\",\"text\":\"\"}", "{\"type\":\"resume\",\"request\":\"01ARZ3NDEKTSV4RRFFQ69G5FAV\",\"after\":\"0\"}"];
+    let bad = [
+        "nonsense",
+        "{\"type\":\"dance\"}",
+        "{\"type\":\"ask\",\"ref\":\"a\",\"text\":\"\"}",
+        "{\"type\":\"resume\",\"request\":\"01ARZ3NDEKTSV4RRFFQ69G5FAV\",\"after\":\"0\"}",
+    ];
     let mut problems = 0;
     for message in bad {
         socket.send(Message::text(message)).await.unwrap();
         while problems < bad.len() {
-            let Message::Text(text) = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap() else { continue };
+            let Message::Text(text) = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap()
+            else {
+                continue;
+            };
             let value: Value = serde_json::from_str(&text).unwrap();
             if value["type"] == "problem" {
                 problems += 1;
@@ -159,9 +190,14 @@ async fn a_bad_message_on_a_socket_leaves_the_socket_usable() {
             }
         }
     }
-    socket.send(Message::text(json!({ "type": "ask", "ref": "z", "text": "How do I track my parcel?" }).to_string())).await.unwrap();
+    socket
+        .send(Message::text(json!({ "type": "ask", "ref": "z", "text": "How do I track my parcel?" }).to_string()))
+        .await
+        .unwrap();
     loop {
-        let Message::Text(text) = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap() else { continue };
+        let Message::Text(text) = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap() else {
+            continue;
+        };
         let value: Value = serde_json::from_str(&text).unwrap();
         if value["body"]["type"] == "done" {
             break;

@@ -9,8 +9,12 @@ use crate::harness::{Desk, create_key, until};
 async fn another_tenant_finds_neither_conversation_nor_request_nor_knowledge() {
     let desk = Desk::open().start().await;
     let other = create_key(&desk.bus, "other").await;
-    until("the other key", || async { (desk.post_as(&other, "/v1/chat", &json!({ "text": "hi" })).await.0 == 200).then_some(()) }).await;
-    let (_, answer) = desk.post("/v1/chat", &json!({ "text": "How long does delivery take?", "conversation": "shared-name" })).await;
+    until("the other key", || async {
+        (desk.post_as(&other, "/v1/chat", &json!({ "text": "hi" })).await.0 == 200).then_some(())
+    })
+    .await;
+    let (_, answer) =
+        desk.post("/v1/chat", &json!({ "text": "How long does delivery take?", "conversation": "shared-name" })).await;
     let id = answer["id"].as_str().unwrap();
 
     let as_other = |path: String| {
@@ -22,12 +26,18 @@ async fn another_tenant_finds_neither_conversation_nor_request_nor_knowledge() {
     assert_eq!(desk.post_as(&other, "/v1/feedback", &json!({ "id": id, "verdict": "down" })).await.0, 404);
 
     // The same conversation name is another conversation, and another base is searched: an empty one.
-    let (status, theirs) = desk.post_as(&other, "/v1/chat", &json!({ "text": "How long does delivery take?", "conversation": "shared-name" })).await;
+    let (status, theirs) = desk
+        .post_as(&other, "/v1/chat", &json!({ "text": "How long does delivery take?", "conversation": "shared-name" }))
+        .await;
     assert_eq!((status, &theirs["citations"]), (200, &json!([])), "{theirs}");
     assert_eq!(theirs["kind"], "refusal");
     let talk = ConversationId::parse("shared-name").unwrap();
     for (tenant, records) in [("demo", 1), ("other", 1)] {
-        assert_eq!(desk.bus.records_of(&TenantId::parse(tenant).unwrap(), &talk).await.unwrap().len(), records, "{tenant}");
+        assert_eq!(
+            desk.bus.records_of(&TenantId::parse(tenant).unwrap(), &talk).await.unwrap().len(),
+            records,
+            "{tenant}"
+        );
     }
 }
 
@@ -35,7 +45,10 @@ async fn another_tenant_finds_neither_conversation_nor_request_nor_knowledge() {
 async fn a_foreign_cancel_stops_nothing() {
     let desk = Desk::open().start().await;
     let other = create_key(&desk.bus, "other").await;
-    until("the other key", || async { (desk.post_as(&other, "/v1/chat", &json!({ "text": "hi" })).await.0 == 200).then_some(()) }).await;
+    until("the other key", || async {
+        (desk.post_as(&other, "/v1/chat", &json!({ "text": "hi" })).await.0 == 200).then_some(())
+    })
+    .await;
     let answer = desk.ask("How do I close my account?").await;
     let path = format!("/v1/chat/{}/cancel", answer["id"].as_str().unwrap());
     assert_eq!(desk.post_as(&other, &path, &json!({})).await.0, 404);
@@ -45,7 +58,8 @@ async fn a_foreign_cancel_stops_nothing() {
 async fn a_visitor_reaches_only_its_own_conversations() {
     let desk = Desk::open().start().await;
     let visitor = || async {
-        let sent = reqwest::Client::new().post(desk.url("/v1/visitors")).header("origin", desk.url("")).send().await.unwrap();
+        let sent =
+            reqwest::Client::new().post(desk.url("/v1/visitors")).header("origin", desk.url("")).send().await.unwrap();
         assert!(sent.status().is_success(), "{}", sent.status());
         sent.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned()
     };

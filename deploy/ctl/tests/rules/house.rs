@@ -40,10 +40,13 @@ fn unseemly(package: &str, manifest: &Table) -> Vec<String> {
 }
 
 fn too_many(manifests: &[Table]) -> Vec<String> {
-    let all: BTreeSet<String> = manifests.iter().flat_map(|manifest| dependencies(manifest, &["dependencies"])).collect();
+    let all: BTreeSet<String> =
+        manifests.iter().flat_map(|manifest| dependencies(manifest, &["dependencies"])).collect();
     let foreign: Vec<String> = all.into_iter().filter(|name| !name.starts_with("talkfleet")).collect();
     let many = foreign.len() > DEPENDENCIES_MAX;
-    many.then(|| format!("{} crates of others, at most {DEPENDENCIES_MAX}: {}", foreign.len(), foreign.join(" "))).into_iter().collect()
+    many.then(|| format!("{} crates of others, at most {DEPENDENCIES_MAX}: {}", foreign.len(), foreign.join(" ")))
+        .into_iter()
+        .collect()
 }
 
 fn manifest(package: &str) -> Table {

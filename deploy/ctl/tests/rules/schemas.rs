@@ -56,9 +56,18 @@ fn golden_examples_have_the_shape_of_their_schema() {
         for case in &message.cases {
             let path = root().join(format!("schemas/{FOLDER}/{}.{}.json", message.name, case.name));
             let golden: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-            none(&schema.iter_errors(&golden).map(|e| format!("{}.{}: {e}", message.name, case.name)).collect::<Vec<_>>());
+            none(
+                &schema
+                    .iter_errors(&golden)
+                    .map(|e| format!("{}.{}: {e}", message.name, case.name))
+                    .collect::<Vec<_>>(),
+            );
         }
-        assert!(!schema.is_valid(&json!({})) || message.cases.iter().any(|case| case.value == json!({})), "{}", message.name);
+        assert!(
+            !schema.is_valid(&json!({})) || message.cases.iter().any(|case| case.value == json!({})),
+            "{}",
+            message.name
+        );
     }
 }
 
@@ -105,7 +114,14 @@ fn the_cases_fill_every_field() {
 fn a_writer_may_leave_out_what_the_schema_does_not_require() {
     use talkfleet_shared::envelope::Format;
     for message in wire::messages().unwrap() {
-        let required: Vec<&str> = message.schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> = message
+            .schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         for case in &message.cases {
             let mut least = case.value.clone();
             least.as_object_mut().unwrap().retain(|name, _| required.contains(&name.as_str()));
@@ -121,7 +137,10 @@ fn what_the_reader_refuses_the_schema_refuses() {
         let message = messages.iter().find(|message| message.name == name).unwrap();
         let mut spoilt = message.cases[0].value.clone();
         spoilt[field] = value;
-        assert!(message.read(spoilt.to_string().as_bytes(), talkfleet_shared::envelope::Format::Json).is_err(), "{spoilt}");
+        assert!(
+            message.read(spoilt.to_string().as_bytes(), talkfleet_shared::envelope::Format::Json).is_err(),
+            "{spoilt}"
+        );
         let schema = jsonschema::validator_for(message.schema.as_value()).unwrap();
         assert!(!schema.is_valid(&spoilt), "the schema of '{name}' lets {field} = {} in", spoilt[field]);
     };
@@ -139,23 +158,66 @@ fn what_the_reader_refuses_the_schema_refuses() {
 fn the_asyncapi_document_names_every_subject_and_header() {
     let files = repository();
     let text = |path: &str| &files.iter().find(|file| file.path == path).unwrap().text;
-    let written = text("deploy/ctl/src/schema/asyncapi.rs").clone() + text("deploy/ctl/src/schema/headers.rs");
+    let written = text("deploy/ctl/src/schema/channels.rs").clone() + text("deploy/ctl/src/schema/headers.rs");
     let document = text("schemas/asyncapi.json");
     none(&unnamed(text("shared/src/subject.rs"), text("shared/src/header.rs"), &written));
     let values = text("shared/src/header.rs").lines().filter_map(|line| line.split_once("= \"")?.1.strip_suffix("\";"));
     for value in values {
         assert!(document.contains(&format!("\"{value}\"")), "asyncapi.json does not name the header {value}");
     }
-    let [subject, header] = [sample("", "pub fn wish(t: &TenantId) -> String {"), sample("", "pub const WISH: &str = \"W\";")];
+    let [subject, header] =
+        [sample("", "pub fn wish(t: &TenantId) -> String {"), sample("", "pub const WISH: &str = \"W\";")];
     one(&unnamed(&subject.text, "", &written), "subject::wish");
     one(&unnamed("", &header.text, &written), "header::WISH");
 }
 
 /// Builders of subjects and names of headers that the writer of the document does not use.
 fn unnamed(subjects: &str, headers: &str, written: &str) -> Vec<String> {
-    let builders = subjects.lines().filter(|line| line.ends_with("-> String {")).filter_map(|line| line.strip_prefix("pub fn ")?.split_once('('));
+    let builders = subjects
+        .lines()
+        .filter(|line| line.ends_with("-> String {"))
+        .filter_map(|line| line.strip_prefix("pub fn ")?.split_once('('));
     let builders = builders.map(|(name, _)| format!("subject::{name}("));
     let names = headers.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(':'));
     let names = names.map(|(name, _)| format!("header::{name}"));
-    builders.chain(names).filter(|name| !written.contains(name)).map(|name| format!("asyncapi.json does not know {name}")).collect()
+    builders
+        .chain(names)
+        .filter(|name| !written.contains(name))
+        .map(|name| format!("asyncapi.json does not know {name}"))
+        .collect()
+}
+
+#[test]
+fn the_asyncapi_document_knows_what_is_said_over_a_socket() {
+    let files = repository();
+    let text = |path: &str| &files.iter().find(|file| file.path == path).unwrap().text;
+    let document: Value = serde_json::from_str(text("schemas/asyncapi.json")).unwrap();
+    for (message, spoken) in [("socket_wish", "enum Wire {"), ("socket_told", "enum Told {")] {
+        let shapes = document["components"]["messages"][message]["payload"].to_string();
+        let words = words_of(text("gateway/src/ws/message.rs"), spoken);
+        assert!(words.len() > 5, "{spoken} was not found: {words:?}");
+        let unknown = words.iter().filter(|word| !shapes.contains(&format!("\"{word}\"")));
+        none(&unknown.map(|word| format!("{message} in asyncapi.json does not know '{word}'")).collect::<Vec<_>>());
+    }
+    assert_eq!(
+        words_of("enum Wire {\n    Ask {\n        r#ref: u8,\n    },\n    Ping,\n}\n", "enum Wire {"),
+        ["ask", "ref", "ping"]
+    );
+}
+
+/// The words of an enum that is a tagged message: its variants in lower case and the names of their fields.
+fn words_of(text: &str, opening: &str) -> Vec<String> {
+    let body = text.split_once(opening).map_or("", |(_, rest)| rest.split("\n}").next().unwrap_or_default());
+    let lines = body.lines().map(str::trim).filter(|line| !line.starts_with("//") && !line.starts_with('#'));
+    let mut words = Vec::new();
+    for line in lines.filter(|line| line.starts_with(|c: char| c.is_alphabetic())) {
+        let name = line
+            .trim_start_matches("r#")
+            .trim_start_matches("pub ")
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next();
+        // `reference` and a flattened frame are renamed on the wire.
+        words.extend(name.map(str::to_lowercase).filter(|name| name != "reference"));
+    }
+    words
 }

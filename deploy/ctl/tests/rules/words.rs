@@ -15,7 +15,8 @@ const SUFFIXES: [&str; 6] = ["_total", "_bucket", "_sum", "_count", "_created", 
 
 /// The values of the constants in a file: `pub const A: &str = "b";` gives `b`.
 fn constants(file: &File) -> Vec<String> {
-    let value = |line: &str| Some(line.strip_prefix("pub const ")?.split_once("= \"")?.1.strip_suffix("\";")?.to_owned());
+    let value =
+        |line: &str| Some(line.strip_prefix("pub const ")?.split_once("= \"")?.1.strip_suffix("\";")?.to_owned());
     file.code().filter_map(|(_, line)| value(line)).collect()
 }
 

@@ -1,0 +1,351 @@
+//! `talkfleet intents`: train, publish, look at, import and roll back what the desk recognises.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use talkfleet_shared::id::TenantId;
+use talkfleet_worker::{
+    catalog::{self, IntentsArtefact},
+    intent::{self, IntentModel, IntentSet, Kind},
+    text,
+};
+
+use crate::{
+    connect::{Connect, parse_tenant},
+    knowledge::load_encoder,
+};
+
+/// The largest file: a hundred thousand examples; the parser has the same bound, this one spares reading it.
+const FILE_BYTES_MAX: u64 = 32 << 20;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Train from a file (our YAML, Rasa's NLU YAML or JSON lines) and publish; workers follow within two seconds
+    Train {
+        file: PathBuf,
+        #[command(flatten)]
+        about: About,
+    },
+    /// List the versions that are kept, newest first
+    List {
+        #[command(flatten)]
+        about: About,
+    },
+    /// Show the intents of the current version, with their examples by language
+    Show {
+        #[command(flatten)]
+        about: About,
+    },
+    /// Turn another tool's file into our YAML
+    Import {
+        file: PathBuf,
+        /// What the file is; without it, what it looks like
+        #[arg(long)]
+        format: Option<Format>,
+        /// Where to write; without it, to standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Point back to an earlier version
+    Rollback {
+        version: String,
+        #[command(flatten)]
+        about: About,
+    },
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct About {
+    /// Whose intents
+    #[arg(long, default_value = "demo", value_parser = parse_tenant)]
+    tenant: TenantId,
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// What an intents file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    Rasa,
+    Yaml,
+    Jsonl,
+}
+
+impl Format {
+    /// What a file looks like, by the same signs that the parser goes by.
+    fn of(text: &str) -> Self {
+        if text.trim_start_matches('\u{feff}').trim_start().starts_with('{') {
+            Self::Jsonl
+        } else if text.lines().any(|line| line.starts_with("nlu:")) {
+            Self::Rasa
+        } else {
+            Self::Yaml
+        }
+    }
+}
+
+pub(crate) async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Train { file, about } => train(&file, &about).await?,
+        Command::List { about } => list(&about).await?,
+        Command::Show { about } => show(&about).await?,
+        Command::Import { file, format, output } => import(&file, format, output.as_deref())?,
+        Command::Rollback { version, about } => {
+            catalog::roll_back_intents(&about.connect.bus().await?, &about.tenant, &version).await?;
+            match about.json {
+                true => println!("{}", serde_json::json!({ "version": version })),
+                false => println!("version {version} is current"),
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a training came to.
+#[derive(Debug, Serialize)]
+struct Trained {
+    version: String,
+    examples: usize,
+    intents: usize,
+    /// Examples by language.
+    languages: BTreeMap<&'static str, usize>,
+    /// Share of held-out examples whose best intent was right.
+    accuracy: f32,
+    declined_wrongly: f32,
+    declined_rightly: f32,
+    warnings: Vec<String>,
+    seconds: f64,
+}
+
+async fn train(file: &Path, about: &About) -> Result<()> {
+    let since = Instant::now();
+    let set = intent::parse(&read(file)?).with_context(|| file.display().to_string())?;
+    let warnings: Vec<String> = intent::review(&set).iter().map(ToString::to_string).collect();
+    let bus = about.connect.bus().await?;
+    let encoder = load_encoder().await;
+    let (examples, intents, languages) = (set.examples.len(), set.intents.len(), languages(&set));
+    let (artefact, model) = tokio::task::spawn_blocking(move || {
+        let bar = bar();
+        let model = intent::train(&set, encoder.as_deref(), &mut |share| bar.set_position((share * 100.0) as u64))?;
+        bar.finish_and_clear();
+        anyhow::Ok((IntentsArtefact::new(&set, &model)?, model))
+    })
+    .await??;
+    let version = catalog::publish_intents(&bus, &about.tenant, &artefact).await?;
+    let figures = IntentModel::validation(&model);
+    tell(
+        &Trained {
+            version,
+            examples,
+            intents,
+            languages,
+            accuracy: figures.accuracy,
+            declined_wrongly: figures.declined_wrongly,
+            declined_rightly: figures.declined_rightly,
+            warnings,
+            seconds: since.elapsed().as_secs_f64(),
+        },
+        about.json,
+    )
+}
+
+fn tell(trained: &Trained, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(trained)?);
+        return Ok(());
+    }
+    for warning in &trained.warnings {
+        eprintln!("look at this: {warning}");
+    }
+    let languages: Vec<String> = trained.languages.iter().map(|(tag, count)| format!("{count} {tag}")).collect();
+    println!(
+        "trained {} intents from {} examples ({}) in {:.1} s: {:.1} % of held-out examples right, {:.1} % declined",
+        trained.intents,
+        trained.examples,
+        languages.join(", "),
+        trained.seconds,
+        trained.accuracy * 100.0,
+        trained.declined_wrongly * 100.0
+    );
+    println!("published as version {}", trained.version);
+    Ok(())
+}
+
+fn languages(set: &IntentSet) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for example in &set.examples {
+        *counts.entry(text::language(&example.text).tag()).or_default() += 1;
+    }
+    counts
+}
+
+async fn list(about: &About) -> Result<()> {
+    let kept = catalog::intents_versions(&about.connect.bus().await?, &about.tenant).await?;
+    let is_current = |version: &String| kept.current.as_ref() == Some(version);
+    if about.json {
+        let row = |version| serde_json::json!({ "version": version, "current": is_current(version) });
+        println!("{}", kept.versions.iter().map(row).collect::<serde_json::Value>());
+        return Ok(());
+    }
+    let row = |version: &String| format!("{version}{}\n", if is_current(version) { "  current" } else { "" });
+    print!("{}", kept.versions.iter().map(row).collect::<String>());
+    if kept.versions.is_empty() {
+        eprintln!("tenant {} has no intents yet; `talkfleet intents train FILE` makes some", about.tenant);
+    }
+    Ok(())
+}
+
+async fn show(about: &About) -> Result<()> {
+    let found = catalog::current_intents(&about.connect.bus().await?, &about.tenant).await?;
+    let Some((version, artefact)) = found else {
+        bail!("tenant {} has no intents yet; `talkfleet intents train FILE` makes some", about.tenant);
+    };
+    if about.json {
+        let body = serde_json::json!({ "version": version, "intents": artefact.intents, "out_of_scope": artefact.out_of_scope });
+        println!("{body}");
+        return Ok(());
+    }
+    let mut table = format!("version {version}\n\n{:<28} {:<11} {:<16} DESCRIPTION\n", "INTENT", "KIND", "EXAMPLES");
+    for card in &artefact.intents {
+        let counts: Vec<String> = card.examples.iter().map(|(tag, count)| format!("{tag} {count}")).collect();
+        writeln!(table, "{:<28} {:<11} {:<16} {}", card.name, kind(card.kind), counts.join(", "), card.description)?;
+    }
+    println!("{table}{:<28} {:<11} {}", "out of scope", "", artefact.out_of_scope);
+    Ok(())
+}
+
+fn import(file: &Path, format: Option<Format>, output: Option<&Path>) -> Result<()> {
+    let text = read(file)?;
+    if let Some(named) = format.filter(|named| *named != Format::of(&text)) {
+        bail!("{} does not look like {named:?}; leave --format away or give {:?}", file.display(), Format::of(&text));
+    }
+    let set = intent::parse(&text).with_context(|| file.display().to_string())?;
+    let yaml = to_yaml(&set);
+    match output {
+        None => print!("{yaml}"),
+        Some(output) => {
+            write_new(output, &yaml).with_context(|| format!("{} cannot be created anew", output.display()))?;
+            eprintln!("wrote {} intents and {} examples", set.intents.len(), set.examples.len());
+        }
+    }
+    Ok(())
+}
+
+fn write_new(file: &Path, text: &str) -> io::Result<()> {
+    io::Write::write_all(&mut std::fs::File::create_new(file)?, text.as_bytes())
+}
+
+fn read(file: &Path) -> Result<String> {
+    let about = std::fs::metadata(file).with_context(|| file.display().to_string())?;
+    if !about.is_file() {
+        bail!("{} is no regular file", file.display());
+    }
+    if about.len() > FILE_BYTES_MAX {
+        bail!("{} is larger than {} MiB; split it", file.display(), FILE_BYTES_MAX >> 20);
+    }
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+    String::from_utf8(bytes).map_err(|_| anyhow!("{} is not UTF-8; save it as UTF-8", file.display()))
+}
+
+/// Our own format. A JSON string is a YAML string, so nothing can break out of its quotes.
+fn to_yaml(set: &IntentSet) -> String {
+    let mut out = String::from("version: 1\nintents:\n");
+    for intent in &set.intents {
+        let _ = writeln!(out, "  - name: {}\n    kind: {}", quoted(&intent.name), kind(intent.kind));
+        if !intent.description.is_empty() {
+            let _ = writeln!(out, "    description: {}", quoted(&intent.description));
+        }
+        let examples = set.examples.iter().filter(|example| example.intent == intent.name).map(|example| &example.text);
+        by_language(&mut out, "    ", "examples", examples);
+        if !intent.replies.is_empty() {
+            out.push_str("    replies:\n");
+            for (tag, replies) in &intent.replies {
+                lines(&mut out, "      ", tag, replies);
+            }
+        }
+    }
+    by_language(&mut out, "", "out_of_scope", set.out_of_scope.iter());
+    out
+}
+
+fn by_language<'a>(out: &mut String, indent: &str, key: &str, texts: impl Iterator<Item = &'a String>) {
+    let mut groups: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+    for one in texts {
+        groups.entry(text::language(one).tag()).or_default().push(one);
+    }
+    if groups.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{indent}{key}:");
+    for (tag, texts) in groups {
+        lines(out, &format!("{indent}  "), tag, texts);
+    }
+}
+
+fn lines<'a>(out: &mut String, indent: &str, key: &str, texts: impl IntoIterator<Item = &'a String>) {
+    let _ = writeln!(out, "{indent}{key}:");
+    for one in texts {
+        let _ = writeln!(out, "{indent}  - {}", quoted(one));
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Question => "question",
+        Kind::SmallTalk => "small_talk",
+        Kind::Handover => "handover",
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(100);
+    if let Ok(style) = ProgressStyle::with_template("  {bar:32} {percent} % trained, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let rasa = "version: \"3.1\"\nnlu:\n- intent: track\n  examples: |\n    - where is \"it\": now?\n    - 包裹到哪了\n- intent: nlu_fallback\n  examples: |\n    - 2+2 # really\n";
+        let set = intent::parse(rasa).unwrap();
+        assert_eq!(intent::parse(&to_yaml(&set)).unwrap(), set);
+        let ours = include_str!("../../../schemas/demo/intents.yaml");
+        let (set, again) =
+            (intent::parse(ours).unwrap(), intent::parse(&to_yaml(&intent::parse(ours).unwrap())).unwrap());
+        assert_eq!((again.intents, again.examples.len()), (set.intents, set.examples.len()));
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_looks() {
+        assert_eq!(Format::of("\u{feff}{\"text\": \"a\"}"), Format::Jsonl);
+        assert_eq!(Format::of("version: '3'\nnlu:\n"), Format::Rasa);
+        assert_eq!(Format::of("version: 1\nintents: []\n"), Format::Yaml);
+    }
+
+    #[test]
+    fn only_readable_files_are_read() {
+        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("regular"));
+        assert!(read(Path::new("/does/not/exist")).is_err());
+    }
+}

@@ -1,0 +1,227 @@
+//! PURE: what an addition changes, from what is known and what was read.
+
+use std::collections::{HashMap, HashSet};
+
+use sha2::{Digest, Sha256};
+use talkfleet_worker::store::{Known, Source};
+
+use super::{Article, Skipped, shown};
+
+/// Raised when a reader comes to another text for the same file: every file is then read once more.
+const READER_VERSION: &[u8] = b"1";
+
+/// SHA-256 of a file, and of the reader that would read it.
+pub(super) fn source_digest(bytes: &[u8]) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    hash.update(READER_VERSION);
+    hash.update(bytes);
+    hash.finalize().to_vec()
+}
+
+/// SHA-256 of what a customer could be shown of an article.
+pub(super) fn digest(article: &Article) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    for part in [&article.title, &article.url, &article.category, &article.body] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().to_vec()
+}
+
+/// What is to be done about one file.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct FilePlan {
+    pub(super) put: Vec<Planned>,
+    pub(super) moved: Vec<(String, Source)>,
+    pub(super) unchanged: usize,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+/// An article that has to be written.
+#[derive(Debug, PartialEq)]
+pub(super) struct Planned {
+    pub(super) id: String,
+    pub(super) article: Article,
+    pub(super) digest: Vec<u8>,
+    pub(super) source: Source,
+    pub(super) is_new: bool,
+}
+
+/// An addition under way: what the tenant knew before, and which ids were seen since.
+pub(super) struct Plan {
+    known: HashMap<String, Known>,
+    by_file: HashMap<(String, String), Vec<String>>,
+    /// The files that were read to their end.
+    read: HashSet<(String, String)>,
+    /// Which file took an id.
+    taken: HashMap<String, String>,
+}
+
+impl Plan {
+    pub(super) fn new(known: Vec<Known>) -> Self {
+        let mut by_file: HashMap<_, Vec<String>> = HashMap::new();
+        for one in &known {
+            by_file.entry((one.source.root.clone(), one.source.path.clone())).or_default().push(one.id.clone());
+        }
+        let known = known.into_iter().map(|one| (one.id.clone(), one)).collect();
+        Self { known, by_file, read: HashSet::new(), taken: HashMap::new() }
+    }
+
+    /// How many documents a file holds, when it is known as it is: it need not be read.
+    pub(super) fn unchanged_file(&mut self, root: &str, path: &str, source_digest: &[u8]) -> Option<usize> {
+        let ids = self.by_file.get(&(root.to_owned(), path.to_owned()))?;
+        let same = |id: &String| {
+            self.known.get(id).is_some_and(|one| one.source.digest == source_digest) && !self.taken.contains_key(id)
+        };
+        if !ids.iter().all(same) {
+            return None;
+        }
+        for id in ids {
+            self.taken.insert(id.clone(), path.to_owned());
+        }
+        Some(ids.len())
+    }
+
+    /// What a file's articles change; `source.digest` must be empty when the file should be read again next time.
+    pub(super) fn file(&mut self, source: &Source, articles: Vec<Article>) -> FilePlan {
+        let mut plan = FilePlan::default();
+        for article in articles {
+            let id = article.id.clone().unwrap_or_default();
+            if let Some(other) = self.taken.get(&id) {
+                let why = format!("the id '{}' is already taken by {}; give it another id", shown(&id), shown(other));
+                plan.skipped.push(Skipped { file: shown(&source.path), why });
+                continue;
+            }
+            self.taken.insert(id.clone(), source.path.clone());
+            let digest = digest(&article);
+            match self.known.get(&id) {
+                Some(known) if known.digest == digest => {
+                    plan.unchanged += 1;
+                    if known.source != *source {
+                        plan.moved.push((id, source.clone()));
+                    }
+                }
+                known => {
+                    let is_new = known.is_none();
+                    plan.put.push(Planned { id, article, digest, source: source.clone(), is_new });
+                }
+            }
+        }
+        if !plan.skipped.is_empty() {
+            plan.read_again_next_time();
+        }
+        self.read.insert((source.root.clone(), source.path.clone()));
+        plan
+    }
+
+    /// Documents that their files held before and hold no more. Asked last: one of them may have moved to another file.
+    pub(super) fn removed(&self) -> Vec<String> {
+        self.untaken(|one| self.read.contains(&(one.source.root.clone(), one.source.path.clone())))
+    }
+
+    /// Documents of a folder whose files are gone. Asked last, too.
+    pub(super) fn pruned(&self, root: &str, paths: &HashSet<&str>) -> Vec<String> {
+        self.untaken(|one| one.source.root == root && !paths.contains(one.source.path.as_str()))
+    }
+
+    fn untaken(&self, gone: impl Fn(&Known) -> bool) -> Vec<String> {
+        let known = self.known.values().filter(|one| gone(one) && !self.taken.contains_key(&one.id));
+        let mut ids: Vec<String> = known.map(|one| one.id.clone()).collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+impl FilePlan {
+    /// A file with something left out is read each time, so that it is reported each time.
+    fn read_again_next_time(&mut self) {
+        self.put.iter_mut().for_each(|planned| planned.source.digest.clear());
+        self.moved.iter_mut().for_each(|(_, source)| source.digest.clear());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn article(id: &str, body: &str) -> Article {
+        Article { id: Some(id.into()), body: body.into(), ..Article::default() }
+    }
+
+    fn source(path: &str, bytes: &str) -> Source {
+        Source { root: "/kb".into(), path: path.into(), digest: source_digest(bytes.as_bytes()) }
+    }
+
+    fn known(id: &str, body: &str, path: &str, bytes: &str) -> Known {
+        Known { id: id.into(), digest: digest(&article(id, body)), source: source(path, bytes) }
+    }
+
+    fn base() -> Plan {
+        Plan::new(vec![
+            known("a", "one", "a.md", "A"),
+            known("f#1", "x", "f.csv", "F"),
+            known("f#2", "y", "f.csv", "F"),
+            known("gone", "z", "gone.md", "G"),
+        ])
+    }
+
+    #[test]
+    fn an_unchanged_file_is_not_read() {
+        let mut plan = base();
+        assert_eq!(plan.unchanged_file("/kb", "a.md", &source_digest(b"A")), Some(1));
+        assert_eq!(plan.unchanged_file("/kb", "f.csv", &source_digest(b"F")), Some(2));
+        assert_eq!(plan.unchanged_file("/kb", "gone.md", &source_digest(b"other")), None);
+        assert_eq!(plan.unchanged_file("/other", "a.md", &source_digest(b"A")), None);
+        assert_eq!(plan.unchanged_file("/kb", "new.md", &source_digest(b"N")), None);
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let mut plan = base();
+        let file = plan.file(&source("f.csv", "F2"), vec![article("f#1", "x"), article("f#3", "new")]);
+        assert_eq!(file.unchanged, 1);
+        assert_eq!(file.moved, [("f#1".to_owned(), source("f.csv", "F2"))]);
+        assert_eq!(plan.removed(), ["f#2"]);
+        assert_eq!(file.put.iter().map(|one| (one.id.as_str(), one.is_new)).collect::<Vec<_>>(), [("f#3", true)]);
+        let file = plan.file(&source("a.md", "A2"), vec![article("a", "two")]);
+        assert!(!file.put[0].is_new);
+    }
+
+    #[test]
+    fn an_id_belongs_to_the_first_who_uses_it() {
+        let mut plan = base();
+        assert!(plan.unchanged_file("/kb", "a.md", &source_digest(b"A")).is_some());
+        let file = plan.file(&source("b\n.md", "B"), vec![article("a", "two"), article("b", "x"), article("b", "y")]);
+        assert_eq!(file.skipped.len(), 2);
+        assert!(file.skipped[0].why.contains("taken by a.md"), "{:?}", file.skipped);
+        assert_eq!(file.skipped[0].file, "b\\n.md");
+        assert!(file.put[0].source.digest.is_empty(), "a file with a fault is read again next time");
+    }
+
+    #[test]
+    fn a_document_that_moves_to_another_file_is_not_removed() {
+        let mut plan = base();
+        plan.file(&source("f.csv", "F2"), vec![article("f#1", "x")]);
+        assert_eq!(plan.removed(), ["f#2"]);
+        plan.file(&source("z.md", "Z"), vec![article("f#2", "y")]);
+        assert!(plan.removed().is_empty());
+    }
+
+    #[test]
+    fn pruning_takes_only_what_the_folder_lost() {
+        let mut known = vec![known("other", "q", "q.md", "Q")];
+        known[0].source.root = "/elsewhere".into();
+        let mut plan = base();
+        plan.known.extend(known.into_iter().map(|one| (one.id.clone(), one)));
+        assert_eq!(plan.pruned("/kb", &HashSet::from(["a.md", "f.csv"])), ["gone"]);
+        plan.file(&source("b.md", "B"), vec![article("gone", "z")]);
+        assert!(plan.pruned("/kb", &HashSet::from(["a.md", "f.csv", "b.md"])).is_empty());
+    }
+
+    #[test]
+    fn a_digest_tells_fields_apart() {
+        let a = Article { title: "ab".into(), url: "c".into(), ..Article::default() };
+        let b = Article { title: "a".into(), url: "bc".into(), ..Article::default() };
+        assert_ne!(digest(&a), digest(&b));
+    }
+}

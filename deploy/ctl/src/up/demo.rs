@@ -1,0 +1,91 @@
+//! The demo: a shop's help centre and its intents, compiled in, loaded when they are new and left alone when they are not.
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use anyhow::{Context, Result};
+use include_dir::{Dir, include_dir};
+use talkfleet_shared::{bus::Bus, id::TenantId, topology};
+use talkfleet_worker::{
+    catalog::{self, IntentsArtefact},
+    encoder::Encoder,
+    intent,
+    store::Store,
+};
+
+use crate::{
+    engines::Progress,
+    knowledge::{self, AddOptions, Content, Folder, FoundFile, Isolation},
+};
+
+static ARTICLES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../schemas/demo/knowledge");
+const INTENTS: &str = include_str!("../../../../schemas/demo/intents.yaml");
+
+/// What the demo is loaded into.
+pub struct Target<'a> {
+    pub bus: &'a Bus,
+    pub store: &'a Store,
+    pub tenant: &'a TenantId,
+    /// The folder with the encoder's weights.
+    pub encoder: &'a Path,
+}
+
+/// Loads what is new of the demo.
+pub async fn load(target: &Target<'_>, progress: &dyn Progress) -> Result<()> {
+    let encoder = Arc::new(Encoder::load(target.encoder)?);
+    load_articles(target, encoder.clone(), progress).await?;
+    load_intents(target, encoder, progress).await
+}
+
+async fn load_articles(target: &Target<'_>, encoder: Arc<Encoder>, progress: &dyn Progress) -> Result<()> {
+    let mut files = Vec::new();
+    collect(&ARTICLES, &mut files);
+    let folder = Folder { root: "demo".into(), files, complete: true, ..Folder::default() };
+    let options = AddOptions { encoder: Some(encoder), isolation: Isolation::InProcess, prune: true };
+    let summary = knowledge::add(target.store, target.tenant, &[folder], &options, &mut |_| {}).await?;
+    for skipped in &summary.skipped {
+        progress.line(&format!("the demo's {}: {}", skipped.file, skipped.why));
+    }
+    let changed = summary.added + summary.changed + summary.removed;
+    if changed > 0 {
+        progress.line(&format!("loaded {changed} help articles"));
+    }
+    catalog::publish_knowledge(target.bus, target.store, target.tenant).await?;
+    Ok(())
+}
+
+fn collect(folder: &'static Dir<'static>, into: &mut Vec<FoundFile>) {
+    for file in folder.files() {
+        let path = file.path().display().to_string();
+        into.push(FoundFile { path, content: Content::Embedded(file.contents()) });
+    }
+    folder.dirs().for_each(|inner| collect(inner, into));
+}
+
+/// Trains the demo's intents unless the same file was trained before by the same build.
+async fn load_intents(target: &Target<'_>, encoder: Arc<Encoder>, progress: &dyn Progress) -> Result<()> {
+    let (key, mark) = (format!("demo.{}", target.tenant), mark());
+    let trained = target.bus.get(topology::CATALOG, &key).await?.and_then(|entry| entry.value);
+    if trained.as_deref() == Some(mark.as_bytes()) {
+        return Ok(());
+    }
+    let since = Instant::now();
+    let set = intent::parse(INTENTS).context("the demo's intents")?;
+    let (artefact, examples) = tokio::task::spawn_blocking(move || {
+        let model = intent::train(&set, Some(&encoder), &mut |_| {})?;
+        anyhow::Ok((IntentsArtefact::new(&set, &model)?, set.examples.len()))
+    })
+    .await??;
+    catalog::publish_intents(target.bus, target.tenant, &artefact).await?;
+    target.bus.put(topology::CATALOG, &key, mark.into()).await?;
+    progress.line(&format!(
+        "trained {} intents from {examples} examples in {:.1} s",
+        artefact.intents.len(),
+        since.elapsed().as_secs_f64()
+    ));
+    Ok(())
+}
+
+/// Names the file and the build that trained it.
+fn mark() -> String {
+    format!("{} {}", env!("CARGO_PKG_VERSION"), talkfleet_shared::bus::digest(INTENTS.as_bytes()))
+}

@@ -1,0 +1,127 @@
+//! HTTP: the routes with their document, and what every response has in common. An error becomes a status in `error` alone.
+
+/// A code becomes a response.
+pub mod error;
+
+/// Strict JSON bodies.
+pub mod body;
+
+/// Who calls, and what their headers say.
+pub mod caller;
+
+/// A message, its stream, its end.
+mod chat;
+
+/// Conversations and visitors.
+mod conversations;
+
+/// Server-sent events.
+pub mod sse;
+
+/// The contract's types within the OpenAPI document.
+mod contract;
+
+/// Connections: accepted, bounded, drained.
+pub(crate) mod accept;
+
+/// The socket under a connection.
+mod wire;
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::Request,
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use talkfleet_shared::error::Code;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowOrigin, CorsLayer},
+};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::error::Refusal;
+use crate::{config::HttpConfig, desk::Desk, openai, web, ws};
+
+/// How long a browser may remember what it was told of an origin.
+const CORS_AGE: Duration = Duration::from_secs(600);
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Talkfleet",
+    description = "Ask a company's desk: over HTTP, server-sent events, WebSocket, or as an OpenAI-compatible endpoint.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Document;
+
+/// Every route of the public port.
+pub fn router(desk: Arc<Desk>) -> Router {
+    let (routes, api) = documented(&desk).split_for_parts();
+    let document = contract::document(&api);
+    routes
+        .route("/openapi.json", get(move || std::future::ready(Json(document.clone()))))
+        .route("/docs", get(|| async { Html(DOCS) }))
+        .fallback(|| async { Refusal::from(Code::NotFound) })
+        .method_not_allowed_fallback(|| async { Refusal::from(Code::MethodNotAllowed) })
+        .layer(middleware::from_fn(harden))
+        .layer(cors(&desk.config().http))
+        .layer(CatchPanicLayer::custom(broken))
+}
+
+fn documented(desk: &Arc<Desk>) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(chat::router().with_state(desk.clone()))
+        .merge(conversations::router().with_state(desk.clone()))
+        .merge(ws::router(desk.clone()))
+        .merge(openai::router(desk.clone()))
+        .merge(web::router(&desk.config().web))
+}
+
+/// What every response says to browsers; a route that has its own word keeps it.
+async fn harden(request: Request, next: Next) -> Response {
+    const HEADERS: [(HeaderName, HeaderValue); 5] = [
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    let mut response = next.run(request).await;
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
+}
+
+fn cors(http: &HttpConfig) -> CorsLayer {
+    let origins = http.allowed_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(
+            ["authorization", "content-type", "idempotency-key", "last-event-id", "traceparent"]
+                .map(HeaderName::from_static),
+        )
+        .expose_headers(
+            ["retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "talkfleet-request"]
+                .map(HeaderName::from_static),
+        )
+        .max_age(CORS_AGE)
+}
+
+/// A panic is ours alone: the client reads that something went wrong here, the log where.
+fn broken(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let why = panic.downcast_ref::<&str>().map(|why| (*why).to_owned());
+    let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    tracing::error!(why, "a request panicked");
+    Refusal::from(Code::Internal).into_response()
+}
+
+const DOCS: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Talkfleet API</title>\
+<h1>Talkfleet API</h1><p>The document is <a href=/openapi.json>/openapi.json</a> (OpenAPI 3.1); \
+any viewer or client generator reads it.</html>";

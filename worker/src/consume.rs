@@ -1,0 +1,221 @@
+//! Taking asks from the queue: each runs under a permit, is kept alive while it runs, and is settled once.
+
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::FutureExt;
+use rand::Rng;
+use talkfleet_shared::{
+    bus::{AskDelivery, Deliveries, Delivery, Settle},
+    chat::Problem,
+    envelope::EnvelopeError,
+    error::Code,
+    lifecycle::Shutdown,
+    metrics::{Reason, Role},
+    retry::Delays,
+    topology::{ASK, DELIVERIES_MAX, RESPONSE},
+};
+use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::{
+    config::{self, WorkerConfig},
+    turn::{self, Desk, Lost},
+};
+
+/// The longest pause before an ask that could not be answered just now comes again; jittered over its whole length.
+const AGAIN_MAX: Duration = Duration::from_secs(2);
+
+/// What handing back may take after the grace: one message to the broker for each turn.
+const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Waits between attempts to reach what is missing at the broker.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// The part of health that says whether asks can be taken.
+const QUEUE: &str = "queue";
+
+/// Answers asks until shutdown was asked and what had begun is finished or handed back.
+pub async fn run(desk: Arc<Desk>, config: &WorkerConfig, shutdown: Shutdown) {
+    let concurrency = config.roles.concurrency(config::Role::Response);
+    let role = Role { role: config::Role::Response.name() };
+    desk.bus.metrics().permits.get_or_create(&role).set(concurrency as i64);
+    let ears = [tokio::spawn(hear_cancels(desk.clone())), tokio::spawn(hear_resumes(desk.clone()))];
+    let keep_alive = Duration::from_millis(config.turn.keep_alive_ms);
+    let turns = TaskTracker::new();
+    if let Some(mut deliveries) = open(&desk, concurrency, &shutdown).await {
+        while let Some(delivery) = deliveries.next(&shutdown).await {
+            turns.spawn(take(desk.clone(), delivery, keep_alive));
+        }
+        deliveries.hand_back().await;
+    }
+    turns.close();
+    drain(&desk, &turns, config.turn.grace()).await;
+    ears.iter().for_each(JoinHandle::abort);
+}
+
+/// Opens the queue; as long as the broker lacks it, health says so.
+async fn open(desk: &Desk, concurrency: usize, shutdown: &Shutdown) -> Option<Deliveries> {
+    let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
+    while !shutdown.is_asked() {
+        match desk.bus.deliveries(ASK, RESPONSE, Arc::new(Semaphore::new(concurrency))).await {
+            Ok(deliveries) => {
+                desk.bus.health().up(QUEUE);
+                return Some(deliveries);
+            }
+            Err(error) => {
+                desk.bus.health().down(QUEUE, error.to_string());
+                tracing::warn!(%error, "the queue cannot be read; trying again");
+            }
+        }
+        tokio::select! {
+            () = shutdown.asked() => {}
+            () = tokio::time::sleep(delays.next_delay()) => {}
+        }
+    }
+    None
+}
+
+async fn drain(desk: &Desk, turns: &TaskTracker, grace: Duration) {
+    if tokio::time::timeout(grace, turns.wait()).await.is_ok() {
+        return;
+    }
+    tracing::info!(turns = turns.len(), "the grace is over; running turns are handed back");
+    desk.hand_back.cancel();
+    let _ = tokio::time::timeout(HAND_BACK_TIMEOUT, turns.wait()).await;
+}
+
+/// One delivery from its arrival to its settlement.
+async fn take(desk: Arc<Desk>, delivery: Delivery, keep_alive: Duration) {
+    let role = Role { role: config::Role::Response.name() };
+    desk.bus.metrics().running.get_or_create(&role).inc();
+    let settle = match delivery.ask() {
+        Ok(ask) => {
+            let (request, conversation, trace) = (&ask.request, &ask.conversation, ask.trace.id());
+            let span = tracing::info_span!("turn", request.id = %request, conversation.id = %conversation, trace.id = trace);
+            answer(&desk, &delivery, &ask, keep_alive).instrument(span).await
+        }
+        Err(error) => refuse(&desk, &delivery, &error).await,
+    };
+    if let Err(error) = delivery.settle(settle).await {
+        tracing::warn!(%error, "a delivery could not be settled; it will come again and find its record");
+    }
+    desk.bus.metrics().running.get_or_create(&role).dec();
+}
+
+/// Runs the turn, keeps its delivery alive, and survives its panic.
+async fn answer(desk: &Desk, delivery: &Delivery, ask: &AskDelivery, keep_alive: Duration) -> Settle {
+    let turn = AssertUnwindSafe(turn::run(desk, ask)).catch_unwind();
+    let ended = tokio::select! {
+        ended = turn => ended,
+        never = keep_alive_for_ever(desk, delivery, ask, keep_alive) => match never {},
+    };
+    match ended {
+        Ok(Ok(settle)) => settle,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "an outcome could not be stored; the ask comes again");
+            again()
+        }
+        Err(_) if i64::from(ask.attempt) < DELIVERIES_MAX => {
+            tracing::error!(attempt = ask.attempt, "a turn panicked; it is tried again");
+            again()
+        }
+        Err(_) => {
+            tracing::error!(attempt = ask.attempt, "a turn panicked for the last time and is set aside");
+            set_aside(desk, delivery, Some(Lost::of_ask(ask)), "poison", "its turn panicked on every delivery").await
+        }
+    }
+}
+
+/// Tells the broker that work goes on, and looks for wishes to stop that were not heard when they were made.
+async fn keep_alive_for_ever(desk: &Desk, delivery: &Delivery, ask: &AskDelivery, every: Duration) -> Infallible {
+    loop {
+        tokio::time::sleep(every).await;
+        if let Err(error) = delivery.keep_alive().await {
+            tracing::debug!(%error, "the broker could not be told that work goes on");
+        }
+        if let Ok(Some(wish)) = desk.bus.is_cancelled(&ask.tenant, &ask.request).await {
+            desk.running.cancel(ask.tenant.clone(), ask.request.clone(), wish);
+        }
+    }
+}
+
+/// A message that is no ask of this version: nobody can answer it, but whoever sent it hears of it if at all possible.
+async fn refuse(desk: &Desk, delivery: &Delivery, error: &EnvelopeError) -> Settle {
+    tracing::warn!(%error, "an ask cannot be read and is set aside");
+    let lost = Lost::of_delivery(delivery, desk.now());
+    set_aside(desk, delivery, lost, "unreadable", &error.to_string()).await
+}
+
+/// Fails the turn, then keeps a copy for people. An outcome that exists already stays the outcome.
+async fn set_aside(
+    desk: &Desk,
+    delivery: &Delivery,
+    lost: Option<Lost>,
+    label: &'static str,
+    reason: &str,
+) -> Settle {
+    let ours = match lost {
+        Some(lost) => lost.fail(&desk.bus, Problem::new(Code::Poison), desk.now()).await,
+        None => Ok(true),
+    };
+    let kept = match ours {
+        Ok(true) => delivery.set_aside(reason).await,
+        Ok(false) => return Settle::Done,
+        Err(error) => Err(error),
+    };
+    match kept {
+        Ok(()) => {
+            desk.bus.metrics().dead_letters.get_or_create(&Reason { reason: label }).inc();
+            Settle::Aside
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a message could not be set aside; it comes again");
+            again()
+        }
+    }
+}
+
+fn again() -> Settle {
+    Settle::Again(rand::rng().random_range(Duration::ZERO..=AGAIN_MAX))
+}
+
+/// Wishes to stop; they are heard until the last turn has ended.
+async fn hear_cancels(desk: Arc<Desk>) {
+    let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
+    loop {
+        match desk.bus.cancels().await {
+            Ok(mut cancels) => {
+                delays.reset();
+                while let Some((tenant, request, wish)) = cancels.next().await {
+                    desk.running.cancel(tenant, request, wish);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "wishes to stop cannot be heard; trying again"),
+        }
+        tokio::time::sleep(delays.next_delay()).await;
+    }
+}
+
+/// Wishes to resume; they are heard until the last turn has ended.
+async fn hear_resumes(desk: Arc<Desk>) {
+    let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
+    loop {
+        match desk.bus.resumes().await {
+            Ok(mut resumes) => {
+                delays.reset();
+                while let Some(wish) = resumes.next().await {
+                    desk.running.join(wish).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "wishes to resume cannot be heard; trying again"),
+        }
+        tokio::time::sleep(delays.next_delay()).await;
+    }
+}

@@ -1,0 +1,100 @@
+//! The reaper: an ask that killed its worker on every delivery is failed, set aside, and taken off its conversation.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use talkfleet_shared::{
+    bus::{BusError, DeadLetter, Delivery, Settle, StoredAsk},
+    chat::Problem,
+    error::Code,
+    lifecycle::Shutdown,
+    metrics::Reason,
+    retry::Delays,
+    topology::{ADVISORIES, REAPER},
+};
+use tokio::sync::Semaphore;
+
+use crate::turn::{Desk, Lost};
+
+/// Poison is rare; one at a time keeps the reaper's own steps in order.
+const AT_ONCE: usize = 1;
+
+/// When an advisory that could not be dealt with comes again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// The reason on the dead letter.
+const REASON: &str = "its worker died, or did not end it, on every delivery";
+
+/// What the broker says of a message that was delivered too often.
+#[derive(Debug, Deserialize)]
+struct Advisory {
+    stream_seq: u64,
+    deliveries: u32,
+}
+
+/// Reaps until shutdown.
+pub async fn run(desk: Arc<Desk>, shutdown: Shutdown) {
+    let mut delays = Delays::new(Duration::from_millis(200), Duration::from_secs(5));
+    while !shutdown.is_asked() {
+        match desk.bus.deliveries(ADVISORIES, REAPER, Arc::new(Semaphore::new(AT_ONCE))).await {
+            Ok(mut deliveries) => {
+                while let Some(delivery) = deliveries.next(&shutdown).await {
+                    take(&desk, delivery).await;
+                }
+                deliveries.hand_back().await;
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "advisories cannot be read; trying again"),
+        }
+        tokio::select! {
+            () = shutdown.asked() => {}
+            () = tokio::time::sleep(delays.next_delay()) => {}
+        }
+    }
+}
+
+async fn take(desk: &Desk, delivery: Delivery) {
+    let settle = match delivery.read::<Advisory>() {
+        Ok(advisory) => match reap(desk, &advisory).await {
+            Ok(()) => Settle::Done,
+            Err(error) => {
+                tracing::warn!(%error, "an ask could not be reaped; trying again");
+                Settle::Again(AGAIN)
+            }
+        },
+        Err(error) => {
+            tracing::warn!(%error, "an advisory cannot be read");
+            Settle::Aside
+        }
+    };
+    if let Err(error) = delivery.settle(settle).await {
+        tracing::warn!(%error, "an advisory could not be settled; it will come again");
+    }
+}
+
+/// Every step may be repeated: the record is written once, and what is gone stays gone.
+async fn reap(desk: &Desk, advisory: &Advisory) -> Result<(), BusError> {
+    let Some(stored) = desk.bus.stored_ask(advisory.stream_seq).await? else { return Ok(()) };
+    let ours = match Lost::of_stored(&stored, advisory.deliveries) {
+        Some(lost) => lost.fail(&desk.bus, Problem::new(Code::Poison), desk.now()).await?,
+        None => true,
+    };
+    if ours {
+        set_aside(desk, &stored, advisory.deliveries).await?;
+    }
+    desk.bus.delete_ask(advisory.stream_seq).await
+}
+
+async fn set_aside(desk: &Desk, stored: &StoredAsk, deliveries: u32) -> Result<(), BusError> {
+    let dead = DeadLetter {
+        origin: &stored.subject,
+        headers: Some(&stored.headers),
+        body: &stored.body,
+        reason: REASON,
+        attempt: deliveries,
+    };
+    desk.bus.set_aside(&dead).await?;
+    desk.bus.metrics().dead_letters.get_or_create(&Reason { reason: "poison" }).inc();
+    tracing::error!(deliveries, "an ask was set aside: {REASON}");
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! Speaking: the ladder from a model over quoted knowledge to prepared sentences, each rung falling to the next.
+
+/// PURE: the desk's own sentences.
+mod canned;
+
+/// PURE: an answer quoted from the knowledge.
+pub mod extract;
+
+/// PURE: a model's marks and links on their way to the customer.
+mod marks;
+
+/// The model's API.
+mod model;
+
+/// PURE: what a model is asked.
+mod prompt;
+
+/// PURE: citations.
+mod sources;
+
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use talkfleet_shared::{
+    chat::{Citation, Exchange, Intent, Kind, Language, Passage, RetrieveReply, Rung, Usage},
+    config::ConfigError,
+    metrics::Metrics,
+};
+
+use self::{
+    marks::Marks,
+    model::{Answering, Model, ModelError, Piece},
+    prompt::{Prompt, Question},
+};
+use crate::{
+    config::{PlanConfig, WorkerConfig},
+    plan::{ModelState, Plan},
+    text::sentences,
+    turn::Voice,
+};
+
+/// What an answer lacks when the model should have spoken and did not.
+pub const DEGRADED_MODEL: &str = "model";
+
+/// Sentences that are quoted when the retrieval role brought no extract.
+const QUOTED_SENTENCES_MAX: usize = 3;
+
+/// Everybody who can speak here.
+pub struct Speakers {
+    model: Option<Model>,
+    plan: PlanConfig,
+}
+
+/// What an answer is made from.
+pub struct Brief<'a> {
+    pub text: &'a str,
+    pub intent: &'a Intent,
+    pub language: Language,
+    pub history: &'a [Exchange],
+    pub found: Option<&'a RetrieveReply>,
+    /// Time until the deadline.
+    pub left: Duration,
+}
+
+/// What is known of an answer beside its text, which the voice has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spoken {
+    pub kind: Kind,
+    pub rung: Rung,
+    pub citations: Vec<Citation>,
+    pub usage: Option<Usage>,
+    /// The model should have spoken and did not, or not to the end.
+    pub without_model: bool,
+}
+
+impl Spoken {
+    fn canned(kind: Kind) -> Self {
+        Self { kind, rung: Rung::Canned, citations: Vec::new(), usage: None, without_model: false }
+    }
+}
+
+impl Speakers {
+    pub fn new(config: &WorkerConfig, metrics: Arc<Metrics>) -> Result<Self, ConfigError> {
+        Ok(Self { model: Model::new(&config.model, metrics)?, plan: config.plan.clone() })
+    }
+
+    pub fn model_state(&self) -> ModelState {
+        self.model.as_ref().map_or(ModelState::Absent, Model::state)
+    }
+
+    /// Speaks as planned, or one rung lower.
+    pub async fn speak(&self, plan: Plan, brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
+        match plan {
+            Plan::SmallTalk { reply } => {
+                voice.say_at_once(&reply.unwrap_or_else(|| canned::small_talk(brief.language))).await;
+                Spoken::canned(Kind::SmallTalk)
+            }
+            Plan::Handover { reply } => {
+                voice.say_at_once(&reply.unwrap_or_else(|| canned::handover(brief.language))).await;
+                Spoken::canned(Kind::Handover)
+            }
+            Plan::Refuse(why) => {
+                let near = brief.found.map_or(&[][..], |found| &found.passages);
+                voice.say_at_once(&canned::refusal(why, brief.language, near, &self.plan)).await;
+                Spoken::canned(Kind::Refusal)
+            }
+            Plan::Quote => quote(brief, voice).await,
+            Plan::Generate => self.generate(brief, voice).await,
+        }
+    }
+
+    /// The model speaks; when it cannot, or breaks off, the knowledge is quoted.
+    async fn generate(&self, brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
+        let (Some(model), Some(found)) = (&self.model, brief.found) else { return quote(brief, voice).await };
+        let passages = &found.passages[..found.passages.len().min(self.plan.passages_max as usize)];
+        voice.tell_sources(&sources::citations(passages)).await;
+        let error = match relay(model, passages, brief, voice).await {
+            Ok(spoken) => return spoken,
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "the model did not answer; the knowledge is quoted instead");
+        if !voice.text().is_empty() {
+            voice.say_at_once(&format!("\n\n{}\n\n", canned::interrupted(brief.language))).await;
+        }
+        Spoken { without_model: true, ..quote(brief, voice).await }
+    }
+}
+
+/// Passes a model's words on as they come.
+async fn relay(
+    model: &Model,
+    passages: &[Passage],
+    brief: &Brief<'_>,
+    voice: &mut Voice<'_>,
+) -> Result<Spoken, ModelError> {
+    let question = Question {
+        text: brief.text,
+        intent: &brief.intent.name,
+        language: brief.language,
+        history: brief.history,
+        passages,
+    };
+    let hosts = passages.iter().filter_map(|passage| marks::host(&passage.url)).map(str::to_owned).collect();
+    let mut marks = Marks::new(passages.len(), hosts);
+    let mut answering = model.ask(&Prompt::new(model.config(), &question), brief.left).await?;
+    let told = tell(&mut answering, &mut marks, voice).await;
+    voice.say(&marks.finish()).await;
+    let tokens = match told {
+        Ok(_) if voice.text().trim().is_empty() => return Err(answering.fail(ModelError::Empty)),
+        Ok(tokens) => tokens,
+        Err(error) => return Err(answering.fail(error)),
+    };
+    let usage = tokens.map(|(prompt_tokens, completion_tokens)| Usage {
+        model: model.config().name.clone(),
+        prompt_tokens,
+        completion_tokens,
+    });
+    answering.finish(usage.as_ref());
+    let cited = sources::citations(marks.used().filter_map(|n| passages.get(n)));
+    Ok(Spoken { kind: Kind::Answer, rung: Rung::Model, citations: cited, usage, without_model: false })
+}
+
+/// Says what the model says until it ends; what it charged for comes back.
+async fn tell(
+    answering: &mut Answering,
+    marks: &mut Marks,
+    voice: &mut Voice<'_>,
+) -> Result<Option<(u32, u32)>, ModelError> {
+    let mut tokens = None;
+    loop {
+        let piece = tokio::select! {
+            biased;
+            piece = answering.next() => piece?,
+            () = voice.due() => {
+                voice.flush().await;
+                continue;
+            }
+        };
+        match piece {
+            Piece::Words(words) => voice.say(&marks.push(&words)).await,
+            Piece::Usage { prompt_tokens, completion_tokens } => tokens = Some((prompt_tokens, completion_tokens)),
+            Piece::End => return Ok(tokens),
+        }
+    }
+}
+
+/// Quotes the knowledge sentence by sentence.
+async fn quote(brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
+    let passages = brief.found.map_or(&[][..], |found| &found.passages);
+    let quotation = brief.found.and_then(quotation).unwrap_or_default();
+    let said = sentences(&quotation);
+    let citations = sources::citations(sources::quoted(&said, passages));
+    voice.tell_sources(&citations).await;
+    for piece in pieces(&quotation, &said) {
+        voice.say_at_once(piece).await;
+    }
+    Spoken { kind: Kind::Answer, rung: Rung::Extract, citations, usage: None, without_model: false }
+}
+
+/// The retrieval role's own extract; from a role that brings none, the beginning of its best passage.
+fn quotation(found: &RetrieveReply) -> Option<Cow<'_, str>> {
+    if let Some(extract) = &found.extract {
+        return Some(extract.into());
+    }
+    let text = found.passages.first()?.text.as_str();
+    let last = sentences(text).into_iter().take(QUOTED_SENTENCES_MAX).last()?;
+    pieces(text, &[last]).next().map(Cow::Borrowed)
+}
+
+/// A text cut after each of these sentences of it, so that the pieces together are the text.
+fn pieces<'a>(text: &'a str, sentences: &[&str]) -> impl Iterator<Item = &'a str> {
+    let mut ends: Vec<usize> = Vec::with_capacity(sentences.len());
+    for sentence in sentences {
+        let from = ends.last().copied().unwrap_or(0);
+        ends.extend(text[from..].find(sentence).map(|at| from + at + sentence.len()));
+    }
+    let starts: Vec<usize> = std::iter::once(0).chain(ends.iter().copied()).collect();
+    starts.into_iter().zip(ends).map(|(from, to)| &text[from..to])
+}

@@ -1,0 +1,203 @@
+//! A role that this process plays itself: bounded by its permits, its latest answers kept, served to others over NATS.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use moka::future::Cache;
+use serde::{Serialize, de::DeserializeOwned};
+use talkfleet_shared::{
+    bus::{Bus, ServiceCall},
+    chat::Problem,
+    error::Code,
+    id::TenantId,
+    lifecycle::Shutdown,
+    metrics::{self, Metrics},
+    retry::Delays,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Embeddings;
+use crate::config::Role;
+
+/// Answers kept for questions that come again: at a rush many customers ask the same. A few KiB each.
+const RECENT_MAX: u64 = 4_096;
+
+/// How long an answer is kept; a new version of intents or knowledge has a key of its own at once.
+const RECENT_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// Calls of others that may wait here for a permit; beyond that the caller is refused while it can still degrade.
+const WAITING_MAX: usize = 1_024;
+
+/// A role as plain CPU work.
+pub trait Play: Send + Sync + 'static {
+    type Question: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+    type Answer: Serialize + DeserializeOwned + Send + Sync + 'static;
+    const ROLE: Role;
+    /// The service's name on the bus.
+    const SERVICE: &'static str;
+    const DESCRIPTION: &'static str;
+
+    /// The version that would answer this tenant; None when nothing of theirs is loaded.
+    fn version(&self, tenant: &TenantId) -> Option<String>;
+
+    /// What of a question decides its answer, beside the version: a text that differs when the answer may.
+    fn key(question: &Self::Question) -> String;
+
+    /// The text that an embedding is wanted of; None when this tenant's version needs none.
+    fn embeds<'a>(&self, tenant: &TenantId, question: &'a Self::Question) -> Option<&'a str>;
+
+    /// Does the work; called where blocking is allowed.
+    fn play(
+        &self,
+        tenant: &TenantId,
+        question: &Self::Question,
+        embedding: Option<&[f32]>,
+    ) -> Result<Self::Answer, Problem>;
+}
+
+pub struct Home<P: Play> {
+    play: Arc<P>,
+    permits: Arc<Semaphore>,
+    recent: Cache<String, Arc<P::Answer>>,
+    embeddings: Arc<Embeddings>,
+    metrics: Arc<Metrics>,
+}
+
+impl<P: Play> Home<P> {
+    pub fn new(play: P, concurrency: usize, embeddings: Arc<Embeddings>, metrics: Arc<Metrics>) -> Self {
+        let role = metrics::Role { role: P::ROLE.name() };
+        metrics.permits.get_or_create(&role).set(concurrency as i64);
+        Self {
+            play: Arc::new(play),
+            permits: Arc::new(Semaphore::new(concurrency)),
+            recent: Cache::builder().max_capacity(RECENT_MAX).time_to_live(RECENT_AGE_MAX).build(),
+            embeddings,
+            metrics,
+        }
+    }
+
+    /// The answer, when the same was asked a moment ago.
+    pub async fn recent(&self, tenant: &TenantId, question: &P::Question) -> Option<Arc<P::Answer>> {
+        self.recent.get(&self.key(tenant, question)?).await
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.permits.available_permits() > 0
+    }
+
+    /// Answers, once a permit is free; the same question asked by many at once is worked on once.
+    pub async fn answer(&self, tenant: &TenantId, question: &P::Question) -> Result<Arc<P::Answer>, Problem> {
+        let nothing = || Problem::because(Code::NotFound, format!("tenant {tenant} has published nothing for this role"));
+        let key = self.key(tenant, question).ok_or_else(nothing)?;
+        let worked = self.recent.try_get_with(key, self.work(tenant, question)).await;
+        worked.map_err(|problem| Problem::clone(&problem))
+    }
+
+    async fn work(&self, tenant: &TenantId, question: &P::Question) -> Result<Arc<P::Answer>, Problem> {
+        let away = |_| Problem::new(Code::Internal);
+        let permit = self.permits.clone().acquire_owned().await.map_err(away)?;
+        let running = Running::new(self.metrics.clone(), P::ROLE.name(), permit);
+        let embedding = match self.play.embeds(tenant, question) {
+            Some(text) => self.embeddings.of(text).await,
+            None => None,
+        };
+        let (play, tenant, question) = (self.play.clone(), tenant.clone(), question.clone());
+        // The permit goes along: the work goes on even when nobody waits for it any more.
+        let work = move || {
+            let _running = running;
+            play.play(&tenant, &question, embedding.as_deref())
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(answered) => answered.map(Arc::new),
+            Err(error) => {
+                tracing::error!(%error, stage = P::ROLE.name(), "a role's work panicked");
+                Err(Problem::new(Code::Internal))
+            }
+        }
+    }
+
+    fn key(&self, tenant: &TenantId, question: &P::Question) -> Option<String> {
+        let version = self.play.version(tenant)?;
+        // Neither a tenant's id nor a version holds a line break, so no two keys meet.
+        Some(format!("{tenant}\n{version}\n{}", P::key(question)))
+    }
+}
+
+/// Counts work under way for as long as it holds its permit.
+struct Running {
+    metrics: Arc<Metrics>,
+    role: &'static str,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Running {
+    fn new(metrics: Arc<Metrics>, role: &'static str, permit: OwnedSemaphorePermit) -> Self {
+        metrics.running.get_or_create(&metrics::Role { role }).inc();
+        Self { metrics, role, _permit: permit }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.metrics.running.get_or_create(&metrics::Role { role: self.role }).dec();
+    }
+}
+
+/// Answers other processes' calls until shutdown; an interrupted service is opened anew.
+pub async fn serve<P: Play>(home: Arc<Home<P>>, bus: Bus, shutdown: Shutdown) {
+    let waiting = Arc::new(Semaphore::new(WAITING_MAX));
+    let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
+    while !shutdown.is_asked() {
+        match serve_once(&home, &bus, &waiting, &shutdown).await {
+            Ok(()) => delays.reset(),
+            Err(error) => tracing::warn!(%error, stage = P::ROLE.name(), "the role cannot be served; trying again"),
+        }
+        tokio::select! {
+            () = shutdown.asked() => {}
+            () = tokio::time::sleep(delays.next_delay()) => {}
+        }
+    }
+}
+
+async fn serve_once<P: Play>(
+    home: &Arc<Home<P>>,
+    bus: &Bus,
+    waiting: &Arc<Semaphore>,
+    shutdown: &Shutdown,
+) -> Result<(), talkfleet_shared::bus::BusError> {
+    let metadata = HashMap::from([
+        ("role".to_owned(), P::ROLE.name().to_owned()),
+        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ]);
+    let mut service = bus.serve(P::SERVICE, P::DESCRIPTION, metadata).await?;
+    loop {
+        let call = tokio::select! {
+            biased;
+            () = shutdown.asked() => None,
+            call = service.next() => call,
+        };
+        let Some(call) = call else { break };
+        let place = waiting.clone().try_acquire_owned().ok();
+        shutdown.spawn(answer(home.clone(), call, place));
+    }
+    service.stop().await;
+    Ok(())
+}
+
+async fn answer<P: Play>(home: Arc<Home<P>>, call: ServiceCall, place: Option<OwnedSemaphorePermit>) {
+    let answered = match (place.is_some(), call.question::<P::Question>()) {
+        (false, _) => Err(Problem::new(Code::Overloaded)),
+        (true, Err(error)) => Err(Problem::because(Code::BadJson, error.to_string())),
+        (true, Ok(question)) => home.answer(call.tenant(), &question).await,
+    };
+    let sent = match answered {
+        Ok(answer) => call.answer(&*answer).await,
+        Err(problem) => call.refuse(&problem).await,
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%error, stage = P::ROLE.name(), "an answer could not be sent; its caller degrades");
+    }
+}

@@ -1,0 +1,72 @@
+//! How a turn ends: record, memory, last frame, settlement, in this order, so that a crash anywhere is mended by repeating.
+
+use std::time::{Duration, Instant};
+
+use talkfleet_shared::{
+    bus::{Bus, BusError, Settle, Written},
+    chat::{Outcome, Position, TurnRecord},
+    metrics::Turn,
+    retry::Delays,
+};
+
+use super::{Desk, running::Line, voice::Voice};
+
+/// How long a finished answer waits for a broker that elects a new leader (4 to 9 s) before its delivery is given up:
+/// making the answer again costs more.
+const RECORD_PATIENCE: Duration = Duration::from_secs(12);
+
+/// Ends a turn whose outcome this worker has made. Another may have been faster; then theirs is what is shown.
+pub async fn end(desk: &Desk, line: &Line, record: TurnRecord, voice: Voice<'_>) -> Result<Settle, BusError> {
+    match write_patiently(&desk.bus, &record).await? {
+        Written::First => {
+            remember(desk, &record).await;
+            voice.end(&record.outcome).await;
+            count(desk, &record);
+            Ok(Settle::Done)
+        }
+        Written::Second(winner) => Ok(end_again(desk, line, &winner).await),
+    }
+}
+
+/// Ends a turn whose outcome is stored already: only steps that may be repeated.
+pub async fn end_again(desk: &Desk, line: &Line, record: &TurnRecord) -> Settle {
+    remember(desk, record).await;
+    for frame in record.frames(Position::default()) {
+        line.send(frame).await;
+    }
+    Settle::Done
+}
+
+/// Stores a record; a broker that is busy with itself is given time.
+pub async fn write_patiently(bus: &Bus, record: &TurnRecord) -> Result<Written, BusError> {
+    let started = Instant::now();
+    let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(1));
+    loop {
+        match bus.write_record(record).await {
+            Ok(written) => return Ok(written),
+            Err(error) if started.elapsed() >= RECORD_PATIENCE => return Err(error),
+            Err(error) => tracing::debug!(%error, request.id = %record.request, "a record could not be stored; trying again"),
+        }
+        tokio::time::sleep(delays.next_delay()).await;
+    }
+}
+
+async fn remember(desk: &Desk, record: &TurnRecord) {
+    // A client that brings its own account of the conversation is its own memory.
+    if record.ask.history.is_some() {
+        return;
+    }
+    if let Err(error) = desk.memory.append(record).await {
+        tracing::debug!(%error, request.id = %record.request, "an answer is not in the memory; the archive has it");
+    }
+}
+
+fn count(desk: &Desk, record: &TurnRecord) {
+    let (kind, rung) = match &record.outcome {
+        Outcome::Answered { answer } => (answer.kind.name(), answer.rung.name()),
+        Outcome::Failed { .. } | Outcome::Expired { .. } | Outcome::Cancelled { .. } => ("none", "none"),
+    };
+    let metrics = desk.bus.metrics();
+    metrics.turns.get_or_create(&Turn { outcome: record.outcome.name(), kind, rung }).inc();
+    metrics.turn_time.observe(record.timings.total_ms / 1_000.0);
+}

@@ -1,0 +1,366 @@
+//! One turn, told by its owner: recall, classify, search, plan, speak, record; whatever happens, exactly one outcome.
+
+/// The broker's clock.
+mod clock;
+
+/// How a turn ends, in the order that a crash anywhere survives.
+mod ending;
+
+/// Turns that cannot be answered at all: poison, and what nobody can read.
+mod lost;
+
+/// The turns that run here, and who listens to them.
+mod running;
+
+/// PURE: what was said so far.
+mod speech;
+
+/// How a turn speaks.
+mod voice;
+
+/// PURE: wishes to stop that came early.
+mod wishes;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use talkfleet_shared::{
+    bus::{AskDelivery, Bus, BusError, Settle},
+    chat::{
+        Answer, Exchange, Intent, IntentReply, Language, Outcome, Passage, Problem, RetrieveReply, Timings, TurnRecord,
+        Versions,
+    },
+    error::Code,
+    metrics::Reason,
+    topology::DELIVERIES_MAX,
+};
+use time::OffsetDateTime;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+pub use self::{
+    clock::{Clock, follow},
+    lost::Lost,
+    running::Running,
+    voice::Voice,
+};
+use crate::{
+    config::{PlanConfig, WorkerConfig},
+    memory::Memory,
+    plan::{self, Evidence, ModelState},
+    response::{Brief, DEGRADED_MODEL, Speakers, Spoken},
+    roles::{Caller, Roles, language},
+    text,
+};
+
+/// Everything that the turns of this process share.
+pub struct Desk {
+    pub bus: Bus,
+    pub roles: Roles,
+    pub memory: Memory,
+    pub speakers: Speakers,
+    pub running: Arc<Running>,
+    pub clock: watch::Receiver<Clock>,
+    /// Fired when the grace is over: what still runs goes back to the queue.
+    pub hand_back: CancellationToken,
+    plan: PlanConfig,
+    turns_max: usize,
+    lanes: Lanes,
+}
+
+impl Desk {
+    pub fn new(
+        config: &WorkerConfig,
+        roles: Roles,
+        memory: Memory,
+        speakers: Speakers,
+        clock: watch::Receiver<Clock>,
+    ) -> Self {
+        Self {
+            bus: roles.bus.clone(),
+            roles,
+            memory,
+            speakers,
+            running: Arc::default(),
+            clock,
+            hand_back: CancellationToken::new(),
+            plan: config.plan.clone(),
+            turns_max: config.memory.turns_max,
+            lanes: Lanes::new(config.roles.response_concurrency),
+        }
+    }
+
+    pub fn now(&self) -> OffsetDateTime {
+        self.clock().now()
+    }
+
+    fn clock(&self) -> Clock {
+        *self.clock.borrow()
+    }
+}
+
+/// Redelivered asks are kept apart: one of them may be why its last worker died.
+///
+/// A second attempt is mostly an innocent neighbour, and there may be a worker's worth of them, so it gets a quarter of
+/// the places; whatever has failed twice goes alone.
+struct Lanes {
+    second: Semaphore,
+    later: Semaphore,
+}
+
+impl Lanes {
+    fn new(concurrency: usize) -> Self {
+        Self { second: Semaphore::new((concurrency / 4).max(1)), later: Semaphore::new(1) }
+    }
+
+    async fn enter(&self, attempt: u32) -> Option<SemaphorePermit<'_>> {
+        match attempt {
+            0 | 1 => None,
+            2 => self.second.acquire().await.ok(),
+            _ => self.later.acquire().await.ok(),
+        }
+    }
+}
+
+/// Why a turn stopped being composed.
+enum Ended {
+    Spoken(Spoken),
+    Cancelled,
+    Expired,
+    /// This worker stops; another shall answer.
+    HandBack,
+}
+
+/// What was found out on the way; whatever cuts a turn short, its record knows this much.
+#[derive(Default)]
+struct Draft {
+    language: Language,
+    intent: Option<Intent>,
+    passages: Vec<Passage>,
+    degraded: Vec<String>,
+    timings: Timings,
+    versions: Versions,
+}
+
+/// Answers an ask and says how its delivery shall be settled; an error means that no outcome could be stored yet.
+pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
+    let place = desk.running.enter(&desk.bus, ask);
+    if ask.attempt > 1 {
+        desk.bus.metrics().redeliveries.inc();
+        if let Some(record) = desk.bus.read_record(&ask.tenant, Some(&ask.conversation), &ask.request).await? {
+            return Ok(ending::end_again(desk, place.line(), &record).await);
+        }
+    }
+    let mut draft = Draft { versions: Versions { worker: env!("CARGO_PKG_VERSION").into(), ..Versions::default() }, ..Draft::default() };
+    draft.language = language_of(ask.ask.text.as_str(), &[]);
+    draft.timings.queue_ms = (desk.now() - ask.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
+    let mut voice = Voice::open(place.line(), ask.request.clone(), ask.attempt).await;
+    let ended = tokio::select! {
+        biased;
+        () = place.line().cancelled() => Ended::Cancelled,
+        () = tokio::time::sleep(desk.clock().until(ask.deadline)) => Ended::Expired,
+        () = desk.hand_back.cancelled() => Ended::HandBack,
+        spoken = compose(desk, ask, &mut draft, &mut voice) => Ended::Spoken(spoken),
+    };
+    let outcome = match ended {
+        Ended::Spoken(spoken) => {
+            voice.flush().await;
+            answered(ask, &mut draft, &voice, spoken, desk.now())
+        }
+        Ended::Cancelled => Outcome::Cancelled { text: voice.said().text },
+        Ended::Expired => Outcome::Expired { problem: Problem::new(Code::Expired) },
+        Ended::HandBack if i64::from(ask.attempt) < DELIVERIES_MAX => return Ok(Settle::Again(Duration::ZERO)),
+        Ended::HandBack => Outcome::Failed { problem: Problem::new(Code::TurnFailed) },
+    };
+    count_saved(desk, &outcome, &voice);
+    let record = record(ask, draft, &voice, outcome, desk.now());
+    ending::end(desk, place.line(), record, voice).await
+}
+
+/// Composes the answer; roles that are away degrade it and never end it.
+async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut Voice<'_>) -> Spoken {
+    let _lane = desk.lanes.enter(ask.attempt).await;
+    let text = ask.ask.text.as_str();
+    let caller = Caller { tenant: &ask.tenant, trace: ask.trace, left: desk.clock().until(ask.deadline) };
+    let span = |stage: &'static str| tracing::debug_span!("stage", stage);
+    let (recalled, intent, found) = tokio::join!(
+        timed(recall(desk, ask, caller).instrument(span("recall"))),
+        timed(desk.roles.classify(caller, text).instrument(span("intent"))),
+        timed(desk.roles.search(caller, text, desk.plan.passages_max).instrument(span("retrieval"))),
+    );
+    let history = draft.recalled(recalled);
+    let intent = draft.classified(intent, || language_of(text, &history));
+    let found = draft.searched(found);
+    if let Some(intent) = &draft.intent {
+        voice.tell_intent(intent, draft.language).await;
+    }
+    let model = desk.speakers.model_state();
+    let plan = plan::plan(&desk.plan, Evidence { intent: intent.as_deref(), found: found.as_deref(), model });
+    let unknown = Intent::unknown();
+    let brief = Brief {
+        text,
+        intent: draft.intent.as_ref().unwrap_or(&unknown),
+        language: draft.language,
+        history: &history,
+        found: found.as_deref(),
+        left: desk.clock().until(ask.deadline),
+    };
+    let quoted_for_want_of_a_model = plan == plan::Plan::Quote && model == ModelState::Away;
+    let (spoken, response_ms) = timed(desk.speakers.speak(plan, &brief, voice).instrument(span("response"))).await;
+    draft.timings.response_ms = response_ms;
+    let outcome = if spoken.without_model { "degraded" } else { "ok" };
+    desk.bus.metrics().stage("response", outcome, Duration::from_secs_f64(response_ms / 1_000.0));
+    if spoken.without_model || quoted_for_want_of_a_model {
+        draft.degraded.push(DEGRADED_MODEL.into());
+    }
+    spoken
+}
+
+/// The conversation so far: the client's own account, else the desk's memory, else the archive's.
+async fn recall(desk: &Desk, ask: &AskDelivery, caller: Caller<'_>) -> Recalled {
+    if let Some(history) = &ask.ask.history {
+        return Recalled { history: history.clone(), degraded: false };
+    }
+    let started = Instant::now();
+    let user = ask.ask.user.as_ref();
+    let recalled = desk.memory.recall(&ask.tenant, &ask.conversation, user, desk.now()).await;
+    let outcome = if recalled.is_ok() { "ok" } else { "degraded" };
+    desk.bus.metrics().stage("recall", outcome, started.elapsed());
+    match recalled {
+        Ok(history) => Recalled { history, degraded: false },
+        Err(error) => {
+            tracing::debug!(%error, "the archive is asked in place of the memory");
+            let history = desk.roles.history(caller, &ask.conversation, user, desk.turns_max).await;
+            Recalled { history: history.unwrap_or_default(), degraded: true }
+        }
+    }
+}
+
+struct Recalled {
+    history: Vec<Exchange>,
+    degraded: bool,
+}
+
+impl Draft {
+    fn recalled(&mut self, (recalled, elapsed_ms): (Recalled, f64)) -> Vec<Exchange> {
+        self.timings.recall_ms = elapsed_ms;
+        if recalled.degraded {
+            self.degraded.push("memory".into());
+        }
+        recalled.history
+    }
+
+    fn classified<E>(
+        &mut self,
+        (reply, elapsed_ms): (Result<Arc<IntentReply>, E>, f64),
+        guess: impl FnOnce() -> Language,
+    ) -> Option<Arc<IntentReply>> {
+        self.timings.intent_ms = elapsed_ms;
+        let Ok(reply) = reply else {
+            self.degraded.push("intent".into());
+            self.language = guess();
+            return None;
+        };
+        self.language = if reply.language == Language::Other { guess() } else { reply.language };
+        self.versions.intents.clone_from(&reply.version);
+        let (name, entities) = (reply.name.clone(), reply.entities.clone());
+        self.intent = Some(Intent { name, confidence: reply.confidence, entities });
+        Some(reply)
+    }
+
+    fn searched<E>(&mut self, (reply, elapsed_ms): (Result<Arc<RetrieveReply>, E>, f64)) -> Option<Arc<RetrieveReply>> {
+        self.timings.retrieval_ms = elapsed_ms;
+        let Ok(reply) = reply else {
+            self.degraded.push("retrieval".into());
+            return None;
+        };
+        self.versions.knowledge.clone_from(&reply.version);
+        self.passages.clone_from(&reply.passages);
+        Some(reply)
+    }
+}
+
+async fn timed<T>(stage: impl Future<Output = T>) -> (T, f64) {
+    let started = Instant::now();
+    (stage.await, started.elapsed().as_secs_f64() * 1_000.0)
+}
+
+/// A message's language by its script; one without letters keeps the conversation's.
+fn language_of(text: &str, history: &[Exchange]) -> Language {
+    let texts = std::iter::once(text).chain(history.iter().rev().map(|exchange| exchange.question.as_str()));
+    texts.map(|text| language(text::language(text))).find(|found| *found != Language::Other).unwrap_or(Language::Other)
+}
+
+fn answered(ask: &AskDelivery, draft: &mut Draft, voice: &Voice<'_>, spoken: Spoken, now: OffsetDateTime) -> Outcome {
+    draft.timings.total_ms = (now - ask.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
+    Outcome::Answered {
+        answer: Box::new(Answer {
+            id: ask.request.clone(),
+            conversation: ask.conversation.clone(),
+            text: voice.text().to_owned(),
+            language: draft.language,
+            intent: draft.intent.clone().unwrap_or_else(Intent::unknown),
+            citations: spoken.citations,
+            kind: spoken.kind,
+            rung: spoken.rung,
+            degraded: draft.degraded.clone(),
+            timings: draft.timings,
+            usage: spoken.usage,
+        }),
+    }
+}
+
+/// Work that was spared because nobody could have used it.
+fn count_saved(desk: &Desk, outcome: &Outcome, voice: &Voice<'_>) {
+    let reason = match outcome {
+        Outcome::Expired { .. } => "deadline",
+        Outcome::Cancelled { .. } => "cancelled",
+        Outcome::Answered { .. } | Outcome::Failed { .. } => return,
+    };
+    if voice.text().is_empty() {
+        desk.bus.metrics().saved.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+fn record(ask: &AskDelivery, mut draft: Draft, voice: &Voice<'_>, outcome: Outcome, now: OffsetDateTime) -> TurnRecord {
+    let said = voice.said();
+    draft.timings.total_ms = (now - ask.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
+    let usage = match &outcome {
+        Outcome::Answered { answer } => answer.usage.clone(),
+        Outcome::Failed { .. } | Outcome::Expired { .. } | Outcome::Cancelled { .. } => None,
+    };
+    let spoken = match &outcome {
+        Outcome::Failed { .. } | Outcome::Expired { .. } => said.text,
+        Outcome::Answered { .. } | Outcome::Cancelled { .. } => String::new(),
+    };
+    TurnRecord {
+        tenant: ask.tenant.clone(),
+        conversation: ask.conversation.clone(),
+        request: ask.request.clone(),
+        attempt: ask.attempt,
+        ask: ask.ask.clone(),
+        ask_digest: ask.digest.clone(),
+        language: draft.language,
+        intent: draft.intent.unwrap_or_else(Intent::unknown),
+        passages: draft.passages,
+        cuts: said.cuts,
+        told_intent: said.intent.is_some(),
+        sources: said.sources,
+        spoken,
+        outcome,
+        timings: draft.timings,
+        usage,
+        versions: draft.versions,
+        trace: Some(ask.trace.to_string()),
+        asked_at_ms: millis(ask.asked_at),
+        ended_at_ms: millis(now),
+    }
+}
+
+/// Unix milliseconds.
+fn millis(time: OffsetDateTime) -> u64 {
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or_default()
+}
