@@ -269,8 +269,7 @@ mod tests {
 
     #[test]
     fn roles_can_be_named_by_a_flag() {
-        let config =
-            WorkerConfig::load(None, &[("roles.enabled".into(), r#"["intent","retrieval"]"#.into())]).unwrap();
+        let config = WorkerConfig::load(None, &[("roles.enabled".into(), r#"["intent","retrieval"]"#.into())]).unwrap();
         assert!(config.plays(Role::Retrieval) && !config.plays(Role::Response));
     }
 

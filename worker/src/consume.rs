@@ -1,11 +1,6 @@
 //! Taking asks from the queue: each runs under a permit, is kept alive while it runs, and is settled once.
 
-use std::{
-    convert::Infallible,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use rand::Rng;
@@ -98,7 +93,8 @@ async fn take(desk: Arc<Desk>, delivery: Delivery, keep_alive: Duration) {
     let settle = match delivery.ask() {
         Ok(ask) => {
             let (request, conversation, trace) = (&ask.request, &ask.conversation, ask.trace.id());
-            let span = tracing::info_span!("turn", request.id = %request, conversation.id = %conversation, trace.id = trace);
+            let span =
+                tracing::info_span!("turn", request.id = %request, conversation.id = %conversation, trace.id = trace);
             answer(&desk, &delivery, &ask, keep_alive).instrument(span).await
         }
         Err(error) => refuse(&desk, &delivery, &error).await,
@@ -154,13 +150,7 @@ async fn refuse(desk: &Desk, delivery: &Delivery, error: &EnvelopeError) -> Sett
 }
 
 /// Fails the turn, then keeps a copy for people. An outcome that exists already stays the outcome.
-async fn set_aside(
-    desk: &Desk,
-    delivery: &Delivery,
-    lost: Option<Lost>,
-    label: &'static str,
-    reason: &str,
-) -> Settle {
+async fn set_aside(desk: &Desk, delivery: &Delivery, lost: Option<Lost>, label: &'static str, reason: &str) -> Settle {
     let ours = match lost {
         Some(lost) => lost.fail(&desk.bus, Problem::new(Code::Poison), desk.now()).await,
         None => Ok(true),

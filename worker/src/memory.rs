@@ -18,7 +18,7 @@ use talkfleet_shared::{
 };
 use time::OffsetDateTime;
 
-use crate::{breaker::Breaker, config::MemoryConfig};
+use crate::{breaker::Breaker, config::MemoryConfig, turn::millis};
 
 /// How long a turn waits for its memory: a hundred times what a healthy Redis needs.
 const PATIENCE: Duration = Duration::from_millis(150);
@@ -133,10 +133,6 @@ impl Memory {
 /// The braces keep one conversation's keys on one node of a cluster.
 fn key(tenant: &TenantId, conversation: &ConversationId) -> String {
     format!("tf:{{{tenant}:{conversation}}}:memory")
-}
-
-fn millis(time: OffsetDateTime) -> u64 {
-    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or_default()
 }
 
 /// Answers are remembered; what failed, expired or was cancelled is not.

@@ -16,7 +16,9 @@ pub async fn load(config: &ModelsConfig) -> Result<Option<Arc<Encoder>>, Encoder
         match cache().map(|cache| cache.join(ENCODER_FOLDER)).filter(|folder| folder.is_dir()) {
             Some(folder) => folder,
             None => {
-                tracing::warn!("no sentence encoder: words decide alone; `talkfleet up` fetches it, models.encoder_dir names it");
+                tracing::warn!(
+                    "no sentence encoder: words decide alone; `talkfleet up` fetches it, models.encoder_dir names it"
+                );
                 return Ok(None);
             }
         }

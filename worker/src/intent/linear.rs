@@ -5,10 +5,10 @@
 use super::features::Sparse;
 use super::random::Random;
 
-/// The usual price of a training error; 0.5–2 differ by less than 0.2 points on the public sets.
+/// The price of a training error: LIBLINEAR's default, not tuned.
 const COST: f32 = 1.0;
 
-/// Rounds over the examples; the margins' order is settled after about ten.
+/// Rounds over the examples. Chosen for training time; more were not tried.
 const ROUNDS: usize = 12;
 
 /// A constant feature in place of a bias.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::IntentSet;
 use crate::text;
 
-/// Below this an intent is recognised by luck; ten wordings a language is where the curves flatten out.
+/// Cross-validation deals an intent's examples into five parts: below five, some part holds none.
 const EXAMPLES_MIN: usize = 5;
 
 /// Something a person should look at; training goes on.

@@ -30,8 +30,7 @@ pub fn handover(language: Language) -> String {
 pub fn refusal(why: Refusal, language: Language, near: &[Passage], config: &PlanConfig) -> String {
     match why {
         Refusal::NotSearched => {
-            let english =
-                "I cannot look that up right now. Please ask again in a few minutes, or ask for a colleague.";
+            let english = "I cannot look that up right now. Please ask again in a few minutes, or ask for a colleague.";
             pick(language, english, "暂时无法查询相关资料。请过几分钟再试，或要求转接人工客服。").to_owned()
         }
         Refusal::NotKnown => {

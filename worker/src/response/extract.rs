@@ -1,7 +1,7 @@
 //! PURE: an answer quoted from the knowledge: the two or three sentences that answer the question, in document order.
 //!
-//! Costs a thousandth of a local model and never invents: on the tried sets the right sentence is among the best three
-//! for nine of ten questions. Sentences are weighed by the question's words, rarest first, and by meaning.
+//! It never invents. An experiment in Python (QUALITY.md) had the answer among the best three sentences for 86–89 % of
+//! XQuAD's questions. Sentences are weighed by the question's words, rarest first, and by meaning.
 
 use std::collections::{HashMap, HashSet};
 

@@ -178,7 +178,11 @@ mod tests {
                 out += &marks.push(&piece.iter().collect::<String>());
             }
             out += &marks.finish();
-            assert_eq!((out.as_str(), marks.used().collect::<Vec<_>>()), (expected, used.to_vec()), "{text:?} by {size}");
+            assert_eq!(
+                (out.as_str(), marks.used().collect::<Vec<_>>()),
+                (expected, used.to_vec()),
+                "{text:?} by {size}"
+            );
         }
     }
 

@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn a_quotation_names_where_it_stands() {
         let passages = [passage("a", "One. Two."), passage("b", "Three.")];
-        let documents = |quote: &[&str]| quoted(quote, &passages).iter().map(|p| p.document.clone()).collect::<Vec<_>>();
+        let documents =
+            |quote: &[&str]| quoted(quote, &passages).iter().map(|p| p.document.clone()).collect::<Vec<_>>();
         assert_eq!(documents(&["Three."]), ["b"]);
         assert_eq!(documents(&["Two.", "Three."]), ["a", "b"]);
         assert_eq!(documents(&["Elsewhere."]), ["a"]);

@@ -133,8 +133,13 @@ fn prompt(model: &Model) -> Prompt {
         score: 0.9,
     };
     let passages = [passage];
-    let question =
-        Question { text: "How long?", intent: "delivery", language: Language::English, history: &[], passages: &passages };
+    let question = Question {
+        text: "How long?",
+        intent: "delivery",
+        language: Language::English,
+        history: &[],
+        passages: &passages,
+    };
     Prompt::new(model.config(), &question)
 }
 

@@ -1,10 +1,6 @@
 //! A role that this process plays itself: bounded by its permits, its latest answers kept, served to others over NATS.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use moka::future::Cache;
 use serde::{Serialize, de::DeserializeOwned};
@@ -90,7 +86,8 @@ impl<P: Play> Home<P> {
 
     /// Answers, once a permit is free; the same question asked by many at once is worked on once.
     pub async fn answer(&self, tenant: &TenantId, question: &P::Question) -> Result<Arc<P::Answer>, Problem> {
-        let nothing = || Problem::because(Code::NotFound, format!("tenant {tenant} has published nothing for this role"));
+        let nothing =
+            || Problem::because(Code::NotFound, format!("tenant {tenant} has published nothing for this role"));
         let key = self.key(tenant, question).ok_or_else(nothing)?;
         let worked = self.recent.try_get_with(key, self.work(tenant, question)).await;
         worked.map_err(|problem| Problem::clone(&problem))

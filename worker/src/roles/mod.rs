@@ -19,7 +19,10 @@ use std::{
 
 use talkfleet_shared::{
     bus::{Bus, CallError},
-    chat::{Exchange, HistoryReply, HistoryRequest, IntentReply, IntentRequest, Language, Outcome, RetrieveReply, RetrieveRequest},
+    chat::{
+        Exchange, HistoryReply, HistoryRequest, IntentReply, IntentRequest, Language, Outcome, RetrieveReply,
+        RetrieveRequest,
+    },
     id::{ConversationId, TenantId, UserId},
     subject,
     telemetry::Trace,

@@ -61,7 +61,10 @@ async fn read(bus: &Bus, sender: &watch::Sender<Clock>) {
             sender.send_replace(Clock::skewed(OffsetDateTime::now_utc(), skew_ms, Instant::now()));
             bus.metrics().clock_skew.set(skew_ms as f64 / 1_000.0);
             if skew_ms.unsigned_abs() > SKEW_WARN.as_millis() as u64 {
-                tracing::warn!(skew_ms, "this machine's clock differs from the broker's; check its time synchronisation");
+                tracing::warn!(
+                    skew_ms,
+                    "this machine's clock differs from the broker's; check its time synchronisation"
+                );
             }
         }
         Err(error) => tracing::warn!(%error, "the broker's clock could not be read; the last reading is kept"),

@@ -45,7 +45,9 @@ pub async fn write_patiently(bus: &Bus, record: &TurnRecord) -> Result<Written, 
         match bus.write_record(record).await {
             Ok(written) => return Ok(written),
             Err(error) if started.elapsed() >= RECORD_PATIENCE => return Err(error),
-            Err(error) => tracing::debug!(%error, request.id = %record.request, "a record could not be stored; trying again"),
+            Err(error) => {
+                tracing::debug!(%error, request.id = %record.request, "a record could not be stored; trying again")
+            }
         }
         tokio::time::sleep(delays.next_delay()).await;
     }

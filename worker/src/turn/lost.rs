@@ -3,10 +3,7 @@
 use bytes::Bytes;
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, BusError, Delivery, StoredAsk, Written, digest},
-    chat::{
-        Ask, Intent, Language, MessageText, Outcome, Position, Problem, Timings, TextError, TurnRecord,
-        Versions,
-    },
+    chat::{Ask, Intent, Language, MessageText, Outcome, Position, Problem, TextError, Timings, TurnRecord, Versions},
     envelope::{self, Format},
     header,
     id::{ConversationId, RequestId, TenantId},
@@ -15,7 +12,7 @@ use talkfleet_shared::{
 };
 use time::OffsetDateTime;
 
-use super::{ending::write_patiently, millis};
+use super::{draft::millis, ending::write_patiently};
 
 /// Stands in the record of an ask whose body cannot be read.
 const UNREADABLE: &str = "(unreadable)";
@@ -168,7 +165,8 @@ mod tests {
     #[test]
     fn a_failure_voids_whatever_was_said_before() {
         let lost = lost("chat.v1.ask.0.demo.c1", &[(header::REQUEST, "r1")], b"").unwrap();
-        let frames = lost.record(Problem::new(Code::Poison), OffsetDateTime::UNIX_EPOCH).frames(Position { attempt: 4, seq: 9 });
+        let frames =
+            lost.record(Problem::new(Code::Poison), OffsetDateTime::UNIX_EPOCH).frames(Position { attempt: 4, seq: 9 });
         assert!(frames.iter().all(|frame| frame.attempt == 5));
         assert_eq!(frames[0].body, FrameBody::Restart);
         assert!(frames[1].body.is_last());

@@ -3,6 +3,9 @@
 /// The broker's clock.
 mod clock;
 
+/// PURE: what is found out on the way, and the record made of it.
+mod draft;
+
 /// How a turn ends, in the order that a crash anywhere survives.
 mod ending;
 
@@ -28,10 +31,7 @@ use std::{
 
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, BusError, Settle},
-    chat::{
-        Answer, Exchange, Intent, IntentReply, Language, Outcome, Passage, Problem, RetrieveReply, Timings, TurnRecord,
-        Versions,
-    },
+    chat::{Intent, Outcome, Problem},
     error::Code,
     metrics::Reason,
     topology::DELIVERIES_MAX,
@@ -41,8 +41,10 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use self::draft::{Draft, Recalled, language_of};
 pub use self::{
     clock::{Clock, follow},
+    draft::millis,
     lost::Lost,
     running::Running,
     voice::Voice,
@@ -52,9 +54,11 @@ use crate::{
     memory::Memory,
     plan::{self, Evidence, ModelState},
     response::{Brief, DEGRADED_MODEL, Speakers, Spoken},
-    roles::{Caller, Roles, language},
-    text,
+    roles::{Caller, Roles},
 };
+
+/// An ask that lay this long may have been cancelled before this worker could hear of it; asking costs a round trip.
+const QUEUED_LONG: Duration = Duration::from_millis(500);
 
 /// Everything that the turns of this process share.
 pub struct Desk {
@@ -134,17 +138,6 @@ enum Ended {
     HandBack,
 }
 
-/// What was found out on the way; whatever cuts a turn short, its record knows this much.
-#[derive(Default)]
-struct Draft {
-    language: Language,
-    intent: Option<Intent>,
-    passages: Vec<Passage>,
-    degraded: Vec<String>,
-    timings: Timings,
-    versions: Versions,
-}
-
 /// Answers an ask and says how its delivery shall be settled; an error means that no outcome could be stored yet.
 pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
     let place = desk.running.enter(&desk.bus, ask);
@@ -154,9 +147,13 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
             return Ok(ending::end_again(desk, place.line(), &record).await);
         }
     }
-    let mut draft = Draft { versions: Versions { worker: env!("CARGO_PKG_VERSION").into(), ..Versions::default() }, ..Draft::default() };
-    draft.language = language_of(ask.ask.text.as_str(), &[]);
-    draft.timings.queue_ms = (desk.now() - ask.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
+    let queued = Duration::try_from(desk.now() - ask.asked_at).unwrap_or_default();
+    if (queued > QUEUED_LONG || ask.attempt > 1)
+        && let Ok(Some(wish)) = desk.bus.is_cancelled(&ask.tenant, &ask.request).await
+    {
+        desk.running.cancel(ask.tenant.clone(), ask.request.clone(), wish);
+    }
+    let mut draft = Draft::new(ask, queued);
     let mut voice = Voice::open(place.line(), ask.request.clone(), ask.attempt).await;
     let ended = tokio::select! {
         biased;
@@ -168,7 +165,7 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
     let outcome = match ended {
         Ended::Spoken(spoken) => {
             voice.flush().await;
-            answered(ask, &mut draft, &voice, spoken, desk.now())
+            draft.answered(ask, voice.text(), spoken, desk.now())
         }
         Ended::Cancelled => Outcome::Cancelled { text: voice.said().text },
         Ended::Expired => Outcome::Expired { problem: Problem::new(Code::Expired) },
@@ -176,7 +173,7 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
         Ended::HandBack => Outcome::Failed { problem: Problem::new(Code::TurnFailed) },
     };
     count_saved(desk, &outcome, &voice);
-    let record = record(ask, draft, &voice, outcome, desk.now());
+    let record = draft.record(ask, voice.said(), outcome, desk.now());
     ending::end(desk, place.line(), record, voice).await
 }
 
@@ -239,78 +236,9 @@ async fn recall(desk: &Desk, ask: &AskDelivery, caller: Caller<'_>) -> Recalled 
     }
 }
 
-struct Recalled {
-    history: Vec<Exchange>,
-    degraded: bool,
-}
-
-impl Draft {
-    fn recalled(&mut self, (recalled, elapsed_ms): (Recalled, f64)) -> Vec<Exchange> {
-        self.timings.recall_ms = elapsed_ms;
-        if recalled.degraded {
-            self.degraded.push("memory".into());
-        }
-        recalled.history
-    }
-
-    fn classified<E>(
-        &mut self,
-        (reply, elapsed_ms): (Result<Arc<IntentReply>, E>, f64),
-        guess: impl FnOnce() -> Language,
-    ) -> Option<Arc<IntentReply>> {
-        self.timings.intent_ms = elapsed_ms;
-        let Ok(reply) = reply else {
-            self.degraded.push("intent".into());
-            self.language = guess();
-            return None;
-        };
-        self.language = if reply.language == Language::Other { guess() } else { reply.language };
-        self.versions.intents.clone_from(&reply.version);
-        let (name, entities) = (reply.name.clone(), reply.entities.clone());
-        self.intent = Some(Intent { name, confidence: reply.confidence, entities });
-        Some(reply)
-    }
-
-    fn searched<E>(&mut self, (reply, elapsed_ms): (Result<Arc<RetrieveReply>, E>, f64)) -> Option<Arc<RetrieveReply>> {
-        self.timings.retrieval_ms = elapsed_ms;
-        let Ok(reply) = reply else {
-            self.degraded.push("retrieval".into());
-            return None;
-        };
-        self.versions.knowledge.clone_from(&reply.version);
-        self.passages.clone_from(&reply.passages);
-        Some(reply)
-    }
-}
-
 async fn timed<T>(stage: impl Future<Output = T>) -> (T, f64) {
     let started = Instant::now();
     (stage.await, started.elapsed().as_secs_f64() * 1_000.0)
-}
-
-/// A message's language by its script; one without letters keeps the conversation's.
-fn language_of(text: &str, history: &[Exchange]) -> Language {
-    let texts = std::iter::once(text).chain(history.iter().rev().map(|exchange| exchange.question.as_str()));
-    texts.map(|text| language(text::language(text))).find(|found| *found != Language::Other).unwrap_or(Language::Other)
-}
-
-fn answered(ask: &AskDelivery, draft: &mut Draft, voice: &Voice<'_>, spoken: Spoken, now: OffsetDateTime) -> Outcome {
-    draft.timings.total_ms = (now - ask.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
-    Outcome::Answered {
-        answer: Box::new(Answer {
-            id: ask.request.clone(),
-            conversation: ask.conversation.clone(),
-            text: voice.text().to_owned(),
-            language: draft.language,
-            intent: draft.intent.clone().unwrap_or_else(Intent::unknown),
-            citations: spoken.citations,
-            kind: spoken.kind,
-            rung: spoken.rung,
-            degraded: draft.degraded.clone(),
-            timings: draft.timings,
-            usage: spoken.usage,
-        }),
-    }
 }
 
 /// Work that was spared because nobody could have used it.
@@ -323,44 +251,4 @@ fn count_saved(desk: &Desk, outcome: &Outcome, voice: &Voice<'_>) {
     if voice.text().is_empty() {
         desk.bus.metrics().saved.get_or_create(&Reason { reason }).inc();
     }
-}
-
-fn record(ask: &AskDelivery, mut draft: Draft, voice: &Voice<'_>, outcome: Outcome, now: OffsetDateTime) -> TurnRecord {
-    let said = voice.said();
-    draft.timings.total_ms = (now - ask.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
-    let usage = match &outcome {
-        Outcome::Answered { answer } => answer.usage.clone(),
-        Outcome::Failed { .. } | Outcome::Expired { .. } | Outcome::Cancelled { .. } => None,
-    };
-    let spoken = match &outcome {
-        Outcome::Failed { .. } | Outcome::Expired { .. } => said.text,
-        Outcome::Answered { .. } | Outcome::Cancelled { .. } => String::new(),
-    };
-    TurnRecord {
-        tenant: ask.tenant.clone(),
-        conversation: ask.conversation.clone(),
-        request: ask.request.clone(),
-        attempt: ask.attempt,
-        ask: ask.ask.clone(),
-        ask_digest: ask.digest.clone(),
-        language: draft.language,
-        intent: draft.intent.unwrap_or_else(Intent::unknown),
-        passages: draft.passages,
-        cuts: said.cuts,
-        told_intent: said.intent.is_some(),
-        sources: said.sources,
-        spoken,
-        outcome,
-        timings: draft.timings,
-        usage,
-        versions: draft.versions,
-        trace: Some(ask.trace.to_string()),
-        asked_at_ms: millis(ask.asked_at),
-        ended_at_ms: millis(now),
-    }
-}
-
-/// Unix milliseconds.
-fn millis(time: OffsetDateTime) -> u64 {
-    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or_default()
 }
