@@ -21,7 +21,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use talkfleet_shared::{
     chat::{Citation, Exchange, Intent, Kind, Language, Passage, RetrieveReply, Rung, Usage},
@@ -37,15 +37,13 @@ use self::{
 use crate::{
     config::{PlanConfig, WorkerConfig},
     plan::{ModelState, Plan},
-    text::sentences,
+    retrieval::{self, Hit},
+    text::{self, sentences},
     turn::Voice,
 };
 
 /// What an answer lacks when the model should have spoken and did not.
 pub const DEGRADED_MODEL: &str = "model";
-
-/// Sentences that are quoted when the retrieval role brought no extract.
-const QUOTED_SENTENCES_MAX: usize = 3;
 
 /// Everybody who can speak here.
 pub struct Speakers {
@@ -189,7 +187,7 @@ async fn tell(
 /// Quotes the knowledge sentence by sentence.
 async fn quote(brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
     let passages = brief.found.map_or(&[][..], |found| &found.passages);
-    let quotation = brief.found.and_then(quotation).unwrap_or_default();
+    let quotation = brief.found.map_or_else(String::new, |found| quotation(brief.text, found));
     let said = sentences(&quotation);
     let citations = sources::citations(sources::quoted(&said, passages));
     voice.tell_sources(&citations).await;
@@ -199,14 +197,34 @@ async fn quote(brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
     Spoken { kind: Kind::Answer, rung: Rung::Extract, citations, usage: None, without_model: false }
 }
 
-/// The retrieval role's own extract; from a role that brings none, the beginning of its best passage.
-fn quotation(found: &RetrieveReply) -> Option<Cow<'_, str>> {
+/// The retrieval role's own extract; from a role that brings none, the sentences that share most words with the question.
+fn quotation(question: &str, found: &RetrieveReply) -> String {
     if let Some(extract) = &found.extract {
-        return Some(extract.into());
+        return extract.clone();
     }
-    let text = found.passages.first()?.text.as_str();
-    let last = sentences(text).into_iter().take(QUOTED_SENTENCES_MAX).last()?;
-    pieces(text, &[last]).next().map(Cow::Borrowed)
+    let hits: Vec<_> = found.passages.iter().map(hit).collect();
+    let extract = extract::extract(question, None, &hits, None, text::language(question));
+    if extract.text.is_empty() {
+        found.passages.first().map_or_else(String::new, |best| best.text.clone())
+    } else {
+        extract.text
+    }
+}
+
+fn hit(passage: &Passage) -> Hit {
+    Hit {
+        passage: Arc::new(retrieval::Passage {
+            id: passage.id.clone(),
+            document: passage.document.clone(),
+            title: passage.title.clone(),
+            url: passage.url.clone(),
+            language: text::language(&passage.text),
+            text: passage.text.clone(),
+        }),
+        score: passage.score,
+        words_score: passage.score,
+        meaning_score: 0.0,
+    }
 }
 
 /// A text cut after each of these sentences of it, so that the pieces together are the text.
