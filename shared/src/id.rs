@@ -35,7 +35,8 @@ macro_rules! id {
         #[doc = $doc]
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(#[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))] Box<str>);
+        #[schemars(extend("pattern" = "^[A-Za-z0-9_-]{1,64}$"))]
+        pub struct $name(Box<str>);
 
         impl $name {
             /// Parses an identifier.

@@ -159,12 +159,7 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), StartEr
 }
 
 /// Opens the roles that are at home: they serve others over the bus, and this process directly.
-async fn play_at_home(
-    config: &WorkerConfig,
-    bus: &Bus,
-    store: &Store,
-    doors: &Shutdown,
-) -> Result<Roles, StartError> {
+async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &Shutdown) -> Result<Roles, StartError> {
     let mut roles = Roles { bus: bus.clone(), intent: None, retrieval: None };
     if !config.plays(Role::Intent) && !config.plays(Role::Retrieval) {
         return Ok(roles);

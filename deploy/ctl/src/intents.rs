@@ -57,6 +57,7 @@ pub(crate) enum Command {
     },
     /// Point back to an earlier version
     Rollback {
+        #[arg(id = "intents_version", value_name = "VERSION")]
         version: String,
         #[command(flatten)]
         about: About,

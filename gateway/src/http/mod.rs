@@ -61,9 +61,11 @@ struct Document;
 
 /// Every route of the public port.
 pub fn router(desk: Arc<Desk>) -> Router {
-    let (routes, api) = documented(&desk).split_for_parts();
+    let (routes, api) = documented().split_for_parts();
     let document = contract::document(&api);
     routes
+        .with_state(desk.clone())
+        .merge(Router::from(web::router(&desk.config().web)))
         .route("/openapi.json", get(move || std::future::ready(Json(document.clone()))))
         .route("/docs", get(|| async { Html(DOCS) }))
         .fallback(|| async { Refusal::from(Code::NotFound) })
@@ -73,13 +75,17 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .layer(CatchPanicLayer::custom(broken))
 }
 
-fn documented(desk: &Arc<Desk>) -> OpenApiRouter {
+/// The document of the public port, as it is served under `/openapi.json`.
+pub fn openapi() -> serde_json::Value {
+    contract::document(&documented().into_openapi())
+}
+
+fn documented() -> OpenApiRouter<Arc<Desk>> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .merge(chat::router().with_state(desk.clone()))
-        .merge(conversations::router().with_state(desk.clone()))
-        .merge(ws::router(desk.clone()))
-        .merge(openai::router(desk.clone()))
-        .merge(web::router(&desk.config().web))
+        .merge(chat::router())
+        .merge(conversations::router())
+        .merge(ws::router())
+        .merge(openai::router())
 }
 
 /// What every response says to browsers; a route that has its own word keeps it.
@@ -104,8 +110,14 @@ fn cors(http: &HttpConfig) -> CorsLayer {
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(
-            ["authorization", "content-type", "idempotency-key", "last-event-id", "traceparent"]
-                .map(HeaderName::from_static),
+            [
+                "authorization",
+                "content-type",
+                "idempotency-key",
+                "last-event-id",
+                talkfleet_shared::header::TRACEPARENT,
+            ]
+            .map(HeaderName::from_static),
         )
         .expose_headers(
             ["retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "talkfleet-request"]

@@ -10,20 +10,9 @@ use axum::{
     },
 };
 use futures::{Stream, StreamExt};
-use serde::Serialize;
-use talkfleet_shared::chat::{Frame, FrameBody, Position};
+use talkfleet_shared::chat::{Frame, Position};
 
 use crate::{config::GatewayConfig, desk::Frames, http::caller};
-
-/// A frame with its place beside its content, as browsers like to read it.
-#[derive(Serialize)]
-struct Told<'a> {
-    request: &'a str,
-    attempt: u32,
-    seq: u32,
-    #[serde(flatten)]
-    body: &'a FrameBody,
-}
 
 /// Whether a client asks for events.
 pub fn is_wanted(headers: &HeaderMap) -> bool {
@@ -58,24 +47,6 @@ fn events(mut frames: Frames, after: Option<Position>) -> impl Stream<Item = Res
 }
 
 fn event(frame: &Frame) -> Event {
-    let told = Told { request: frame.request.as_str(), attempt: frame.attempt, seq: frame.seq, body: &frame.body };
-    let data = serde_json::to_string(&told).unwrap_or_default();
+    let data = serde_json::to_string(frame).unwrap_or_default();
     Event::default().id(frame.position().to_string()).event(frame.body.name()).data(data)
-}
-
-#[cfg(test)]
-mod tests {
-    use talkfleet_shared::id::RequestId;
-
-    use super::*;
-
-    #[test]
-    fn a_frame_is_one_flat_object() {
-        let body = FrameBody::Delta { text: "你好\n".into() };
-        let frame = Frame { request: RequestId::parse("r1").unwrap(), attempt: 1, seq: 3, body };
-        let told = Told { request: "r1", attempt: 1, seq: 3, body: &frame.body };
-        let json = serde_json::to_string(&told).unwrap();
-        assert_eq!(json, r#"{"request":"r1","attempt":1,"seq":3,"type":"delta","text":"你好\n"}"#);
-        let _ = event(&frame);
-    }
 }

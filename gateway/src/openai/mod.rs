@@ -53,12 +53,8 @@ const FACE: &str = "openai";
 /// Where OpenAI's clients look for a request's id, to be named in a complaint.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-pub(crate) fn router(desk: Arc<Desk>) -> OpenApiRouter {
-    OpenApiRouter::new()
-        .routes(routes!(complete))
-        .routes(routes!(list_models))
-        .routes(routes!(show_model))
-        .with_state(desk)
+pub(crate) fn router() -> OpenApiRouter<Arc<Desk>> {
+    OpenApiRouter::new().routes(routes!(complete)).routes(routes!(list_models)).routes(routes!(show_model))
 }
 
 /// Ask the desk as an OpenAI-style client

@@ -66,10 +66,9 @@ export class Desk {
       const accept = { ...headers, Accept: "text/event-stream" };
       const response = await this.#call(path, { ...rest, headers: accept, signal: both });
       for await (const data of events(response.body, heard)) {
-        const { request, attempt, seq, body, ...flat } = JSON.parse(data);
-        const told = body ?? flat;
+        const { request, attempt, seq, body } = JSON.parse(data);
         // An event that is no frame says that the server goes away: the stream ends, and is taken up elsewhere.
-        if (request && told.type) yield { request, attempt, seq, body: told };
+        if (request && body?.type) yield { request, attempt, seq, body };
       }
     } finally {
       clearTimeout(timer);

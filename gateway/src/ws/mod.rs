@@ -49,8 +49,8 @@ const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// The most that may lie unwritten: a last frame with its citations is far below it.
 const WRITE_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
-pub(crate) fn router(desk: Arc<Desk>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(open)).with_state(desk)
+pub(crate) fn router() -> OpenApiRouter<Arc<Desk>> {
+    OpenApiRouter::new().routes(routes!(open))
 }
 
 /// Open a socket

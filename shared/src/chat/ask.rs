@@ -75,7 +75,8 @@ impl Language {
 /// A customer's text: 1 to [`TEXT_CHARS_MAX`] characters, trimmed, free of control, bidi and zero-width characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-pub struct MessageText(#[schemars(length(min = 1, max = 4000))] String);
+#[schemars(extend("minLength" = 1, "maxLength" = TEXT_CHARS_MAX))]
+pub struct MessageText(String);
 
 /// Why a text cannot be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -5,8 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::encoder::{Encoder, cosine};
-use crate::retrieval::{Hit, Passage};
+use crate::encoder::Encoder;
+use crate::retrieval::{Hit, Index, Passage};
 use crate::text::{self, Language, Script};
 
 /// More reads as a dump.
@@ -18,8 +18,8 @@ const ANSWER_CHARS_MAX: usize = 480;
 /// Passages that are looked at, best first: the answer stands in the first for most questions.
 const PASSAGES_MAX: usize = 2;
 
-/// Sentences that are encoded, chosen by their words: each costs about a millisecond, which is most of an extract.
-const SENTENCES_ENCODED_MAX: usize = 5;
+/// Sentences whose meaning is compared, chosen by their words: to encode one costs about a millisecond the first time.
+const SENTENCES_COMPARED_MAX: usize = 5;
 
 /// A further sentence must reach this share of the best one's score.
 const KEEP_SHARE: f32 = 0.62;
@@ -40,6 +40,15 @@ pub struct Extract {
     pub citations: Vec<usize>,
 }
 
+/// Where the meanings of sentences are found: the index that the hits came from keeps them.
+#[derive(Clone, Copy)]
+pub struct Meanings<'a> {
+    pub index: &'a Index,
+    pub encoder: &'a Encoder,
+    /// Of the question.
+    pub question: &'a [f32],
+}
+
 struct Sentence<'a> {
     hit: usize,
     /// Position among all sentences of its passage.
@@ -49,26 +58,25 @@ struct Sentence<'a> {
 }
 
 /// Quotes the sentences of `hits` that answer the question, preferring passages in the customer's language. Without
-/// encoder or embedding the words decide.
-pub fn extract(
-    question: &str,
-    question_embedding: Option<&[f32]>,
-    hits: &[Hit],
-    encoder: Option<&Encoder>,
-    language: Language,
-) -> Extract {
+/// meanings the words decide.
+pub fn extract(question: &str, meanings: Option<Meanings<'_>>, hits: &[Hit], language: Language) -> Extract {
     let mut sentences = candidates(hits, language);
     weigh_words(question, hits, &mut sentences);
     sentences.sort_by(|a, b| b.score.total_cmp(&a.score));
-    sentences.truncate(SENTENCES_ENCODED_MAX);
-    if let (Some(embedding), Some(encoder)) = (question_embedding, encoder) {
-        let texts: Vec<&str> = sentences.iter().map(|sentence| sentence.text).collect();
-        for (sentence, found) in sentences.iter_mut().zip(encoder.encode_many(&texts)) {
-            sentence.score += cosine(embedding, &found).max(0.0);
+    sentences.truncate(SENTENCES_COMPARED_MAX);
+    if let Some(meanings) = meanings {
+        for sentence in &mut sentences {
+            sentence.score += meanings.cosine(&hits[sentence.hit].passage, sentence.place);
         }
         sentences.sort_by(|a, b| b.score.total_cmp(&a.score));
     }
     compose(chosen(sentences), hits)
+}
+
+impl Meanings<'_> {
+    fn cosine(&self, passage: &Passage, place: usize) -> f32 {
+        self.index.sentence_meaning(passage, place, self.question, self.encoder).unwrap_or_default().max(0.0)
+    }
 }
 
 /// The sentences to choose from: of the first passages in the customer's language, or of any when there is none.

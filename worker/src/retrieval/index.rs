@@ -1,39 +1,17 @@
 //! The passages of one knowledge base, searchable: an immutable index, and the workshop that makes the next one.
 //!
-//! Words are tantivy's BM25 in memory; embeddings are scanned exactly, which beats any graph up to about 100,000
-//! passages. A search never waits: it holds the index it began with while a new one takes its place.
+//! Embeddings are scanned exactly, which beats any graph up to about 100,000 passages. A search never waits: it holds
+//! the index it began with while a new one takes its place.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use tantivy::collector::{Collector, SegmentCollector};
-use tantivy::columnar::Column;
-use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query, TermQuery};
-use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, STRING, Schema, TextFieldIndexing, TextOptions};
-use tantivy::tokenizer::TextAnalyzer;
-use tantivy::{DocId, IndexWriter, Score, Searcher, SegmentOrdinal, SegmentReader, TantivyDocument, Term};
-
-use super::rank::{Candidate, Signs, Tuning, answers, rank};
-use super::{Passage, words};
-use crate::encoder::{DIMENSIONS, Scan};
+use super::rank::{Candidate, Signs, Tuning, Worded, answers, rank};
+use super::sentences::Sentences;
+use super::shelf::{IndexError, Reading, Shelf};
+use super::{Passage, Wording};
+use crate::encoder::{DIMENSIONS, Encoder, Scan};
 use crate::text::Language;
-
-/// Memory that tantivy's writer may gather before it writes a segment; its own minimum is 15 MB.
-const WRITER_BYTES: usize = 16_000_000;
-
-/// A query word in the title counts this much more than in the text.
-const TITLE_BOOST: f32 = 1.5;
-
-/// Words of a query that are looked up: a pasted e-mail is searched by its first hundred.
-const QUERY_TERMS_MAX: usize = 100;
-
-const TOKENIZER: &str = "words";
-
-#[derive(Debug, thiserror::Error)]
-#[error("the knowledge index could not be {doing}: {source}")]
-pub struct IndexError {
-    doing: &'static str,
-    source: Box<tantivy::TantivyError>,
-}
 
 /// A passage that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,102 +27,154 @@ pub struct Hit {
 
 /// Where an index is built and kept up to date; searches go to the snapshots it hands out.
 pub struct Knowledge {
-    index: tantivy::Index,
-    writer: IndexWriter,
-    fields: Fields,
-    /// By slot; a removed passage leaves an empty one until the next compaction.
+    passages: Shelf,
+    /// Documents that bring wordings, each as one text with all of them.
+    wholes: Shelf,
+    /// By slot; slots of what was removed are filled again by what comes next.
     slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    documents: HashMap<String, Held>,
 }
 
 #[derive(Clone)]
 struct Slot {
-    passage: Arc<Passage>,
+    entry: Arc<Entry>,
     embedding: Option<Arc<[f32]>>,
 }
 
-#[derive(Clone, Copy)]
-struct Fields {
-    title: Field,
-    text: Field,
-    document: Field,
-    slot: Field,
+/// A passage, and what was learned about it since.
+struct Entry {
+    passage: Arc<Passage>,
+    sentences: Sentences,
+}
+
+/// What a document holds.
+struct Held {
+    slots: Vec<usize>,
+    language: Language,
+    /// Of its wordings; a wording without one still counts by its words.
+    embeddings: Vec<Arc<[f32]>>,
+    worded: bool,
 }
 
 /// An immutable snapshot of the knowledge.
 pub struct Index {
-    searcher: Searcher,
-    fields: Fields,
-    analyzer: TextAnalyzer,
-    passages: Vec<Option<Arc<Passage>>>,
+    passages: Reading,
+    wholes: Reading,
+    entries: Vec<Option<Arc<Entry>>>,
+    by_id: HashMap<String, usize>,
     scan: Scan,
     /// Which slot each row of `scan` belongs to.
     embedded_slots: Vec<usize>,
-    count: usize,
+    /// By slot, the number of its document among those with wordings.
+    worded: Vec<Option<usize>>,
+    /// By that number.
+    languages: Vec<Language>,
+    /// By a document's first slot, that number.
+    numbers: HashMap<usize, usize>,
+    wordings: Scan,
+    /// Which worded document each row of `wordings` belongs to.
+    wordings_of: Vec<usize>,
 }
 
 impl Knowledge {
     pub fn new() -> Result<Self, IndexError> {
-        let mut schema = Schema::builder();
-        let indexing =
-            TextFieldIndexing::default().set_tokenizer(TOKENIZER).set_index_option(IndexRecordOption::WithFreqs);
-        let options = TextOptions::default().set_indexing_options(indexing);
-        let fields = Fields {
-            title: schema.add_text_field("title", options.clone()),
-            text: schema.add_text_field("text", options),
-            document: schema.add_text_field("document", STRING),
-            slot: schema.add_u64_field("slot", FAST | INDEXED),
-        };
-        let index = tantivy::Index::create_in_ram(schema.build());
-        index.tokenizers().register(TOKENIZER, words::analyzer());
-        let writer = index.writer_with_num_threads(1, WRITER_BYTES).map_err(failed("opened"))?;
-        Ok(Self { index, writer, fields, slots: Vec::new() })
+        Ok(Self {
+            passages: Shelf::new()?,
+            wholes: Shelf::new()?,
+            slots: Vec::new(),
+            free: Vec::new(),
+            documents: HashMap::new(),
+        })
     }
 
-    /// Puts a document's passages in place of those it had.
-    pub fn upsert(&mut self, document: &str, passages: Vec<(Passage, Option<Vec<f32>>)>) -> Result<(), IndexError> {
+    /// Puts a document's passages and its customers' wordings in place of those it had. Wordings lead to the document
+    /// and are never found themselves: without a passage they lead nowhere.
+    pub fn upsert(
+        &mut self,
+        document: &str,
+        passages: Vec<(Passage, Option<Vec<f32>>)>,
+        wordings: Vec<Wording>,
+    ) -> Result<(), IndexError> {
         self.remove(document);
+        let Some((first, _)) = passages.first() else { return Ok(()) };
+        let (language, title) = (first.language, first.title.clone());
+        let worded = !wordings.is_empty();
+        let texts = passages.iter().map(|(passage, _)| passage.text.as_str());
+        let whole: Vec<&str> = texts.chain(wordings.iter().map(|wording| wording.text.as_str())).collect();
+        let whole = whole.join("\n");
+        let mut slots = Vec::new();
         for (passage, embedding) in passages {
-            let mut entry = TantivyDocument::new();
-            entry.add_text(self.fields.title, &passage.title);
-            entry.add_text(self.fields.text, &passage.text);
-            entry.add_text(self.fields.document, document);
-            entry.add_u64(self.fields.slot, self.slots.len() as u64);
-            self.writer.add_document(entry).map_err(failed("written"))?;
-            let embedding = embedding.filter(|embedding| embedding.len() == DIMENSIONS).map(Arc::from);
-            self.slots.push(Some(Slot { passage: Arc::new(passage), embedding }));
+            let slot = self.free.pop().unwrap_or(self.slots.len());
+            self.slots.resize(self.slots.len().max(slot + 1), None);
+            self.passages.put(slot, document, &passage.title, &passage.text)?;
+            let sentences = Sentences::of(&passage);
+            let entry = Arc::new(Entry { passage: Arc::new(passage), sentences });
+            self.slots[slot] = Some(Slot { entry, embedding: embedding.and_then(whole_embedding) });
+            slots.push(slot);
         }
+        if worded {
+            self.wholes.put(slots[0], document, &title, &whole)?;
+        }
+        let embeddings = wordings.into_iter().filter_map(|wording| wording.embedding.and_then(whole_embedding)).collect();
+        self.documents.insert(document.to_owned(), Held { slots, language, embeddings, worded });
         Ok(())
     }
 
     pub fn remove(&mut self, document: &str) {
-        self.writer.delete_term(Term::from_field_text(self.fields.document, document));
-        for slot in &mut self.slots {
-            slot.take_if(|slot| slot.passage.document == document);
+        // Unconditionally: an upsert that failed half-way left entries on a shelf and nothing here.
+        self.passages.remove(document);
+        self.wholes.remove(document);
+        for slot in self.documents.remove(document).into_iter().flat_map(|held| held.slots) {
+            self.slots[slot] = None;
+            self.free.push(slot);
         }
     }
 
     /// An index of what is in now. Costs a commit and a copy of the embeddings (20 MB at 10,000 passages).
     pub fn snapshot(&mut self) -> Result<Index, IndexError> {
-        self.writer.commit().map_err(failed("committed"))?;
-        let reader = self.index.reader_builder().reload_policy(tantivy::ReloadPolicy::Manual);
-        let searcher = reader.try_into().map_err(failed("opened"))?.searcher();
-        let mut scan = Scan::default();
-        let mut embedded_slots = Vec::new();
+        let mut index = Index {
+            passages: self.passages.read()?,
+            wholes: self.wholes.read()?,
+            entries: self.slots.iter().map(|slot| slot.as_ref().map(|slot| slot.entry.clone())).collect(),
+            by_id: HashMap::new(),
+            scan: Scan::default(),
+            embedded_slots: Vec::new(),
+            worded: vec![None; self.slots.len()],
+            languages: Vec::new(),
+            numbers: HashMap::new(),
+            wordings: Scan::default(),
+            wordings_of: Vec::new(),
+        };
         for (at, slot) in self.slots.iter().enumerate() {
-            if let Some(embedding) = slot.as_ref().and_then(|slot| slot.embedding.as_ref()) {
-                scan.push(embedding);
-                embedded_slots.push(at);
+            let Some(slot) = slot else { continue };
+            index.by_id.insert(slot.entry.passage.id.clone(), at);
+            if let Some(embedding) = &slot.embedding {
+                index.scan.push(embedding);
+                index.embedded_slots.push(at);
             }
         }
-        let passages: Vec<_> = self.slots.iter().map(|slot| slot.as_ref().map(|slot| slot.passage.clone())).collect();
-        let count = passages.iter().flatten().count();
-        let analyzer = words::analyzer();
-        Ok(Index { searcher, fields: self.fields, analyzer, passages, scan, embedded_slots, count })
+        for held in self.documents.values().filter(|held| held.worded) {
+            let number = index.languages.len();
+            index.languages.push(held.language);
+            index.numbers.extend(held.slots.first().map(|slot| (*slot, number)));
+            held.slots.iter().for_each(|slot| index.worded[*slot] = Some(number));
+            for embedding in &held.embeddings {
+                index.wordings.push(embedding);
+                index.wordings_of.push(number);
+            }
+        }
+        Ok(index)
     }
 }
 
+/// An embedding that is as long as the encoder's.
+fn whole_embedding(embedding: Vec<f32>) -> Option<Arc<[f32]>> {
+    (embedding.len() == DIMENSIONS).then(|| embedding.into())
+}
+
 impl Index {
-    /// An index of these passages, for a base that changes as a whole.
+    /// An index of these passages, for a base that changes as a whole and brings no wordings.
     pub fn build(passages: Vec<(Passage, Option<Vec<f32>>)>) -> Result<Self, IndexError> {
         let mut knowledge = Knowledge::new()?;
         let mut documents: std::collections::BTreeMap<String, Vec<_>> = std::collections::BTreeMap::new();
@@ -152,18 +182,18 @@ impl Index {
             documents.entry(passage.document.clone()).or_default().push((passage, embedding));
         }
         for (document, passages) in documents {
-            knowledge.upsert(&document, passages)?;
+            knowledge.upsert(&document, passages, Vec::new())?;
         }
         knowledge.snapshot()
     }
 
     /// Passages in it.
     pub fn len(&self) -> usize {
-        self.count
+        self.entries.iter().flatten().count()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.len() == 0
     }
 
     /// The `count` passages that answer the query best, best first. Without an embedding the words decide alone;
@@ -176,112 +206,88 @@ impl Index {
         count: usize,
         tuning: &Tuning,
     ) -> Result<Vec<Hit>, IndexError> {
-        let terms = self.terms(query);
-        let mut candidates: Vec<Candidate> = self
-            .passages
-            .iter()
-            .enumerate()
-            .map(|(slot, passage)| Candidate {
-                slot,
-                words: 0.0,
-                meaning: None,
-                same_language: language == Language::Other
-                    || passage.as_ref().is_some_and(|passage| passage.language == language),
-            })
-            .collect();
-        for (slot, score) in
-            self.searcher.search(&self.query(&terms), &AllScores(self.fields.slot)).map_err(failed("searched"))?
-        {
-            if let Some(candidate) = candidates.get_mut(slot as usize) {
+        let embedding = embedding.filter(|embedding| embedding.len() == DIMENSIONS);
+        let terms = self.passages.terms(query);
+        let candidates = self.candidates(&terms, embedding, language)?;
+        let worded = self.worded(&terms, embedding, language)?;
+        let bound = self.passages.bound(&terms)?;
+        let hits = rank(&candidates, &worded, count, tuning).into_iter().filter_map(|ranked| {
+            let Candidate { slot, words, meaning, worded: document, .. } = ranked.candidate;
+            let coverage = if bound > 0.0 { (words / bound).min(1.0) } else { 0.0 };
+            let wording = document.and_then(|document| worded[document].meaning);
+            if std::env::var_os("SIGNS").is_some() { eprintln!("SIGNS {slot} {} {} {coverage} {} {}", meaning.unwrap_or(9.0), wording.unwrap_or(9.0), ranked.mixed, self.entries[slot].as_ref()?.passage.document); }
+            let score = answers(&Signs { meaning, wording, coverage, mixed: ranked.mixed });
+            let passage = self.entries[slot].as_ref()?.passage.clone();
+            let asked = document.is_some_and(|document| worded[document].words > 0.0);
+            let found = words > 0.0 || asked || embedding.is_some();
+            found.then(|| Hit { passage, score, words_score: words, meaning_score: meaning.unwrap_or_default() })
+        });
+        Ok(hits.collect())
+    }
+
+    /// The cosine of an embedding to the sentence at a place of a found passage; each sentence is encoded once, when
+    /// it is first asked for.
+    pub fn sentence_meaning(&self, passage: &Passage, place: usize, query: &[f32], encoder: &Encoder) -> Option<f32> {
+        let entry = self.entries[*self.by_id.get(&passage.id)?].as_ref()?;
+        entry.sentences.cosine(&entry.passage.text, place, query, encoder)
+    }
+
+    fn candidates(
+        &self,
+        terms: &[String],
+        embedding: Option<&[f32]>,
+        language: Language,
+    ) -> Result<Vec<Candidate>, IndexError> {
+        let speaks = |entry: &Option<Arc<Entry>>| {
+            language == Language::Other || entry.as_ref().is_some_and(|entry| entry.passage.language == language)
+        };
+        let candidate = |(slot, entry)| Candidate {
+            slot,
+            words: 0.0,
+            meaning: None,
+            worded: self.worded[slot],
+            same_language: speaks(entry),
+        };
+        let mut candidates: Vec<Candidate> = self.entries.iter().enumerate().map(candidate).collect();
+        for (slot, score) in self.passages.scores(terms)? {
+            if let Some(candidate) = candidates.get_mut(slot) {
                 candidate.words = score;
             }
         }
-        if let Some(embedding) = embedding.filter(|embedding| embedding.len() == DIMENSIONS) {
+        if let Some(embedding) = embedding {
             for (slot, cosine) in self.embedded_slots.iter().zip(self.scan.cosines(embedding)) {
                 candidates[*slot].meaning = Some(cosine);
             }
         }
-        candidates.retain(|candidate| self.passages[candidate.slot].is_some());
-        let bound = self.bound(&terms)?;
-        let hits = rank(&candidates, count, tuning).into_iter().filter_map(|ranked| {
-            let Candidate { slot, words, meaning, .. } = ranked.candidate;
-            let coverage = if bound > 0.0 { (words / bound).min(1.0) } else { 0.0 };
-            let score = answers(&Signs { meaning, coverage, mixed: ranked.mixed });
-            let passage = self.passages[slot].clone()?;
-            Some(Hit { passage, score, words_score: words, meaning_score: meaning.unwrap_or_default() })
-        });
-        Ok(hits.filter(|hit| hit.words_score > 0.0 || embedding.is_some()).collect())
+        candidates.retain(|candidate| self.entries[candidate.slot].is_some());
+        Ok(candidates)
     }
 
-    fn terms(&self, query: &str) -> Vec<String> {
-        let mut terms = words::terms(&mut self.analyzer.clone(), query);
-        terms.truncate(QUERY_TERMS_MAX);
-        terms
-    }
-
-    fn query(&self, terms: &[String]) -> BooleanQuery {
-        let term = |field, text: &String| -> Box<dyn Query> {
-            Box::new(TermQuery::new(Term::from_field_text(field, text), IndexRecordOption::WithFreqs))
-        };
-        let clauses = terms.iter().flat_map(|text| {
-            let title: Box<dyn Query> = Box::new(BoostQuery::new(term(self.fields.title, text), TITLE_BOOST));
-            [(Occur::Should, term(self.fields.text, text)), (Occur::Should, title)]
-        });
-        BooleanQuery::new(clauses.collect())
-    }
-
-    /// What a text of average length would score with every word of the query in it: BM25's idf, summed.
-    fn bound(&self, terms: &[String]) -> Result<f32, IndexError> {
-        let total = self.searcher.num_docs() as f32;
-        let mut sum = 0.0;
-        for text in terms {
-            let term = Term::from_field_text(self.fields.text, text);
-            let found = self.searcher.doc_freq(&term).map_err(failed("searched"))? as f32;
-            sum += (1.0 + (total - found).max(0.0) + 0.5).ln() - (found + 0.5).ln().max(-1.0);
+    /// How near each document that brings wordings comes to the query by them.
+    fn worded(
+        &self,
+        terms: &[String],
+        embedding: Option<&[f32]>,
+        language: Language,
+    ) -> Result<Vec<Worded>, IndexError> {
+        let speaks = |own: &Language| language == Language::Other || *own == language;
+        let none = |own| Worded { words: 0.0, meaning: None, same_language: speaks(own) };
+        let mut worded: Vec<Worded> = self.languages.iter().map(none).collect();
+        if worded.is_empty() {
+            return Ok(worded);
         }
-        Ok(sum)
-    }
-}
-
-fn failed(doing: &'static str) -> impl Fn(tantivy::TantivyError) -> IndexError {
-    move |source| IndexError { doing, source: Box::new(source) }
-}
-
-/// Collects every match: the mean over all passages is part of a score, so a top list would not do.
-struct AllScores(Field);
-
-struct SegmentScores {
-    slots: Column<u64>,
-    found: Vec<(u64, Score)>,
-}
-
-impl Collector for AllScores {
-    type Fruit = Vec<(u64, Score)>;
-    type Child = SegmentScores;
-
-    fn for_segment(&self, _: SegmentOrdinal, segment: &SegmentReader) -> tantivy::Result<SegmentScores> {
-        let name = segment.schema().get_field_name(self.0);
-        Ok(SegmentScores { slots: segment.fast_fields().u64(name)?, found: Vec::new() })
-    }
-
-    fn requires_scoring(&self) -> bool {
-        true
-    }
-
-    fn merge_fruits(&self, fruits: Vec<Self::Fruit>) -> tantivy::Result<Self::Fruit> {
-        Ok(fruits.concat())
-    }
-}
-
-impl SegmentCollector for SegmentScores {
-    type Fruit = Vec<(u64, Score)>;
-
-    fn collect(&mut self, doc: DocId, score: Score) {
-        self.found.extend(self.slots.first(doc).map(|slot| (slot, score)));
-    }
-
-    fn harvest(self) -> Self::Fruit {
-        self.found
+        for (slot, score) in self.wholes.scores(terms)? {
+            if let Some(number) = self.numbers.get(&slot) {
+                worded[*number].words = score;
+            }
+        }
+        if let Some(embedding) = embedding {
+            for (number, cosine) in self.wordings_of.iter().zip(self.wordings.cosines(embedding)) {
+                let nearest = &mut worded[*number].meaning;
+                *nearest = Some(nearest.map_or(cosine, |other| other.max(cosine)));
+            }
+        }
+        Ok(worded)
     }
 }
 
@@ -325,7 +331,7 @@ mod tests {
     fn a_snapshot_stays_while_the_knowledge_moves_on() {
         let mut knowledge = Knowledge::new().unwrap();
         for (passage, embedding) in shop() {
-            knowledge.upsert(&passage.document.clone(), vec![(passage, embedding)]).unwrap();
+            knowledge.upsert(&passage.document.clone(), vec![(passage, embedding)], Vec::new()).unwrap();
         }
         let before = knowledge.snapshot().unwrap();
         knowledge.remove("returns");

@@ -140,7 +140,7 @@ enum Ended {
 
 /// Answers an ask and says how its delivery shall be settled; an error means that no outcome could be stored yet.
 pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
-    let place = desk.running.enter(&desk.bus, ask);
+    let place = desk.running.enter(&desk.bus, ask, desk.clock().until(ask.deadline));
     if ask.attempt > 1 {
         desk.bus.metrics().redeliveries.inc();
         if let Some(record) = desk.bus.read_record(&ask.tenant, Some(&ask.conversation), &ask.request).await? {

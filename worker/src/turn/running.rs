@@ -3,12 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, ResumeRequest},
-    chat::{Frame, Position},
+    chat::{Frame, FrameBody, Position},
     id::{RequestId, TenantId, UserId},
 };
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,8 @@ struct State {
 pub struct Line {
     bus: Bus,
     user: Option<UserId>,
+    accepted: Frame,
+    deadline: Instant,
     cancelled: CancellationToken,
     log: tokio::sync::Mutex<Log>,
 }
@@ -51,8 +53,8 @@ pub struct Place {
 
 impl Running {
     /// Registers a turn; it is cancelled from the start when that was wished before.
-    pub fn enter(self: &Arc<Self>, bus: &Bus, ask: &AskDelivery) -> Place {
-        let line = Arc::new(Line::new(bus.clone(), ask));
+    pub fn enter(self: &Arc<Self>, bus: &Bus, ask: &AskDelivery, left: Duration) -> Place {
+        let line = Arc::new(Line::new(bus.clone(), ask, left));
         let key = (ask.tenant.clone(), ask.request.clone());
         let mut state = self.lock();
         if state.wishes.holds(&key, line.user.as_ref()) {
@@ -77,8 +79,8 @@ impl Running {
     /// Lets somebody hear a running turn: its frames so far, then those to come.
     pub async fn join(&self, wish: ResumeRequest) {
         let line = self.lock().turns.get(&(wish.tenant, wish.request)).cloned();
-        // Somebody else's request answers like one that does not exist: not at all.
-        if let Some(line) = line.filter(|line| line.user.is_none() || line.user == wish.user) {
+        // A customer hears only what they asked; somebody else's request answers like one that does not exist: not at all.
+        if let Some(line) = line.filter(|line| applies(&wish.user, line.user.as_ref())) {
             line.join(wish.reply_to, wish.after).await;
         }
     }
@@ -89,10 +91,21 @@ impl Running {
 }
 
 impl Line {
-    fn new(bus: Bus, ask: &AskDelivery) -> Self {
+    fn new(bus: Bus, ask: &AskDelivery, left: Duration) -> Self {
         let log = Log { frames: Vec::new(), listeners: ask.reply_to.iter().cloned().collect() };
         let (user, cancelled) = (ask.ask.user.clone(), CancellationToken::new());
-        Self { bus, user, cancelled, log: tokio::sync::Mutex::new(log) }
+        let body = FrameBody::Accepted { conversation: ask.conversation.clone(), deadline_ms: 0 };
+        let accepted = Frame { request: ask.request.clone(), attempt: ask.attempt, seq: 0, body };
+        Self { bus, user, accepted, deadline: Instant::now() + left, cancelled, log: tokio::sync::Mutex::new(log) }
+    }
+
+    /// The `accepted` frame with the time that is left: it proves that the turn runs, and whose conversation it is.
+    fn accepted(&self) -> Frame {
+        let mut frame = self.accepted.clone();
+        if let FrameBody::Accepted { deadline_ms, .. } = &mut frame.body {
+            *deadline_ms = self.deadline.saturating_duration_since(Instant::now()).as_millis() as u64;
+        }
+        frame
     }
 
     /// Waits until somebody who may has wished this turn to stop.
@@ -113,6 +126,7 @@ impl Line {
 
     async fn join(&self, reply_to: String, after: Position) {
         let mut log = self.log.lock().await;
+        emit(&self.bus, &reply_to, &self.accepted()).await;
         for frame in log.frames.iter().filter(|frame| after.wants(frame)) {
             emit(&self.bus, &reply_to, frame).await;
         }

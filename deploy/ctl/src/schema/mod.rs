@@ -111,7 +111,7 @@ impl fmt::Display for Finding {
 
 /// Every document that is rewritten from the code.
 pub fn documents() -> Result<Vec<Document>> {
-    let (messages, api) = (wire::messages()?, openapi()?);
+    let (messages, api) = (wire::messages()?, talkfleet_gateway::http::openapi());
     let mut documents = vec![
         Document { path: "asyncapi.json".into(), text: asyncapi::document(&messages, &api)? },
         Document { path: "openapi.json".into(), text: pretty(&api)? },
@@ -121,11 +121,6 @@ pub fn documents() -> Result<Vec<Document>> {
         documents.push(Document { path: message.path(), text: pretty(&message.schema)? });
     }
     Ok(documents)
-}
-
-/// The gateway's OpenAPI document.
-fn openapi() -> Result<serde_json::Value> {
-    Ok(serde_json::from_str(include_str!("../../../../schemas/openapi.json"))?)
 }
 
 /// Writes what differs; the paths that were written come back.

@@ -119,7 +119,12 @@ async fn an_answer_is_resumed_on_another_gateway() {
 #[tokio::test]
 async fn the_official_openai_client_works_unchanged() {
     let desk = Desk::open().start().await;
-    crate::harness::python(&["openai==3.54.0"], "openai_client.py", &[&desk.url("/v1"), &desk.key]).await;
+    crate::harness::python(
+        &["openai==3.54.0", "langchain-openai==1.7.3"],
+        "openai_client.py",
+        &[&desk.url("/v1"), &desk.key],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -257,12 +257,6 @@ impl Desk {
         let url = self.url_of(gateway, &format!("/v1/chat/{request}/stream?after={after}"));
         Frames::read(reqwest::Client::new().get(url).bearer_auth(&self.key)).await
     }
-
-    /// Drains everything; a test that does not care may just drop the desk.
-    pub(crate) async fn close(self) {
-        self.fleet.drain().await;
-        self.engines.stop().await;
-    }
 }
 
 /// Frames of one answer over SSE.
@@ -328,7 +322,7 @@ pub(crate) async fn python(packages: &[&str], script: &str, args: &[&str]) {
 
 /// Starts the example worker in Python; it ends when the handle is dropped.
 pub(crate) async fn python_worker(packages: &[&str], args: &[&str]) -> tokio::process::Child {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workers/python/retrieval_worker.py");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workers/python/retrieve.py");
     python_command(packages).await.arg(path).args(args).kill_on_drop(true).spawn().unwrap()
 }
 
@@ -336,7 +330,16 @@ pub(crate) async fn python_worker(packages: &[&str], args: &[&str]) -> tokio::pr
 async fn python_command(packages: &[&str]) -> tokio::process::Command {
     let folder = Sources::from_environment().cache.join("tests").join(packages.join("_").replace(['=', '.'], "-"));
     if !folder.join("whole").exists() {
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", "--target"];
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--root-user-action=ignore",
+            "--upgrade",
+            "--target",
+        ];
         let status =
             tokio::process::Command::new("python3").args(pip).arg(&folder).args(packages).status().await.unwrap();
         assert!(status.success(), "pip could not install {packages:?}");

@@ -12,6 +12,9 @@ mod queue;
 /// What is accepted is answered once, in order, within its deadline, whatever dies.
 mod promises;
 
+/// A model that streams slowly: frames in mid-answer, stopped, resumed, taken over.
+mod model;
+
 /// Tenants and visitors see nothing of one another.
 mod walls;
 

@@ -155,12 +155,15 @@ async fn roles_apart_work_as_roles_at_home() {
 #[tokio::test]
 async fn a_worker_in_python_takes_the_retrieval_role() {
     let desk = Desk::open().roles(&["intent", "response", "archive"]).start().await;
-    let passages = desk.data.path().join("passages.jsonl");
+    let passages = desk.data.path().join("passages");
+    std::fs::create_dir(&passages).unwrap();
     let line = json!({ "id": "p1", "document": "d1", "title": "Tea in the shops", "url": "/help/tea", "text": "Every Harbor Lane shop serves free jasmine tea to visitors.", "language": "en" });
-    std::fs::write(&passages, format!("{line}\n")).unwrap();
-    let worker =
-        python_worker(&["nats-py==2.16.0", "msgpack==1.2.4"], &[&desk.engines.nats_url, passages.to_str().unwrap()])
-            .await;
+    std::fs::write(passages.join("demo.jsonl"), format!("{line}\n")).unwrap();
+    let worker = python_worker(
+        &["nats-py==2.16.0", "msgpack==1.2.4"],
+        &["--nats", &desk.engines.nats_url, passages.to_str().unwrap()],
+    )
+    .await;
     let answer = until("an answer by the Python worker", || async {
         let answer = desk.ask("Do your shops serve jasmine tea to visitors?").await;
         (answer["citations"][0]["url"] == "/help/tea").then_some(answer)

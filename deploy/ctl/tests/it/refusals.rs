@@ -95,7 +95,7 @@ async fn who_may_not_and_where_there_is_nothing() {
 #[tokio::test]
 async fn heads_and_bodies_that_never_end_are_cut_off() {
     let desk = Desk::open()
-        .gateway_set("http.header_read_timeout_ms", 300)
+        .gateway_set("http.head_read_timeout_ms", 300)
         .gateway_set("http.body_read_timeout_ms", 300)
         .start()
         .await;
