@@ -1,4 +1,4 @@
--- What a company knows: documents, the passages cut from them, and a version that moves with every change.
+-- What a company knows: documents, the passages cut from them, the questions that lead to them, and a version that moves with every change.
 
 create table knowledge (
     tenant   text   primary key,
@@ -32,10 +32,12 @@ create index documents_by_source on documents (tenant, source_root, source_path)
 create table passages (
     tenant    text    not null,
     document  text    not null,
+    -- A question is a customer's wording: it leads to its document and is never quoted.
+    kind      text    not null check (kind in ('text', 'question')),
     ordinal   integer not null,
     text      text    not null,
     -- f32 in little endian; null when it was added without an encoder.
     embedding bytea,
-    primary key (tenant, document, ordinal),
+    primary key (tenant, document, kind, ordinal),
     foreign key (tenant, document) references documents (tenant, id) on delete cascade
 );

@@ -25,6 +25,9 @@ use crate::{
 /// How long a pull stays open at the broker before it is renewed.
 const PULL_EXPIRES: Duration = Duration::from_secs(5);
 
+/// When nothing comes for this long, the open pull has brought everything that was on its way.
+const HAND_BACK_LULL: Duration = Duration::from_millis(5);
+
 /// The budget of an ask that names none, or nonsense: as long as the gateway's default.
 const BUDGET_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -200,9 +203,18 @@ impl Deliveries {
     }
 
     /// Hands back what the open pull had already brought; called after the last `next`.
+    ///
+    /// The pull is closed before anything is handed back: while it is open, the broker would deliver it here again, and
+    /// each time would count as an attempt.
     pub async fn hand_back(mut self) {
         let Some(mut batch) = self.batch.take() else { return };
-        while let Ok(Some(Ok(message))) = tokio::time::timeout(Duration::from_millis(50), batch.next()).await {
+        let mut brought = Vec::new();
+        while let Ok(Some(Ok(message))) = tokio::time::timeout(HAND_BACK_LULL, batch.next()).await {
+            brought.push(message);
+        }
+        drop(batch);
+        let _ = self.bus.flush().await;
+        for message in brought {
             let _ = message.ack_with(AckKind::Nak(None)).await;
         }
     }

@@ -10,7 +10,7 @@ use talkfleet_shared::{bus::Bus, id::TenantId, topology::MODELS};
 use super::{CatalogError, IntentCard, IntentsArtefact, Pointer};
 use crate::{
     intent::IntentModel,
-    retrieval::{Index, Knowledge, Passage},
+    retrieval::{Index, Knowledge, Passage, Wording},
     store::{self, Snapshot, SnapshotDocument, Store},
 };
 
@@ -51,7 +51,8 @@ impl LoadedKnowledge {
         self.index.len()
     }
 
-    /// What is replaced in an index leaves a hole: once the holes are as many as the documents, a new one is smaller.
+    /// What was replaced stays in the words' statistics until its segment is merged: once that is as much as the
+    /// documents, a new index is smaller and truer.
     fn is_worn(&self) -> bool {
         self.workshop.lock().unwrap_or_else(PoisonError::into_inner).replaced > self.documents.len()
     }
@@ -90,7 +91,7 @@ pub(super) async fn knowledge(
 
 impl LoadedKnowledge {
     fn of(snapshot: Snapshot) -> Result<Self, CatalogError> {
-        let workshop = Arc::new(Mutex::new(Workshop { knowledge: Knowledge::new()?, replaced: 0 }));
+        let workshop = Arc::new(Mutex::new(Workshop { knowledge: Knowledge::default(), replaced: 0 }));
         Self::made_in(workshop, HashSet::new(), snapshot)
     }
 
@@ -111,10 +112,11 @@ impl LoadedKnowledge {
                 workshop.knowledge.remove(gone);
                 workshop.replaced += 1;
             }
-            for document in snapshot.documents {
+            for mut document in snapshot.documents {
                 workshop.replaced += usize::from(before.contains(&document.id));
                 let id = document.id.clone();
-                workshop.knowledge.upsert(&id, passages(document))?;
+                let wordings = wordings(std::mem::take(&mut document.questions));
+                workshop.knowledge.upsert(&id, passages(document), wordings)?;
             }
             workshop.knowledge.snapshot()?
         };
@@ -136,6 +138,10 @@ fn passages(document: SnapshotDocument) -> Vec<(Passage, Option<Vec<f32>>)> {
         (indexed, passage.embedding)
     };
     (1..).zip(passages).map(passage).collect()
+}
+
+fn wordings(questions: Vec<store::Passage>) -> Vec<Wording> {
+    questions.into_iter().map(|question| Wording { text: question.text, embedding: question.embedding }).collect()
 }
 
 async fn blocking<T: Send + 'static>(

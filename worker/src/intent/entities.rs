@@ -89,39 +89,41 @@ fn found(text: &str) -> Vec<(EntityKind, usize, usize)> {
 }
 
 /// In order of strictness: an e-mail's digits are no phone.
+const PATTERN_TEXTS: [(EntityKind, &str); 14] = [
+    (EntityKind::Email, r"(?i)[a-z0-9._%+-]{1,64}@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,4}"),
+    (EntityKind::OrderNumber, r"(?i)hl[- ]?[0-9]{8}"),
+    (EntityKind::Date, r"[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}"),
+    (EntityKind::Date, r"(?:[0-9]{4}年)?[0-9]{1,2}月[0-9]{1,2}[日号]"),
+    (
+        EntityKind::Date,
+        r"(?i)(?:[0-9]{1,2}(?:st|nd|rd|th)? (?:of )?)?(?:january|february|march|april|june|july|august|september|october|november|december|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.? [0-9]{1,2}(?:st|nd|rd|th)?(?:,? [0-9]{4})?",
+    ),
+    (
+        EntityKind::Date,
+        r"(?i)[0-9]{1,2}(?:st|nd|rd|th)? (?:of )?(?:january|february|march|april|may|june|july|august|september|october|november|december)(?:,? [0-9]{4})?",
+    ),
+    (
+        EntityKind::Date,
+        r"(?i)today|yesterday|tomorrow|(?:last|next|this) (?:week|month|monday|tuesday|wednesday|thursday|friday|saturday|sunday)",
+    ),
+    (
+        EntityKind::Date,
+        r"今天|昨天|前天|明天|后天|上周[一二三四五六日天]?|本周[一二三四五六日天]?|下周[一二三四五六日天]?|上个月|下个月",
+    ),
+    (
+        EntityKind::Amount,
+        r"(?i)(?:[¥￥$€£]|rmb ?|usd ?|cny ?|eur ?)[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,2})?|(?i)(?:[¥￥$€£]|rmb ?|usd ?|cny ?|eur ?)[0-9]{1,9}(?:\.[0-9]{1,2})?",
+    ),
+    (EntityKind::Amount, r"(?i)[0-9]{1,9}(?:\.[0-9]{1,2})? ?(?:元|块钱|块|人民币|yuan|rmb|dollars|usd|euros?)"),
+    (EntityKind::Card, r"[0-9](?:[ -]?[0-9]){12,18}"),
+    (EntityKind::Phone, r"(?:\+?86[ -]?)?1[3-9][0-9](?:[ -]?[0-9]){8}"),
+    (EntityKind::Phone, r"\+[0-9]{1,3}[ -]?(?:\(?[0-9]{1,4}\)?[ -]?){1,4}[0-9]{2,4}"),
+    (EntityKind::Phone, r"\(?[0-9]{3,4}\)?[ -][0-9]{3,4}[ -]?[0-9]{4}"),
+];
+
+/// Compiled when first needed; a test holds that none is passed over.
 static PATTERNS: LazyLock<Vec<(EntityKind, Regex)>> = LazyLock::new(|| {
-    let patterns = [
-        (EntityKind::Email, r"(?i)[a-z0-9._%+-]{1,64}@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,4}"),
-        (EntityKind::OrderNumber, r"(?i)hl[- ]?[0-9]{8}"),
-        (EntityKind::Date, r"[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}"),
-        (EntityKind::Date, r"(?:[0-9]{4}年)?[0-9]{1,2}月[0-9]{1,2}[日号]"),
-        (
-            EntityKind::Date,
-            r"(?i)(?:[0-9]{1,2}(?:st|nd|rd|th)? (?:of )?)?(?:january|february|march|april|june|july|august|september|october|november|december|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.? [0-9]{1,2}(?:st|nd|rd|th)?(?:,? [0-9]{4})?",
-        ),
-        (
-            EntityKind::Date,
-            r"(?i)[0-9]{1,2}(?:st|nd|rd|th)? (?:of )?(?:january|february|march|april|may|june|july|august|september|october|november|december)(?:,? [0-9]{4})?",
-        ),
-        (
-            EntityKind::Date,
-            r"(?i)today|yesterday|tomorrow|(?:last|next|this) (?:week|month|monday|tuesday|wednesday|thursday|friday|saturday|sunday)",
-        ),
-        (
-            EntityKind::Date,
-            r"今天|昨天|前天|明天|后天|上周[一二三四五六日天]?|本周[一二三四五六日天]?|下周[一二三四五六日天]?|上个月|下个月",
-        ),
-        (
-            EntityKind::Amount,
-            r"(?i)(?:[¥￥$€£]|rmb ?|usd ?|cny ?|eur ?)[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,2})?|(?i)(?:[¥￥$€£]|rmb ?|usd ?|cny ?|eur ?)[0-9]{1,9}(?:\.[0-9]{1,2})?",
-        ),
-        (EntityKind::Amount, r"(?i)[0-9]{1,9}(?:\.[0-9]{1,2})? ?(?:元|块钱|块|人民币|yuan|rmb|dollars|usd|euros?)"),
-        (EntityKind::Card, r"[0-9](?:[ -]?[0-9]){12,18}"),
-        (EntityKind::Phone, r"(?:\+?86[ -]?)?1[3-9][0-9](?:[ -]?[0-9]){8}"),
-        (EntityKind::Phone, r"\+[0-9]{1,3}[ -]?(?:\(?[0-9]{1,4}\)?[ -]?){1,4}[0-9]{2,4}"),
-        (EntityKind::Phone, r"\(?[0-9]{3,4}\)?[ -][0-9]{3,4}[ -]?[0-9]{4}"),
-    ];
-    patterns.into_iter().filter_map(|(kind, pattern)| Some((kind, Regex::new(pattern).ok()?))).collect()
+    PATTERN_TEXTS.iter().filter_map(|(kind, pattern)| Some((*kind, Regex::new(pattern).ok()?))).collect()
 });
 
 /// Digits and letters right before or after make it part of something else.
@@ -174,6 +176,14 @@ mod tests {
         assert_eq!(short, expected, "{text}");
         let chars: Vec<char> = text.chars().collect();
         assert!(found.iter().all(|entity| entity.start < entity.end && entity.end <= chars.len()));
+    }
+
+    #[test]
+    fn every_pattern_compiles() {
+        for (kind, pattern) in PATTERN_TEXTS {
+            assert!(Regex::new(pattern).is_ok(), "{kind:?}: {pattern}");
+        }
+        assert_eq!(PATTERNS.len(), PATTERN_TEXTS.len());
     }
 
     #[test]

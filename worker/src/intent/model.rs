@@ -17,8 +17,9 @@ use crate::encoder::{DIMENSIONS, Scan};
 /// First bytes of an artefact.
 const MAGIC: &[u8; 4] = b"TFIM";
 
-/// Layout of the artefact. A reader refuses any other: a model is retrained in seconds, so nothing is migrated.
-const VERSION: u16 = 1;
+/// Layout of the artefact. A reader refuses any other: a model is retrained in seconds, so nothing is migrated. Raise it with
+/// every change of [`Stored`]; 2 came with the kernel.
+const VERSION: u16 = 2;
 
 /// An immutable model; share it by `Arc`, and swap the `Arc` for a new one.
 pub struct IntentModel {

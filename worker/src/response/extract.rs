@@ -45,8 +45,6 @@ pub struct Extract {
 pub struct Meanings<'a> {
     pub index: &'a Index,
     pub encoder: &'a Encoder,
-    /// Of the question.
-    pub question: &'a [f32],
 }
 
 struct Sentence<'a> {
@@ -58,25 +56,27 @@ struct Sentence<'a> {
 }
 
 /// Quotes the sentences of `hits` that answer the question, preferring passages in the customer's language. Without
-/// meanings the words decide.
-pub fn extract(question: &str, meanings: Option<Meanings<'_>>, hits: &[Hit], language: Language) -> Extract {
+/// embedding or meanings the words decide.
+pub fn extract(
+    question: &str,
+    question_embedding: Option<&[f32]>,
+    hits: &[Hit],
+    meanings: Option<Meanings<'_>>,
+    language: Language,
+) -> Extract {
     let mut sentences = candidates(hits, language);
     weigh_words(question, hits, &mut sentences);
     sentences.sort_by(|a, b| b.score.total_cmp(&a.score));
     sentences.truncate(SENTENCES_COMPARED_MAX);
-    if let Some(meanings) = meanings {
+    if let (Some(embedding), Some(meanings)) = (question_embedding, meanings) {
         for sentence in &mut sentences {
-            sentence.score += meanings.cosine(&hits[sentence.hit].passage, sentence.place);
+            let passage = &hits[sentence.hit].passage;
+            let found = meanings.index.sentence_meaning(passage, sentence.place, embedding, meanings.encoder);
+            sentence.score += found.unwrap_or_default().max(0.0);
         }
         sentences.sort_by(|a, b| b.score.total_cmp(&a.score));
     }
     compose(chosen(sentences), hits)
-}
-
-impl Meanings<'_> {
-    fn cosine(&self, passage: &Passage, place: usize) -> f32 {
-        self.index.sentence_meaning(passage, place, self.question, self.encoder).unwrap_or_default().max(0.0)
-    }
 }
 
 /// The sentences to choose from: of the first passages in the customer's language, or of any when there is none.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::rank::{Candidate, Signs, Tuning, Worded, answers, rank};
 use super::sentences::Sentences;
-use super::shelf::{IndexError, Reading, Shelf};
+use super::shelf::{Found, IndexError, Readings, Shelves};
 use super::{Passage, Wording};
 use crate::encoder::{DIMENSIONS, Encoder, Scan};
 use crate::text::Language;
@@ -26,10 +26,11 @@ pub struct Hit {
 }
 
 /// Where an index is built and kept up to date; searches go to the snapshots it hands out.
+#[derive(Default)]
 pub struct Knowledge {
-    passages: Shelf,
+    passages: Shelves,
     /// Documents that bring wordings, each as one text with all of them.
-    wholes: Shelf,
+    wholes: Shelves,
     /// By slot; slots of what was removed are filled again by what comes next.
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
@@ -59,8 +60,8 @@ struct Held {
 
 /// An immutable snapshot of the knowledge.
 pub struct Index {
-    passages: Reading,
-    wholes: Reading,
+    passages: Readings,
+    wholes: Readings,
     entries: Vec<Option<Arc<Entry>>>,
     by_id: HashMap<String, usize>,
     scan: Scan,
@@ -78,16 +79,6 @@ pub struct Index {
 }
 
 impl Knowledge {
-    pub fn new() -> Result<Self, IndexError> {
-        Ok(Self {
-            passages: Shelf::new()?,
-            wholes: Shelf::new()?,
-            slots: Vec::new(),
-            free: Vec::new(),
-            documents: HashMap::new(),
-        })
-    }
-
     /// Puts a document's passages and its customers' wordings in place of those it had. Wordings lead to the document
     /// and are never found themselves: without a passage they lead nowhere.
     pub fn upsert(
@@ -107,16 +98,17 @@ impl Knowledge {
         for (passage, embedding) in passages {
             let slot = self.free.pop().unwrap_or(self.slots.len());
             self.slots.resize(self.slots.len().max(slot + 1), None);
-            self.passages.put(slot, document, &passage.title, &passage.text)?;
+            self.passages.put(slot, passage.language, document, &passage.title, &passage.text)?;
             let sentences = Sentences::of(&passage);
             let entry = Arc::new(Entry { passage: Arc::new(passage), sentences });
             self.slots[slot] = Some(Slot { entry, embedding: embedding.and_then(whole_embedding) });
             slots.push(slot);
         }
         if worded {
-            self.wholes.put(slots[0], document, &title, &whole)?;
+            self.wholes.put(slots[0], language, document, &title, &whole)?;
         }
-        let embeddings = wordings.into_iter().filter_map(|wording| wording.embedding.and_then(whole_embedding)).collect();
+        let embeddings =
+            wordings.into_iter().filter_map(|wording| wording.embedding.and_then(whole_embedding)).collect();
         self.documents.insert(document.to_owned(), Held { slots, language, embeddings, worded });
         Ok(())
     }
@@ -176,7 +168,7 @@ fn whole_embedding(embedding: Vec<f32>) -> Option<Arc<[f32]>> {
 impl Index {
     /// An index of these passages, for a base that changes as a whole and brings no wordings.
     pub fn build(passages: Vec<(Passage, Option<Vec<f32>>)>) -> Result<Self, IndexError> {
-        let mut knowledge = Knowledge::new()?;
+        let mut knowledge = Knowledge::default();
         let mut documents: std::collections::BTreeMap<String, Vec<_>> = std::collections::BTreeMap::new();
         for (passage, embedding) in passages {
             documents.entry(passage.document.clone()).or_default().push((passage, embedding));
@@ -208,19 +200,27 @@ impl Index {
     ) -> Result<Vec<Hit>, IndexError> {
         let embedding = embedding.filter(|embedding| embedding.len() == DIMENSIONS);
         let terms = self.passages.terms(query);
-        let candidates = self.candidates(&terms, embedding, language)?;
+        let found = self.passages.find(&terms)?;
+        let candidates = self.candidates(&found, embedding, language);
         let worded = self.worded(&terms, embedding, language)?;
-        let bound = self.passages.bound(&terms)?;
         let hits = rank(&candidates, &worded, count, tuning).into_iter().filter_map(|ranked| {
             let Candidate { slot, words, meaning, worded: document, .. } = ranked.candidate;
-            let coverage = if bound > 0.0 { (words / bound).min(1.0) } else { 0.0 };
             let wording = document.and_then(|document| worded[document].meaning);
-            if std::env::var_os("SIGNS").is_some() { eprintln!("SIGNS {slot} {} {} {coverage} {} {}", meaning.unwrap_or(9.0), wording.unwrap_or(9.0), ranked.mixed, self.entries[slot].as_ref()?.passage.document); }
-            let score = answers(&Signs { meaning, wording, coverage, mixed: ranked.mixed });
             let passage = self.entries[slot].as_ref()?.passage.clone();
+            let coverage = found.coverage(passage.language, words);
+            if std::env::var_os("SIGNS").is_some() {
+                eprintln!(
+                    "SIGNS {slot} {} {} {coverage} {} {}",
+                    meaning.unwrap_or(9.0),
+                    wording.unwrap_or(9.0),
+                    ranked.mixed,
+                    self.entries[slot].as_ref()?.passage.document
+                );
+            }
+            let score = answers(&Signs { meaning, wording, coverage, mixed: ranked.mixed });
             let asked = document.is_some_and(|document| worded[document].words > 0.0);
-            let found = words > 0.0 || asked || embedding.is_some();
-            found.then(|| Hit { passage, score, words_score: words, meaning_score: meaning.unwrap_or_default() })
+            let matches = words > 0.0 || asked || embedding.is_some();
+            matches.then(|| Hit { passage, score, words_score: words, meaning_score: meaning.unwrap_or_default() })
         });
         Ok(hits.collect())
     }
@@ -232,12 +232,7 @@ impl Index {
         entry.sentences.cosine(&entry.passage.text, place, query, encoder)
     }
 
-    fn candidates(
-        &self,
-        terms: &[String],
-        embedding: Option<&[f32]>,
-        language: Language,
-    ) -> Result<Vec<Candidate>, IndexError> {
+    fn candidates(&self, found: &Found, embedding: Option<&[f32]>, language: Language) -> Vec<Candidate> {
         let speaks = |entry: &Option<Arc<Entry>>| {
             language == Language::Other || entry.as_ref().is_some_and(|entry| entry.passage.language == language)
         };
@@ -249,9 +244,9 @@ impl Index {
             same_language: speaks(entry),
         };
         let mut candidates: Vec<Candidate> = self.entries.iter().enumerate().map(candidate).collect();
-        for (slot, score) in self.passages.scores(terms)? {
-            if let Some(candidate) = candidates.get_mut(slot) {
-                candidate.words = score;
+        for (slot, score) in &found.scores {
+            if let Some(candidate) = candidates.get_mut(*slot) {
+                candidate.words = *score;
             }
         }
         if let Some(embedding) = embedding {
@@ -260,7 +255,7 @@ impl Index {
             }
         }
         candidates.retain(|candidate| self.entries[candidate.slot].is_some());
-        Ok(candidates)
+        candidates
     }
 
     /// How near each document that brings wordings comes to the query by them.
@@ -276,7 +271,7 @@ impl Index {
         if worded.is_empty() {
             return Ok(worded);
         }
-        for (slot, score) in self.wholes.scores(terms)? {
+        for (slot, score) in self.wholes.find(terms)?.scores {
             if let Some(number) = self.numbers.get(&slot) {
                 worded[*number].words = score;
             }
@@ -329,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_stays_while_the_knowledge_moves_on() {
-        let mut knowledge = Knowledge::new().unwrap();
+        let mut knowledge = Knowledge::default();
         for (passage, embedding) in shop() {
             knowledge.upsert(&passage.document.clone(), vec![(passage, embedding)], Vec::new()).unwrap();
         }

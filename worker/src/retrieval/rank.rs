@@ -80,13 +80,17 @@ pub(super) struct Ranked {
 /// The best `count` candidates, best first. `candidates` are all passages, `worded` all documents with wordings: those
 /// that match nothing belong to the mean as well.
 pub(super) fn rank(candidates: &[Candidate], worded: &[Worded], count: usize, tuning: &Tuning) -> Vec<Ranked> {
-    let words = Spread::of(candidates.iter().map(|candidate| candidate.words));
-    let meaning = Spread::of(candidates.iter().filter_map(|candidate| candidate.meaning));
     let any_same = candidates.iter().any(|candidate| candidate.same_language);
+    // The mean is that of the customer's language: the words of another one match nothing, and the zeros would make
+    // every match stand out.
+    let counted = || candidates.iter().filter(move |candidate| candidate.same_language || !any_same);
+    let words = Spread::of(counted().map(|candidate| candidate.words));
+    let meaning = Spread::of(counted().filter_map(|candidate| candidate.meaning));
     let wordings = by_wordings(worded);
     let mixed = |candidate: &Candidate| {
         let words = words.deviations(candidate.words);
-        let text = candidate.meaning.map_or(words, |cosine| mix(tuning.meaning_weight, meaning.deviations(cosine), words));
+        let text =
+            candidate.meaning.map_or(words, |cosine| mix(tuning.meaning_weight, meaning.deviations(cosine), words));
         // A document without wordings is judged by its text in their place.
         let score = candidate.worded.map_or(text, |at| mix(tuning.wordings_weight, wordings[at], text));
         let foreign = any_same && !candidate.same_language;
@@ -103,8 +107,7 @@ pub(super) fn rank(candidates: &[Candidate], worded: &[Worded], count: usize, tu
     ranked
 }
 
-/// Deviations of each document by its wordings. The mean is that of the customer's language: the words of another one
-/// match nothing, and the zeros would make every match stand out.
+/// Deviations of each document by its wordings.
 fn by_wordings(worded: &[Worded]) -> Vec<f32> {
     let any_same = worded.iter().any(|document| document.same_language);
     let counted = || worded.iter().filter(move |document| document.same_language || !any_same);
@@ -211,7 +214,9 @@ mod tests {
 
     #[test]
     fn more_evidence_is_never_less_likely() {
-        let at = |meaning: f32, coverage: f32, mixed: f32| answers(&Signs { meaning: Some(meaning), wording: None, coverage, mixed });
+        let at = |meaning: f32, coverage: f32, mixed: f32| {
+            answers(&Signs { meaning: Some(meaning), wording: None, coverage, mixed })
+        };
         assert!(at(0.6, 0.5, 3.0) > at(0.3, 0.5, 3.0));
         assert!(at(0.6, 0.5, 3.0) > at(0.6, 0.1, 3.0));
         assert!(at(0.6, 0.5, 3.0) > at(0.6, 0.5, 1.0));

@@ -1,7 +1,9 @@
-//! Texts by number, searchable by their words: tantivy's BM25 in memory, one shelf a kind of text.
+//! Texts by number, searchable by their words: tantivy's BM25 in memory, one shelf a language.
 //!
-//! Passages and whole documents stand on shelves of their own: a word's rarity and a text's usual length mean nothing
-//! across the two.
+//! Passages and whole documents stand apart, and each language again: a word's rarity and a text's usual length mean
+//! nothing across them (Chinese gives two terms a character).
+
+use std::collections::{HashMap, hash_map::Entry};
 
 use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::columnar::Column;
@@ -11,6 +13,7 @@ use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{DocId, IndexWriter, Score, Searcher, SegmentOrdinal, SegmentReader, TantivyDocument, Term};
 
 use super::words;
+use crate::text::Language;
 
 /// Memory that tantivy's writer may gather before it writes a segment; its own minimum is 15 MB.
 const WRITER_BYTES: usize = 16_000_000;
@@ -30,18 +33,32 @@ pub struct IndexError {
     source: Box<tantivy::TantivyError>,
 }
 
-/// Where texts are put and taken away.
-pub(super) struct Shelf {
+/// Where texts of one kind are put and taken away.
+#[derive(Default)]
+pub(super) struct Shelves(HashMap<Language, Shelf>);
+
+/// What they held at one moment.
+pub(super) struct Readings {
+    readings: HashMap<Language, Reading>,
+    analyzer: TextAnalyzer,
+}
+
+/// A query's words against every text.
+pub(super) struct Found {
+    /// Slot and BM25 of every text that holds one of the words.
+    pub(super) scores: Vec<(usize, f32)>,
+    bounds: HashMap<Language, f32>,
+}
+
+struct Shelf {
     index: tantivy::Index,
     writer: IndexWriter,
     fields: Fields,
 }
 
-/// What a shelf held at one moment.
-pub(super) struct Reading {
+struct Reading {
     searcher: Searcher,
     fields: Fields,
-    analyzer: TextAnalyzer,
 }
 
 #[derive(Clone, Copy)]
@@ -52,8 +69,60 @@ struct Fields {
     slot: Field,
 }
 
+impl Shelves {
+    pub(super) fn put(
+        &mut self,
+        slot: usize,
+        language: Language,
+        document: &str,
+        title: &str,
+        text: &str,
+    ) -> Result<(), IndexError> {
+        let shelf = match self.0.entry(language) {
+            Entry::Occupied(shelf) => shelf.into_mut(),
+            Entry::Vacant(place) => place.insert(Shelf::new()?),
+        };
+        shelf.put(slot, document, title, text)
+    }
+
+    /// Takes away everything that was put for a document.
+    pub(super) fn remove(&mut self, document: &str) {
+        self.0.values_mut().for_each(|shelf| shelf.remove(document));
+    }
+
+    pub(super) fn read(&mut self) -> Result<Readings, IndexError> {
+        let readings = self.0.iter_mut().map(|(language, shelf)| Ok((*language, shelf.read()?)));
+        Ok(Readings { readings: readings.collect::<Result<_, _>>()?, analyzer: words::analyzer() })
+    }
+}
+
+impl Readings {
+    /// The distinct terms of a query.
+    pub(super) fn terms(&self, query: &str) -> Vec<String> {
+        let mut terms = words::terms(&mut self.analyzer.clone(), query);
+        terms.truncate(QUERY_TERMS_MAX);
+        terms
+    }
+
+    pub(super) fn find(&self, terms: &[String]) -> Result<Found, IndexError> {
+        let mut found = Found { scores: Vec::new(), bounds: HashMap::new() };
+        for (language, reading) in &self.readings {
+            found.scores.append(&mut reading.scores(terms)?);
+            found.bounds.insert(*language, reading.bound(terms)?);
+        }
+        Ok(found)
+    }
+}
+
+impl Found {
+    /// Share of the words' weight (by rarity) that a score in a text of that language covers, 0..1.
+    pub(super) fn coverage(&self, language: Language, score: f32) -> f32 {
+        self.bounds.get(&language).filter(|bound| **bound > 0.0).map_or(0.0, |bound| (score / bound).min(1.0))
+    }
+}
+
 impl Shelf {
-    pub(super) fn new() -> Result<Self, IndexError> {
+    fn new() -> Result<Self, IndexError> {
         let mut schema = Schema::builder();
         let indexing =
             TextFieldIndexing::default().set_tokenizer(TOKENIZER).set_index_option(IndexRecordOption::WithFreqs);
@@ -70,7 +139,7 @@ impl Shelf {
         Ok(Self { index, writer, fields })
     }
 
-    pub(super) fn put(&mut self, slot: usize, document: &str, title: &str, text: &str) -> Result<(), IndexError> {
+    fn put(&mut self, slot: usize, document: &str, title: &str, text: &str) -> Result<(), IndexError> {
         let mut entry = TantivyDocument::new();
         entry.add_text(self.fields.title, title);
         entry.add_text(self.fields.text, text);
@@ -79,29 +148,21 @@ impl Shelf {
         self.writer.add_document(entry).map_err(failed("written")).map(drop)
     }
 
-    /// Takes away everything that was put for a document.
-    pub(super) fn remove(&mut self, document: &str) {
+    fn remove(&mut self, document: &str) {
         self.writer.delete_term(Term::from_field_text(self.fields.document, document));
     }
 
-    pub(super) fn read(&mut self) -> Result<Reading, IndexError> {
+    fn read(&mut self) -> Result<Reading, IndexError> {
         self.writer.commit().map_err(failed("committed"))?;
         let reader = self.index.reader_builder().reload_policy(tantivy::ReloadPolicy::Manual);
         let searcher = reader.try_into().map_err(failed("opened"))?.searcher();
-        Ok(Reading { searcher, fields: self.fields, analyzer: words::analyzer() })
+        Ok(Reading { searcher, fields: self.fields })
     }
 }
 
 impl Reading {
-    /// The distinct terms of a query.
-    pub(super) fn terms(&self, query: &str) -> Vec<String> {
-        let mut terms = words::terms(&mut self.analyzer.clone(), query);
-        terms.truncate(QUERY_TERMS_MAX);
-        terms
-    }
-
     /// The slot and BM25 of every text that holds one of the terms.
-    pub(super) fn scores(&self, terms: &[String]) -> Result<Vec<(usize, f32)>, IndexError> {
+    fn scores(&self, terms: &[String]) -> Result<Vec<(usize, f32)>, IndexError> {
         self.searcher.search(&self.query(terms), &AllScores(self.fields.slot)).map_err(failed("searched"))
     }
 
@@ -117,7 +178,7 @@ impl Reading {
     }
 
     /// What a text of average length would score with every word of the query in it: BM25's idf, summed.
-    pub(super) fn bound(&self, terms: &[String]) -> Result<f32, IndexError> {
+    fn bound(&self, terms: &[String]) -> Result<f32, IndexError> {
         let total = self.searcher.num_docs() as f32;
         let mut sum = 0.0;
         for text in terms {

@@ -61,7 +61,8 @@ impl Play for RetrievalRole {
             tracing::error!(%error, "the index cannot be searched");
             Problem::new(Code::Internal)
         })?;
-        let quoted = extract::extract(&question.text, embedding, &hits, self.encoder.as_deref(), language);
+        let meanings = self.encoder.as_deref().map(|encoder| extract::Meanings { index: &knowledge.index, encoder });
+        let quoted = extract::extract(&question.text, embedding, &hits, meanings, language);
         Ok(RetrieveReply {
             answerable: hits.first().map_or(0.0, |hit| hit.score),
             passages: hits.into_iter().map(passage).collect(),

@@ -8,6 +8,10 @@ use crate::text::Language;
 
 use super::{READ_TIMEOUT, Store, StoreError, WRITE_TIMEOUT, within};
 
+/// What a row of passages is.
+const TEXT: &str = "text";
+const QUESTION: &str = "question";
+
 /// Where a document was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Source {
@@ -32,9 +36,11 @@ pub struct Document {
     pub digest: Vec<u8>,
     pub source: Source,
     pub passages: Vec<Passage>,
+    /// How customers ask for it: they lead to the document and are never quoted.
+    pub questions: Vec<Passage>,
 }
 
-/// A piece of a document.
+/// A piece of a document, or one of its questions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Passage {
     pub text: String,
@@ -102,6 +108,7 @@ pub struct SnapshotDocument {
     pub language: Language,
     /// In order.
     pub passages: Vec<Passage>,
+    pub questions: Vec<Passage>,
 }
 
 impl Store {
@@ -123,12 +130,13 @@ impl Store {
         const SQL: &str = "
             select d.id, title, url, category, language, source_root, source_path, updated_at,
                 count(p.ordinal) as passages, count(p.embedding) as embedded
-            from documents d left join passages p on p.tenant = d.tenant and p.document = d.id
+            from documents d
+            left join passages p on p.tenant = d.tenant and p.document = d.id and p.kind = 'text'
             where d.tenant = $1 group by d.tenant, d.id order by d.id";
         within(READ_TIMEOUT, sqlx::query(SQL).bind(tenant.as_str()).try_map(listed_of).fetch_all(&self.pool)).await
     }
 
-    /// Up to `rows_max` documents after an id, without their passages: what a new index is cut from.
+    /// Up to `rows_max` documents after an id, without passages and embeddings: what a new index is cut from.
     pub async fn documents_after(
         &self,
         tenant: &TenantId,
@@ -136,8 +144,10 @@ impl Store {
         rows_max: u32,
     ) -> Result<Vec<Document>, StoreError> {
         const SQL: &str = "
-            select id, title, url, category, language, body, digest, source_root, source_path, source_digest
-            from documents where tenant = $1 and id > $2 order by id limit $3";
+            select id, title, url, category, language, body, digest, source_root, source_path, source_digest,
+                array(select p.text from passages p
+                    where p.tenant = d.tenant and p.document = d.id and p.kind = 'question' order by p.ordinal) as questions
+            from documents d where tenant = $1 and id > $2 order by id limit $3";
         let query = sqlx::query(SQL).bind(tenant.as_str()).bind(after).bind(i64::from(rows_max));
         within(READ_TIMEOUT, query.try_map(document_of).fetch_all(&self.pool)).await
     }
@@ -245,25 +255,29 @@ async fn put_passages(
     documents: &[Document],
 ) -> Result<(), sqlx::Error> {
     const SQL: &str = "
-        insert into passages (tenant, document, ordinal, text, embedding)
-        select $1::text, row.* from unnest($2::text[], $3::int[], $4::text[], $5::bytea[]) as row";
+        insert into passages (tenant, document, kind, ordinal, text, embedding)
+        select $1::text, row.* from unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::bytea[]) as row";
     let ids: Vec<&str> = documents.iter().map(|document| document.id.as_str()).collect();
     sqlx::query("delete from passages where tenant = $1 and document = any($2)")
         .bind(tenant.as_str())
         .bind(&ids)
         .execute(&mut *connection)
         .await?;
-    let (mut owners, mut ordinals, mut texts, mut embeddings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut owners, mut kinds, mut ordinals) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut texts, mut embeddings) = (Vec::new(), Vec::new());
     for document in documents {
-        for (ordinal, passage) in (0_i32..).zip(&document.passages) {
-            owners.push(document.id.as_str());
-            ordinals.push(ordinal);
-            texts.push(passage.text.as_str());
-            embeddings.push(passage.embedding.as_deref().map(to_bytes));
+        for (kind, pieces) in [(TEXT, &document.passages), (QUESTION, &document.questions)] {
+            for (ordinal, piece) in (0_i32..).zip(pieces) {
+                owners.push(document.id.as_str());
+                kinds.push(kind);
+                ordinals.push(ordinal);
+                texts.push(piece.text.as_str());
+                embeddings.push(piece.embedding.as_deref().map(to_bytes));
+            }
         }
     }
-    let query = sqlx::query(SQL).bind(tenant.as_str()).bind(owners).bind(ordinals).bind(texts).bind(embeddings);
-    query.execute(connection).await.map(drop)
+    let query = sqlx::query(SQL).bind(tenant.as_str()).bind(owners).bind(kinds).bind(ordinals);
+    query.bind(texts).bind(embeddings).execute(connection).await.map(drop)
 }
 
 async fn move_sources(
@@ -295,17 +309,18 @@ async fn snapshot_documents(
     const DOCUMENTS: &str = "
         select id, title, url, category, language from documents where tenant = $1 and revision > $2 order by id";
     const PASSAGES: &str = "
-        select p.document, p.text, p.embedding from passages p
+        select p.document, p.kind, p.text, p.embedding from passages p
         join documents d on d.tenant = p.tenant and d.id = p.document
-        where p.tenant = $1 and d.revision > $2 order by p.document, p.ordinal";
+        where p.tenant = $1 and d.revision > $2 order by p.document, p.kind, p.ordinal";
     let documents = sqlx::query(DOCUMENTS).bind(tenant.as_str()).bind(newer_than).try_map(snapshot_of);
     let mut documents = documents.fetch_all(&mut *connection).await?;
     let passages = sqlx::query_as(PASSAGES).bind(tenant.as_str()).bind(newer_than);
-    let passages: Vec<(String, String, Option<Vec<u8>>)> = passages.fetch_all(connection).await?;
+    let passages: Vec<(String, String, String, Option<Vec<u8>>)> = passages.fetch_all(connection).await?;
     let mut passages = passages.into_iter().peekable();
     for document in &mut documents {
-        while let Some((_, text, embedding)) = passages.next_if(|(owner, ..)| *owner == document.id) {
-            document.passages.push(Passage { text, embedding: embedding.as_deref().map(from_bytes) });
+        while let Some((_, kind, text, embedding)) = passages.next_if(|(owner, ..)| *owner == document.id) {
+            let pieces = if kind == QUESTION { &mut document.questions } else { &mut document.passages };
+            pieces.push(Passage { text, embedding: embedding.as_deref().map(from_bytes) });
         }
     }
     Ok(documents)
@@ -319,6 +334,7 @@ fn snapshot_of(row: PgRow) -> Result<SnapshotDocument, sqlx::Error> {
         category: row.try_get("category")?,
         language: language_of(&row)?,
         passages: Vec::new(),
+        questions: Vec::new(),
     })
 }
 
@@ -333,7 +349,12 @@ fn document_of(row: PgRow) -> Result<Document, sqlx::Error> {
         digest: row.try_get("digest")?,
         source: source_of(&row)?,
         passages: Vec::new(),
+        questions: row.try_get::<Vec<String>, _>("questions")?.into_iter().map(not_embedded).collect(),
     })
+}
+
+fn not_embedded(text: String) -> Passage {
+    Passage { text, embedding: None }
 }
 
 fn listed_of(row: PgRow) -> Result<Listed, sqlx::Error> {

@@ -189,12 +189,13 @@ impl Addition<'_> {
 
 fn document(planned: Planned) -> Document {
     let Planned { id, article, digest, source, .. } = planned;
-    let Article { title, url, category, body, .. } = article;
+    let Article { title, url, category, body, questions, .. } = article;
     let language = text::language(&format!("{title}\n{body}"));
-    Document { id, title, url, category, language, body, digest, source, passages: Vec::new() }
+    let questions = questions.into_iter().map(|text| Passage { text, embedding: None }).collect();
+    Document { id, title, url, category, language, body, digest, source, passages: Vec::new(), questions }
 }
 
-/// Fills in the passages, on as many threads as there are cores.
+/// Fills in the passages and every embedding, on as many threads as there are cores.
 async fn cut_and_embed(documents: Vec<Document>, encoder: Option<Arc<Encoder>>) -> Result<Vec<Document>, StoreError> {
     let work = move || {
         let mut documents = documents;
@@ -222,4 +223,7 @@ fn fill(document: &mut Document, encoder: Option<&Encoder>) {
     let mut embeddings = encoder.map(|encoder| encoder.encode_many(&texts)).into_iter().flatten();
     let passage = |passage: retrieval::Passage| Passage { text: passage.text, embedding: embeddings.next() };
     document.passages = cut.into_iter().map(passage).collect();
+    let texts: Vec<&str> = document.questions.iter().map(|question| question.text.as_str()).collect();
+    let mut embeddings = encoder.map(|encoder| encoder.encode_many(&texts)).into_iter().flatten();
+    document.questions.iter_mut().for_each(|question| question.embedding = embeddings.next());
 }

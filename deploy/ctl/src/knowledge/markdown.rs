@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use pulldown_cmark::{Event, HeadingLevel, Parser, Tag, TagEnd};
 
-use super::{Article, decode::check_lines};
+use serde_json::Value;
+
+use super::{Article, QUESTION_CHARS_MAX, QUESTIONS_MAX, decode::check_lines};
 
 /// Reads an article; its title is the front matter's, else that of a first heading, else empty.
 pub(super) fn read(text: &str) -> Result<Article, String> {
     check_lines(text)?;
     let (matter, body) = front_matter(text)?;
-    let field = |name: &str| matter.get(name).cloned();
+    let field = |name: &str| matter.get(name).and_then(word);
     let heading = first_heading(body);
     let title = field("title").or_else(|| heading.as_ref().map(|(words, _)| words.clone())).unwrap_or_default();
     // A first heading that only repeats the title would be quoted as if it were a sentence.
@@ -23,6 +25,7 @@ pub(super) fn read(text: &str) -> Result<Article, String> {
         url: field("url").unwrap_or_default(),
         category: field("category").unwrap_or_default(),
         body: body.trim().to_owned(),
+        questions: matter.get("questions").map_or(Ok(Vec::new()), questions)?,
         title,
     })
 }
@@ -53,23 +56,41 @@ pub(super) fn escape(text: &str, out: &mut String) {
 }
 
 /// The pairs between two lines of `---` on top; other tools keep more there than we read, so unknown ones pass.
-fn front_matter(text: &str) -> Result<(BTreeMap<String, String>, &str), String> {
+fn front_matter(text: &str) -> Result<(BTreeMap<String, Value>, &str), String> {
     let Some(rest) = text.strip_prefix("---\n") else { return Ok((BTreeMap::new(), text)) };
     let Some((matter, body)) = rest.split_once("\n---\n").or_else(|| Some((rest.strip_suffix("\n---")?, ""))) else {
         // A rule on top and none below is Markdown.
         return Ok((BTreeMap::new(), text));
     };
-    let pairs: BTreeMap<String, serde_json::Value> =
-        serde_saphyr::from_str(matter).map_err(|error| match error.location() {
-            Some(location) => format!("its front matter is no YAML at line {}", location.line() + 1),
-            None => "its front matter is no YAML".into(),
-        })?;
-    let word = |value: serde_json::Value| match value {
-        serde_json::Value::String(text) => Some(text.trim().to_owned()),
-        serde_json::Value::Number(number) => Some(number.to_string()),
+    let pairs: BTreeMap<String, Value> = serde_saphyr::from_str(matter).map_err(|error| match error.location() {
+        Some(location) => format!("its front matter is no YAML at line {}", location.line() + 1),
+        None => "its front matter is no YAML".into(),
+    })?;
+    Ok((pairs.into_iter().map(|(key, value)| (key.to_lowercase(), value)).collect(), body))
+}
+
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()),
+        Value::Number(number) => Some(number.to_string()),
         _ => None,
+    }
+}
+
+/// How customers ask, a list of texts. A mistake is named: left out silently, the article would just be found less.
+fn questions(value: &Value) -> Result<Vec<String>, String> {
+    let Value::Array(list) = value else {
+        return Err("its 'questions' are no list; write one a line after '- '".into());
     };
-    Ok((pairs.into_iter().filter_map(|(key, value)| Some((key.to_lowercase(), word(value)?))).collect(), body))
+    let texts: Option<Vec<String>> = list.iter().map(|one| word(one).filter(|text| !text.is_empty())).collect();
+    let texts = texts.ok_or("one of its 'questions' is no text; put it into quotation marks")?;
+    if texts.len() > QUESTIONS_MAX {
+        return Err(format!("it has more than {QUESTIONS_MAX} 'questions'; keep those that differ most"));
+    }
+    if texts.iter().any(|text| text.chars().count() > QUESTION_CHARS_MAX) {
+        return Err(format!("one of its 'questions' is longer than {QUESTION_CHARS_MAX} characters; shorten it"));
+    }
+    Ok(texts)
 }
 
 #[cfg(test)]
@@ -86,6 +107,25 @@ mod tests {
         );
         assert_eq!(article.body, "Send it **back**.");
         assert_eq!(read("---\ntitle: A\n---\n# B\nx").unwrap().body, "# B\nx");
+    }
+
+    #[test]
+    fn customers_questions_are_a_list_of_texts() {
+        let article = read("---\ntitle: A\nquestions:\n  - \"how: much?\"\n  - 退货 要多久\n---\nx\n").unwrap();
+        assert_eq!(article.questions, ["how: much?", "退货 要多久"]);
+        assert!(read("---\ntitle: A\n---\nx").unwrap().questions.is_empty());
+        let long = "a".repeat(QUESTION_CHARS_MAX + 1);
+        let many = "  - a\n".repeat(QUESTIONS_MAX + 1);
+        for (list, part) in [
+            (" how", "no list"),
+            ("\n  - [a]", "no text"),
+            ("\n  - \"\"", "no text"),
+            (&format!("\n  - {long}"), "longer"),
+            (&format!("\n{many}"), "more than"),
+        ] {
+            let why = read(&format!("---\nquestions:{list}\n---\nx\n")).unwrap_err();
+            assert!(why.contains(part), "{list}: {why}");
+        }
     }
 
     #[test]

@@ -62,6 +62,11 @@ pub const ROWS_MAX: usize = 50_000;
 /// The longest body of a document, in characters.
 pub const BODY_CHARS_MAX: usize = 2_000_000;
 
+/// The most customer wordings of one document, and the longest in characters: each is embedded and scanned as a passage
+/// is.
+pub const QUESTIONS_MAX: usize = 50;
+pub const QUESTION_CHARS_MAX: usize = 300;
+
 /// Bounds of what is shown beside an answer, in characters.
 pub const ID_CHARS_MAX: usize = 200;
 pub const TITLE_CHARS_MAX: usize = 300;
@@ -77,6 +82,8 @@ pub struct Article {
     pub category: String,
     /// Markdown.
     pub body: String,
+    /// How customers ask for it: found by, never quoted.
+    pub questions: Vec<String>,
 }
 
 /// What a file came to.

@@ -8,7 +8,7 @@ use talkfleet_worker::store::{Known, Source};
 use super::{Article, Skipped, shown};
 
 /// Raised when a reader comes to another text for the same file: every file is then read once more.
-const READER_VERSION: &[u8] = b"1";
+const READER_VERSION: &[u8] = b"2";
 
 /// SHA-256 of a file, and of the reader that would read it.
 pub(super) fn source_digest(bytes: &[u8]) -> Vec<u8> {
@@ -18,10 +18,11 @@ pub(super) fn source_digest(bytes: &[u8]) -> Vec<u8> {
     hash.finalize().to_vec()
 }
 
-/// SHA-256 of what a customer could be shown of an article.
+/// SHA-256 of what a customer could be shown of an article, and of what it is found by.
 pub(super) fn digest(article: &Article) -> Vec<u8> {
     let mut hash = Sha256::new();
-    for part in [&article.title, &article.url, &article.category, &article.body] {
+    let fields = [&article.title, &article.url, &article.category, &article.body];
+    for part in fields.into_iter().chain(&article.questions) {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
@@ -223,5 +224,7 @@ mod tests {
         let a = Article { title: "ab".into(), url: "c".into(), ..Article::default() };
         let b = Article { title: "a".into(), url: "bc".into(), ..Article::default() };
         assert_ne!(digest(&a), digest(&b));
+        let asked = Article { questions: vec!["how?".into()], ..a.clone() };
+        assert_ne!(digest(&a), digest(&asked));
     }
 }

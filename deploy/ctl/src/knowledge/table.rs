@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Article, LINE_BYTES_MAX, ROWS_MAX, Reading};
+use super::{Article, LINE_BYTES_MAX, QUESTION_CHARS_MAX, ROWS_MAX, Reading};
 
 /// A column, and what people call it.
 const COLUMNS: [(&str, &[&str]); 6] = [
@@ -106,6 +106,11 @@ impl Rows {
             url: cell("url").unwrap_or_default(),
             category: cell("category").unwrap_or_default(),
             body: if title.is_some() { format!("## {question}\n\n{answer}") } else { answer },
+            // What is too long for a customer's wording is found as text all the same.
+            questions: Some(question.clone())
+                .into_iter()
+                .filter(|text| text.chars().count() <= QUESTION_CHARS_MAX)
+                .collect(),
             title: title.unwrap_or(question),
         });
         Ok(())
@@ -144,6 +149,7 @@ mod tests {
             (reading.articles[0].title.as_str(), reading.articles[0].body.as_str()),
             ("How to return?", "Post it,\nfree.")
         );
+        assert_eq!(reading.articles[0].questions, ["How to return?"]);
         assert_eq!(
             reading.skipped,
             [

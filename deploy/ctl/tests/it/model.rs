@@ -62,8 +62,9 @@ async fn complete(State((pace, failing)): State<(Arc<Semaphore>, bool)>, Json(re
     Sse::new(events.map(|data| Ok::<_, Infallible>(Event::default().data(data)))).into_response()
 }
 
-async fn desk(model: &Model, workers: u16) -> Desk {
-    let open = Desk::open().gateways(2).workers(workers).worker_set("model.base_url", &model.url);
+async fn desk(model: &Model) -> Desk {
+    let open = Desk::open().gateways(2).worker_set("model.base_url", &model.url);
+    let open = open.worker_set("model.token_timeout_ms", 60_000).worker_set("turn.grace_ms", 500);
     open.worker_set("model.api_key", "\"not-a-real-key\"").start().await
 }
 
@@ -82,7 +83,7 @@ fn said(frames: &[Frame]) -> String {
 #[tokio::test]
 async fn an_answer_is_resumed_in_mid_answer_on_another_gateway() {
     let model = Model::start(false).await;
-    let desk = desk(&model, 1).await;
+    let desk = desk(&model).await;
     model.say(2);
     let mut first = desk.stream(0, &json!({ "text": "How long does delivery take?" })).await;
     let mut seen = vec![first.next().await.unwrap()];
@@ -116,7 +117,7 @@ async fn an_answer_is_resumed_in_mid_answer_on_another_gateway() {
 #[tokio::test]
 async fn a_running_answer_is_stopped_and_keeps_what_was_said() {
     let model = Model::start(false).await;
-    let desk = desk(&model, 1).await;
+    let desk = desk(&model).await;
     model.say(1);
     let mut frames = desk.stream(0, &json!({ "text": "How long does delivery take?" })).await;
     let mut seen = Vec::new();
@@ -136,7 +137,7 @@ async fn a_running_answer_is_stopped_and_keeps_what_was_said() {
 #[tokio::test]
 async fn a_worker_that_leaves_in_mid_answer_hands_it_over() {
     let model = Model::start(false).await;
-    let mut desk = desk(&model, 1).await;
+    let mut desk = desk(&model).await;
     model.say(1);
     let mut frames = desk.stream(0, &json!({ "text": "How long does delivery take?" })).await;
     let mut seen = Vec::new();
@@ -158,7 +159,7 @@ async fn a_worker_that_leaves_in_mid_answer_hands_it_over() {
 #[tokio::test]
 async fn a_model_that_fails_leaves_the_quoted_answer() {
     let model = Model::start(true).await;
-    let desk = desk(&model, 1).await;
+    let desk = desk(&model).await;
     let answer = desk.ask("How long does delivery take?").await;
     assert_eq!((&answer["rung"], &answer["degraded"]), (&json!("extract"), &json!(["model"])), "{answer}");
     tokio::time::timeout(Duration::from_secs(5), async { desk.ask("thanks").await }).await.unwrap();
