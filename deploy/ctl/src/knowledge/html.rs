@@ -55,6 +55,7 @@ pub(super) fn read(text: &str) -> Result<Article, String> {
         id: None,
         url: canonical.unwrap_or_default().trim().to_owned(),
         category: String::new(),
+        questions: Vec::new(),
         body: body.strip_prefix(repeated.as_str()).unwrap_or(&body).trim().to_owned(),
         title,
     })

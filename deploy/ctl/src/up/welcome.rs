@@ -4,7 +4,7 @@ use std::{io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::connect::Ready;
+use crate::connect::{Ready, default_data_dir};
 
 /// Writes the ready file, whole or not at all, readable by its owner only: it holds passwords.
 pub(super) fn write(file: &Path, ready: &Ready) -> Result<()> {
@@ -25,6 +25,8 @@ pub(super) fn write_secret(file: &Path, text: &str) -> Result<()> {
 /// Where to go from here.
 pub(super) fn text(ready: &Ready, data: &Path) -> String {
     let Ready { gateway, admin, nats, api_key, .. } = ready;
+    let talkfleet = std::env::current_exe().map_or_else(|_| "talkfleet".into(), |path| path.display().to_string());
+    let data_flag = if data == default_data_dir() { String::new() } else { format!(" --data {}", data.display()) };
     let question = r#"{"text":"Where is my parcel?"}"#;
     format!(
         "\nThe desk is open.
@@ -41,7 +43,7 @@ Ask over NATS:
   nats -s '{nats}' request chat.v1.chat.demo '{question}'
 
 Ask from here:
-  talkfleet ask \"How long does delivery take?\"
+  {talkfleet} ask{data_flag} \"How long does delivery take?\"
 
 Ctrl-C finishes what is under way and stops everything.",
         data.display()
