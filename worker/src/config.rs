@@ -122,6 +122,7 @@ pub struct MemoryConfig {
 #[serde(deny_unknown_fields)]
 pub struct PlanConfig {
     pub answerable_min: f32,
+    pub in_scope_answerable_min: f32,
     pub out_of_scope_answerable_min: f32,
     pub small_talk_answerable_max: f32,
     pub intent_confidence_min: f32,
@@ -212,6 +213,7 @@ impl WorkerConfig {
         let plan = &self.plan;
         for (key, value) in [
             ("answerable_min", plan.answerable_min),
+            ("in_scope_answerable_min", plan.in_scope_answerable_min),
             ("out_of_scope_answerable_min", plan.out_of_scope_answerable_min),
             ("small_talk_answerable_max", plan.small_talk_answerable_max),
             ("intent_confidence_min", plan.intent_confidence_min),
@@ -220,6 +222,9 @@ impl WorkerConfig {
                 format!("plan.{key} is {value}; it is a probability, give 0 to 1")
             });
         }
+        wrong(plan.in_scope_answerable_min > plan.answerable_min, &|| {
+            "plan.in_scope_answerable_min must not be above plan.answerable_min".into()
+        });
         wrong(plan.out_of_scope_answerable_min < plan.answerable_min, &|| {
             "plan.out_of_scope_answerable_min must not be below plan.answerable_min".into()
         });

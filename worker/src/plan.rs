@@ -69,10 +69,12 @@ pub fn plan(config: &PlanConfig, evidence: Evidence<'_>) -> Plan {
     }
 }
 
-/// A message that belongs to no intent needs stronger knowledge; when nobody classified it, the usual strength is enough.
+/// A message that belongs to no intent needs stronger knowledge, one that surely belongs to a question's intent is the
+/// company's to answer and needs less; when nobody classified it for sure, the usual strength is asked.
 fn threshold(config: &PlanConfig, intent: Option<&IntentReply>) -> f32 {
     match intent {
         Some(intent) if intent.name == Intent::OUT_OF_SCOPE => config.out_of_scope_answerable_min,
+        Some(intent) if intent.confidence >= config.intent_confidence_min => config.in_scope_answerable_min,
         _ => config.answerable_min,
     }
 }
@@ -88,6 +90,7 @@ mod tests {
     fn config() -> PlanConfig {
         PlanConfig {
             answerable_min: 0.4,
+            in_scope_answerable_min: 0.1,
             out_of_scope_answerable_min: 0.6,
             small_talk_answerable_max: 0.8,
             intent_confidence_min: 0.5,
@@ -132,7 +135,7 @@ mod tests {
         let question = || Some(intent("question", "track_order", 0.9));
         check(question(), Some(found(0.9, 1)), Ready, Plan::Generate);
         check(question(), Some(found(0.9, 1)), Away, Plan::Quote);
-        check(question(), Some(found(0.3, 1)), Ready, Plan::Refuse(Refusal::NotKnown));
+        check(question(), Some(found(0.05, 1)), Ready, Plan::Refuse(Refusal::NotKnown));
         check(question(), Some(found(0.9, 0)), Ready, Plan::Refuse(Refusal::NotKnown));
         check(question(), None, Ready, Plan::Refuse(Refusal::NotSearched));
         check(None, Some(found(0.5, 1)), Absent, Plan::Quote);
@@ -146,6 +149,15 @@ mod tests {
         let handover = Plan::Handover { reply: Some("Hello!".into()) };
         check(Some(intent("handover", "human", 0.9)), Some(found(1.0, 1)), Ready, handover);
         check(Some(intent("handover", "human", 0.4)), Some(found(1.0, 1)), Absent, Plan::Quote);
+    }
+
+    #[test]
+    fn how_surely_it_is_the_companys_to_answer_decides_how_much_must_be_known() {
+        let refused = Plan::Refuse(Refusal::NotKnown);
+        check(Some(intent("question", "refund", 0.9)), Some(found(0.2, 1)), ModelState::Absent, Plan::Quote);
+        check(Some(intent("question", "refund", 0.3)), Some(found(0.2, 1)), ModelState::Absent, refused.clone());
+        check(Some(intent("question", "refund", 0.9)), Some(found(0.05, 1)), ModelState::Absent, refused.clone());
+        check(Some(intent("question", "out_of_scope", 0.9)), Some(found(0.5, 1)), ModelState::Absent, refused);
     }
 
     #[test]
@@ -173,7 +185,7 @@ mod tests {
             let plan = plan(&config(), Evidence { intent: intent.as_ref(), found: found.as_ref(), model });
             match plan {
                 Plan::Generate | Plan::Quote => {
-                    prop_assert!(searched && passages > 0 && answerable >= config().answerable_min);
+                    prop_assert!(searched && passages > 0 && answerable >= config().in_scope_answerable_min);
                     prop_assert_eq!(plan == Plan::Generate, model == ModelState::Ready);
                 }
                 Plan::Handover { .. } | Plan::SmallTalk { .. } => prop_assert!(knows_intent && confidence >= 0.5),

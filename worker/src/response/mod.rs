@@ -189,7 +189,7 @@ async fn quote(brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
     let passages = brief.found.map_or(&[][..], |found| &found.passages);
     let quotation = brief.found.map_or_else(String::new, |found| quotation(brief.text, found));
     let said = sentences(&quotation);
-    let citations = sources::citations(sources::quoted(&said, passages));
+    let citations = sources::quotation(&said, passages);
     voice.tell_sources(&citations).await;
     for piece in pieces(&quotation, &said) {
         voice.say_at_once(piece).await;

@@ -5,6 +5,21 @@ use talkfleet_shared::chat::{Citation, Passage};
 /// Characters of a snippet: two lines on a phone.
 const SNIPPET_CHARS_MAX: usize = 160;
 
+/// Articles that a quoted answer cites at most: the one it quotes, and what else may have been meant.
+const CITATIONS_MAX: usize = 3;
+
+/// An article is worth naming beside the quoted one when its score is at least this share of the best.
+const RELATED_SHARE: f32 = 0.4;
+
+/// Citations of a quotation: where it stands first, then the articles that may also have been meant, best first.
+pub fn quotation(quote: &[&str], passages: &[Passage]) -> Vec<Citation> {
+    let best = passages.iter().map(|passage| passage.score).fold(0.0, f32::max);
+    let related = passages.iter().filter(|passage| passage.score >= RELATED_SHARE * best);
+    let mut cited = citations(quoted(quote, passages).into_iter().chain(related));
+    cited.truncate(CITATIONS_MAX);
+    cited
+}
+
 /// Citations of the articles that these passages belong to, in their order.
 pub fn citations<'a>(passages: impl IntoIterator<Item = &'a Passage>) -> Vec<Citation> {
     let mut documents: Vec<&str> = Vec::new();
@@ -19,7 +34,7 @@ pub fn citations<'a>(passages: impl IntoIterator<Item = &'a Passage>) -> Vec<Cit
 }
 
 /// The passages that a quotation was taken from; the best one when it cannot be told.
-pub fn quoted<'a>(quote: &[&str], passages: &'a [Passage]) -> Vec<&'a Passage> {
+fn quoted<'a>(quote: &[&str], passages: &'a [Passage]) -> Vec<&'a Passage> {
     let holds = |passage: &&Passage| quote.iter().any(|sentence| passage.text.contains(sentence.trim()));
     let found: Vec<_> = passages.iter().filter(holds).collect();
     if found.is_empty() { passages.iter().take(1).collect() } else { found }
@@ -57,6 +72,15 @@ mod tests {
         let citations = citations(&passages);
         assert_eq!(citations.iter().map(|c| c.title.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(citations[0].snippet.chars().count(), SNIPPET_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn what_else_may_have_been_meant_is_named_after_the_quoted_article() {
+        let scored = |document: &str, score| Passage { score, ..passage(document, document) };
+        let passages = [scored("a", 0.9), scored("b", 0.5), scored("c", 0.2), scored("d", 0.45), scored("e", 0.44)];
+        let titles = |quote: &[&str]| quotation(quote, &passages).into_iter().map(|c| c.title).collect::<Vec<_>>();
+        assert_eq!(titles(&["a"]), ["a", "b", "d"]);
+        assert_eq!(titles(&["c"]), ["c", "a", "b"]);
     }
 
     #[test]
