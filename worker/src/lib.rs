@@ -51,7 +51,12 @@ pub mod store;
 /// Where the encoder's weights lie.
 mod models;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use talkfleet_shared::{
     admin::{self, Health},
@@ -77,6 +82,11 @@ use crate::{
 
 /// What is left of the grace time for flushing and closing.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long a starting worker waits for its own intents and knowledge before it takes asks without them, and how often
+/// it looks.
+const HOME_WITHIN: Duration = Duration::from_secs(10);
+const HOME_LOOK: Duration = Duration::from_millis(20);
 
 /// Waits between attempts to take part in what is missing at the broker.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -167,7 +177,9 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     let encoder = models::load(&config.models).await?;
     let embeddings = Arc::new(Embeddings::new(encoder.clone()));
     let catalog = Catalog::new(bus.clone(), store.clone());
-    let follow = |what| {
+    let follow = |what: What| {
+        // Said before the task runs, so that nobody takes this worker for ready in between.
+        bus.health().down(what.name(), "being loaded");
         let (catalog, doors) = (catalog.clone(), doors.clone());
         async move { catalog.follow(what, doors).await }
     };
@@ -199,8 +211,22 @@ async fn answer(config: &WorkerConfig, roles: Roles, doors: &Shutdown) -> Result
     let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));
     doors.spawn(reaper::run(desk.clone(), doors.clone()));
     let (config, until) = (config.clone(), doors.clone());
-    doors.spawn(async move { consume::run(desk, &config, until).await });
+    doors.spawn(async move {
+        roles_are_home(desk.bus.health(), &until).await;
+        consume::run(desk, &config, until).await;
+    });
     Ok(())
+}
+
+/// Waits until what the roles at home need is loaded: an ask taken before would be answered without them.
+///
+/// Bounded, since an answer without them is still better than none.
+async fn roles_are_home(health: &Health, until: &Shutdown) {
+    let give_up = Instant::now() + HOME_WITHIN;
+    let away = || [What::Intents, What::Knowledge].iter().any(|what| health.missing().contains_key(what.name()));
+    while away() && Instant::now() < give_up && !until.is_asked() {
+        tokio::time::sleep(HOME_LOOK).await;
+    }
 }
 
 /// Opens the archive role.

@@ -70,6 +70,8 @@ pub struct Desk {
     pub clock: watch::Receiver<Clock>,
     /// Fired when the grace is over: what still runs goes back to the queue.
     pub hand_back: CancellationToken,
+    /// When this worker began to listen; what was asked before may have been cancelled unheard.
+    opened_at: OffsetDateTime,
     plan: PlanConfig,
     turns_max: usize,
     lanes: Lanes,
@@ -83,12 +85,14 @@ impl Desk {
         speakers: Speakers,
         clock: watch::Receiver<Clock>,
     ) -> Self {
+        let opened_at = clock.borrow().now();
         Self {
             bus: roles.bus.clone(),
             roles,
             memory,
             speakers,
             running: Arc::default(),
+            opened_at,
             clock,
             hand_back: CancellationToken::new(),
             plan: config.plan.clone(),
@@ -148,7 +152,8 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
         }
     }
     let queued = Duration::try_from(desk.now() - ask.asked_at).unwrap_or_default();
-    if (queued > QUEUED_LONG || ask.attempt > 1)
+    let unheard = queued > QUEUED_LONG || ask.asked_at < desk.opened_at + QUEUED_LONG;
+    if (unheard || ask.attempt > 1)
         && let Ok(Some(wish)) = desk.bus.is_cancelled(&ask.tenant, &ask.request).await
     {
         desk.running.cancel(ask.tenant.clone(), ask.request.clone(), wish);
