@@ -1,5 +1,7 @@
 //! The whole fleet on real engines: NATS with JetStream, Redis and PostgreSQL, started on free ports for these tests.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
 /// `Desk::open().gateways(2).workers(3).start().await`: a fleet of its own for each test.
 mod harness;
 
