@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn how_surely_it_is_the_companys_to_answer_decides_how_much_must_be_known() {
+    fn the_surer_the_intent_the_less_must_be_known() {
         let refused = Plan::Refuse(Refusal::NotKnown);
         check(Some(intent("question", "refund", 0.9)), Some(found(0.2, 1)), ModelState::Absent, Plan::Quote);
         check(Some(intent("question", "refund", 0.3)), Some(found(0.2, 1)), ModelState::Absent, refused.clone());
