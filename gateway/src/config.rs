@@ -89,6 +89,8 @@ pub struct WebConfig {
     tenant: String,
     pub title: String,
     pub visitor_hours: u64,
+    /// Empty for none; see [`WebConfig::site_dir`].
+    site_dir: String,
 }
 
 impl GatewayConfig {
@@ -108,6 +110,11 @@ impl WebConfig {
     /// The tenant whose customers the chat page serves.
     pub fn tenant(&self) -> Option<TenantId> {
         TenantId::parse(&self.tenant).ok()
+    }
+
+    /// The folder of static pages that citations point to.
+    pub fn site_dir(&self) -> Option<&Path> {
+        (!self.site_dir.is_empty()).then(|| Path::new(&self.site_dir))
     }
 
     pub fn visitor_life(&self) -> Duration {

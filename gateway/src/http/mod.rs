@@ -63,12 +63,14 @@ struct Document;
 pub fn router(desk: Arc<Desk>) -> Router {
     let (routes, api) = documented().split_for_parts();
     let document = contract::document(&api);
+    let elsewhere = web::site(&desk.config().web);
+    let elsewhere = elsewhere.unwrap_or_else(|| Router::new().fallback(|| async { Refusal::from(Code::NotFound) }));
     routes
         .with_state(desk.clone())
         .merge(Router::from(web::router(&desk.config().web)))
         .route("/openapi.json", get(move || std::future::ready(Json(document.clone()))))
         .route("/docs", get(|| async { Html(DOCS) }))
-        .fallback(|| async { Refusal::from(Code::NotFound) })
+        .fallback_service(elsewhere)
         .method_not_allowed_fallback(|| async { Refusal::from(Code::MethodNotAllowed) })
         .layer(middleware::from_fn(harden))
         .layer(cors(&desk.config().http))

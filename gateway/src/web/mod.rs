@@ -1,6 +1,7 @@
 //! The customer's chat page: a few static files, compiled in, under a policy that lets nothing else run.
 
 use axum::{
+    Router,
     extract::State,
     http::{
         HeaderMap, HeaderValue, StatusCode,
@@ -9,18 +10,25 @@ use axum::{
         },
     },
     response::{Html, IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use talkfleet_shared::error::Code;
+use tower_http::{services::ServeDir, set_header::SetResponseHeaderLayer};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::config::WebConfig;
+use crate::{config::WebConfig, http::error::Refusal};
 
 /// Only what we serve ourselves runs; text can never become markup (`require-trusted-types-for`).
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'",
+);
+
+/// Articles have text, pictures and a style sheet of their own, and run nothing.
+const SITE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'self'",
 );
 
 /// What `/` says when no tenant's customers are served here.
@@ -52,6 +60,14 @@ pub(crate) fn router(config: &WebConfig) -> OpenApiRouter {
     PARTS.into_iter().fold(page, |router, (path, kind, text)| {
         router.route(path, get(serve).with_state(Asset::new(kind, text.to_owned())))
     })
+}
+
+/// The static pages of the operator's folder, if there is one; what they lack is not found.
+pub(crate) fn site(config: &WebConfig) -> Option<Router> {
+    let lacking = || any(async || Refusal::from(Code::NotFound));
+    let pages = ServeDir::new(config.site_dir()?).call_fallback_on_method_not_allowed(true).fallback(lacking());
+    let policy = SetResponseHeaderLayer::if_not_present(CONTENT_SECURITY_POLICY, SITE_POLICY);
+    Some(Router::new().fallback_service(pages).layer(policy))
 }
 
 /// One file as it is served.

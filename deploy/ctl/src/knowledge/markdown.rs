@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Article, QUESTION_CHARS_MAX, QUESTIONS_MAX, decode::check_lines};
 
 /// Reads an article; its title is the front matter's, else that of a first heading, else empty.
-pub(super) fn read(text: &str) -> Result<Article, String> {
+pub(crate) fn read(text: &str) -> Result<Article, String> {
     check_lines(text)?;
     let (matter, body) = front_matter(text)?;
     let field = |name: &str| matter.get(name).and_then(word);

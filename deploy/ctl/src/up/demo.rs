@@ -18,6 +18,7 @@ use crate::{
 };
 
 static ARTICLES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../schemas/demo/knowledge");
+const STYLE: &str = include_str!("site.css");
 const INTENTS: &str = include_str!("../../../../schemas/demo/intents.yaml");
 
 /// What the demo is loaded into.
@@ -27,6 +28,8 @@ pub struct Target<'a> {
     pub tenant: &'a TenantId,
     /// The folder with the encoder's weights.
     pub encoder: &'a Path,
+    /// Where the articles are written as pages, for the links of citations.
+    pub site: &'a Path,
 }
 
 /// Loads what is new of the demo.
@@ -49,8 +52,35 @@ async fn load_articles(target: &Target<'_>, encoder: Arc<Encoder>, progress: &dy
     if changed > 0 {
         progress.line(&format!("loaded {changed} help articles"));
     }
+    write_pages(target.site)?;
     catalog::publish_knowledge(target.bus, target.store, target.tenant).await?;
     Ok(())
+}
+
+/// Writes each article as a page under its own address.
+fn write_pages(site: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    collect(&ARTICLES, &mut files);
+    std::fs::create_dir_all(site).with_context(|| format!("{} cannot be made", site.display()))?;
+    std::fs::write(site.join("site.css"), STYLE)?;
+    for file in &files {
+        let Content::Embedded(bytes) = file.content else { continue };
+        let article = knowledge::read_markdown(&String::from_utf8_lossy(bytes)).map_err(anyhow::Error::msg)?;
+        let folder = site.join(article.url.trim_start_matches('/'));
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("index.html"), page(&article.title, &article.body))?;
+    }
+    Ok(())
+}
+
+/// An article as a page; ours are trusted, so their Markdown is rendered as it stands.
+fn page(title: &str, body: &str) -> String {
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(&mut html, pulldown_cmark::Parser::new(body));
+    format!(
+        "<!doctype html><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
+         <link rel=\"stylesheet\" href=\"/site.css\"><main><p><a href=\"/\">Harbor Lane</a></p><h1>{title}</h1>{html}</main>\n"
+    )
 }
 
 fn collect(folder: &'static Dir<'static>, into: &mut Vec<FoundFile>) {

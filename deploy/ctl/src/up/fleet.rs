@@ -27,6 +27,8 @@ pub struct FleetOptions {
     pub port: Option<u16>,
     pub gateway_set: Vec<(String, String)>,
     pub worker_set: Vec<(String, String)>,
+    /// Pages that citations point to.
+    pub site: Option<PathBuf>,
 }
 
 /// Running gateways and workers.
@@ -64,6 +66,7 @@ impl Fleet {
         let mut flags = options.engine_flags();
         flags.push(("http.listen".into(), format!("127.0.0.1:{}", options.http_port(first))));
         flags.push(("web.tenant".into(), super::DEMO_TENANT.into()));
+        flags.extend(options.site.iter().map(|site| ("web.site_dir".to_owned(), site.display().to_string())));
         flags.extend(options.gateway_set.iter().cloned());
         let config = config::load(GATEWAY_DEFAULTS, None, &flags).context("the gateways' configuration")?;
         let shutdown = Shutdown::new();

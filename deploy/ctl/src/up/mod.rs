@@ -146,8 +146,13 @@ async fn start(args: &Args, progress: &Terminal) -> Result<Desk> {
     let api_key = api_key(&data)?;
     let tenant = TenantId::parse(DEMO_TENANT)?;
     keys::put(&bus, &api_key, tenant.clone(), "demo").await?;
+    let site = data.join("site");
     if !args.no_demo {
-        demo::load(&demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &encoder }, progress).await?;
+        demo::load(
+            &demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &encoder, site: &site },
+            progress,
+        )
+        .await?;
     }
     let options = FleetOptions {
         nats: engines.nats_url.clone(),
@@ -160,6 +165,7 @@ async fn start(args: &Args, progress: &Terminal) -> Result<Desk> {
         port: args.port,
         gateway_set: args.gateway_set.clone(),
         worker_set: args.worker_set.clone(),
+        site: (!args.no_demo).then_some(site),
     };
     let fleet = Fleet::start(&options).await?;
     fleet.ready(READY_WITHIN).await?;

@@ -144,6 +144,10 @@ async fn the_contract_and_the_chat_page_are_served() {
     ] {
         assert!(openapi["paths"][path].is_object(), "{path}");
     }
+    let article = reqwest::get(desk.url("/help/delivery-times")).await.unwrap();
+    assert_eq!(article.status(), 200);
+    assert!(article.text().await.unwrap().contains("3–5 working days"), "a citation's link leads nowhere");
+    assert_eq!(reqwest::get(desk.url("/help/../../api_key")).await.unwrap().status(), 404);
     let page = reqwest::get(desk.url("/")).await.unwrap();
     assert!(page.headers()["content-security-policy"].to_str().unwrap().contains("default-src"), "no policy");
     assert!(page.text().await.unwrap().contains("<title>"));

@@ -36,6 +36,7 @@ struct Base {
     database: String,
     nats: String,
     encoder: PathBuf,
+    site: PathBuf,
 }
 
 static BASE: OnceCell<Base> = OnceCell::const_new();
@@ -56,6 +57,7 @@ async fn base() -> &'static Base {
                     database: engines.database_url.clone(),
                     nats: engines.nats_url.clone(),
                     encoder,
+                    site: data.path().join("site"),
                 };
                 load_demo(&base).await;
                 sender.send(base).unwrap();
@@ -74,7 +76,7 @@ async fn load_demo(base: &Base) {
     bus.topology_apply(Scale::default()).await.unwrap();
     store.migrate().await.unwrap();
     let tenant = TenantId::parse(DEMO_TENANT).unwrap();
-    let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &base.encoder };
+    let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &base.encoder, site: &base.site };
     demo::load(&target, &Silent).await.unwrap();
 }
 
@@ -157,6 +159,7 @@ impl Open {
                 database: engines.database_url.clone(),
                 nats: engines.nats_url.clone(),
                 encoder: base.encoder.clone(),
+                site: base.site.clone(),
             };
             load_demo(&own).await;
         }
@@ -172,6 +175,7 @@ impl Open {
             port: Some(0),
             gateway_set: self.gateway_set,
             worker_set: self.worker_set,
+            site: Some(base.site.clone()),
         };
         let fleet = Fleet::start(&options).await.unwrap();
         fleet.ready(PATIENCE).await.unwrap();
