@@ -132,7 +132,7 @@ async fn gateways_and_workers_run_as_processes_of_their_own() {
     let bin = Path::new(env!("CARGO_BIN_EXE_talkfleet")).parent().unwrap().to_owned();
     let (gateway, worker) = (bin.join("talkfleet-gateway"), bin.join("talkfleet-worker"));
     // This package's tests build only its own binary; the others may be missing or of yesterday.
-    let build = ["build", "--quiet", "--package", "talkfleet-gateway", "--package", "talkfleet-worker", "--bins"];
+    let build = ["build", "--quiet", "--workspace", "--bins"];
     let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
     assert!(Command::new(env!("CARGO")).args(build).args(profile).status().unwrap().success());
     let set = |pairs: &[(&str, &str)]| {
