@@ -38,14 +38,14 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts workers, then gateways; each has a shutdown of its own, since they stop in the order of [`Fleet::drain`].
+    /// Starts gateways, whose port may be taken, then workers; each has a shutdown of its own, since they stop in the order of [`Fleet::drain`].
     pub async fn start(options: &FleetOptions) -> Result<Self> {
         let mut fleet = Self { gateways: Vec::new(), workers: Vec::new() };
-        for _ in 0..options.workers {
-            fleet.add_worker(options).await?;
-        }
         for number in 0..options.gateways {
             fleet.add_gateway(options, number == 0).await?;
+        }
+        for _ in 0..options.workers {
+            fleet.add_worker(options).await?;
         }
         Ok(fleet)
     }
