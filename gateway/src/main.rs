@@ -4,10 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use talkfleet_gateway::config::GatewayConfig;
-use talkfleet_shared::{
-    lifecycle::{self, Shutdown},
-    telemetry,
-};
+use talkfleet_shared::{config::parse_setting, lifecycle};
 
 /// The front door of a Talkfleet desk: HTTP, server-sent events, WebSocket, an OpenAI-compatible face, and NATS.
 ///
@@ -20,16 +17,11 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One key, such as --set http.listen=0.0.0.0:8080; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_setting)]
     set: Vec<(String, String)>,
     /// Only say whether the configuration is sound
     #[arg(long)]
     check: bool,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write section.key=value")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn main() -> ExitCode {
@@ -48,10 +40,6 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         println!("the configuration is sound");
         return Ok(());
     }
-    telemetry::init(&config.log).map_err(anyhow::Error::msg)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let shutdown = Shutdown::new();
-        lifecycle::on_signals(shutdown.clone())?;
-        Ok(talkfleet_gateway::run(config, shutdown).await?)
-    })
+    let log = config.log.clone();
+    lifecycle::serve(&log, |shutdown| talkfleet_gateway::run(config, shutdown)).map_err(anyhow::Error::from_boxed)
 }

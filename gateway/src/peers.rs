@@ -129,7 +129,7 @@ async fn watch_over(mut redis: ConnectionManager, health: Health, shutdown: Shut
         was_there = Some(there.is_ok());
         match there {
             Ok(()) => health.up("redis"),
-            Err(_) => health.down("redis", "does not answer"),
+            Err(_) => health.lacks("redis", "does not answer"),
         }
         tokio::select! {
             () = shutdown.asked() => return,

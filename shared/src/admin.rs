@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use axum::{
@@ -12,9 +12,18 @@ use tokio::net::TcpListener;
 
 use crate::{lifecycle::Shutdown, metrics::Metrics};
 
-/// What a process needs to be of use, and whether it has it.
+/// What a process makes use of, and whether it has it.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>);
+pub struct Health(Arc<Mutex<BTreeMap<&'static str, Part>>>);
+
+#[derive(Debug)]
+enum Part {
+    Up,
+    /// Missing, and the process goes on with less.
+    Lacking(String),
+    /// Missing, and the process is of no use without.
+    Down(String),
+}
 
 impl Health {
     pub fn new() -> Self {
@@ -23,26 +32,40 @@ impl Health {
 
     /// Notes that a part is there.
     pub fn up(&self, part: &'static str) {
-        self.set(part, Ok(()));
+        self.set(part, Part::Up);
     }
 
-    /// Notes that a part is missing, and why in a few words without secrets.
+    /// Notes that a part is missing without which the process is of no use, and why in a few words without secrets.
     pub fn down(&self, part: &'static str, why: impl Into<String>) {
-        self.set(part, Err(why.into()));
+        self.set(part, Part::Down(why.into()));
     }
 
-    fn set(&self, part: &'static str, state: Result<(), String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, state);
+    /// Notes that a part is missing without which the process goes on: it stays ready, since all of its kind lack the
+    /// part at once and taking them away would turn a lesser service into none.
+    pub fn lacks(&self, part: &'static str, why: impl Into<String>) {
+        self.set(part, Part::Lacking(why.into()));
     }
 
-    /// What is missing; empty when the process is ready.
+    fn set(&self, part: &'static str, state: Part) {
+        self.lock().insert(part, state);
+    }
+
+    /// What is missing, and why.
     pub fn missing(&self) -> BTreeMap<&'static str, String> {
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.iter().filter_map(|(part, state)| Some((*part, state.clone().err()?))).collect()
+        let why = |state: &Part| match state {
+            Part::Up => None,
+            Part::Lacking(why) | Part::Down(why) => Some(why.clone()),
+        };
+        self.lock().iter().filter_map(|(part, state)| Some((*part, why(state)?))).collect()
     }
 
+    /// Whether nothing is missing that the process is of no use without.
     pub fn is_ready(&self) -> bool {
-        self.missing().is_empty()
+        !self.lock().values().any(|state| matches!(state, Part::Down(_)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Part>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -62,9 +85,9 @@ pub async fn serve(
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
-    let missing = health.missing();
-    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({ "ready": missing.is_empty(), "missing": missing })))
+    let ready = health.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(serde_json::json!({ "ready": ready, "missing": health.missing() })))
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
@@ -83,6 +106,8 @@ mod tests {
         assert!(!health.is_ready());
         assert_eq!(health.missing(), BTreeMap::from([("nats", "connection refused".to_owned())]));
         health.up("nats");
-        assert!(health.is_ready());
+        health.lacks("redis", "does not answer");
+        assert!(health.is_ready(), "what it goes on without");
+        assert_eq!(health.missing(), BTreeMap::from([("redis", "does not answer".to_owned())]));
     }
 }

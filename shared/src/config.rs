@@ -76,6 +76,12 @@ fn sections(defaults: &str) -> Vec<String> {
     toml::from_str::<toml::Table>(defaults).map(|table| table.keys().cloned().collect()).unwrap_or_default()
 }
 
+/// A flag's `section.key=value`; the error is a sentence for whoever typed it.
+pub fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("give it as section.key=value")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
 /// A flag's or variable's value as TOML would read it, else as a text.
 fn plain_value(text: &str) -> Value {
     text.parse().unwrap_or_else(|_| Value::from(text))

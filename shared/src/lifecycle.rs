@@ -1,8 +1,10 @@
 //! Start, stop and drain: one token says 'stop taking work', and a grace time bounds how long finishing may take.
 
-use std::{future::Future, time::Duration};
+use std::{error::Error, future::Future, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::telemetry::{self, LogConfig};
 
 /// How long a process may take to finish what it has begun; orchestrators wait 30 s before they kill.
 pub const GRACE: Duration = Duration::from_secs(25);
@@ -74,6 +76,20 @@ pub fn on_signals(shutdown: Shutdown) -> std::io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// A service's whole life in a process of its own: it logs, runs on every core, and stops when a signal asks.
+pub fn serve<F, E>(log: &LogConfig, service: impl FnOnce(Shutdown) -> F) -> Result<(), Box<dyn Error + Send + Sync>>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Error + Send + Sync + 'static,
+{
+    telemetry::init(log)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let shutdown = Shutdown::new();
+        on_signals(shutdown.clone())?;
+        Ok(service(shutdown).await?)
+    })
 }
 
 #[cfg(test)]

@@ -3,10 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use talkfleet_shared::{
-    lifecycle::{self, Shutdown},
-    telemetry,
-};
+use talkfleet_shared::{config::parse_setting, lifecycle};
 use talkfleet_worker::config::WorkerConfig;
 
 /// A worker of a Talkfleet desk: it recognises intents, searches the knowledge, answers, and keeps the archive.
@@ -25,16 +22,11 @@ struct Arguments {
     #[arg(long, value_name = "ROLE", value_delimiter = ',', value_parser = ["intent", "retrieval", "response", "archive"])]
     roles: Vec<String>,
     /// One key, such as --set roles.response_concurrency=128; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_setting)]
     set: Vec<(String, String)>,
     /// Only say whether the configuration is sound
     #[arg(long)]
     check: bool,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write section.key=value")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn main() -> ExitCode {
@@ -57,10 +49,6 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         println!("the configuration is sound");
         return Ok(());
     }
-    telemetry::init(&config.log).map_err(anyhow::Error::msg)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let shutdown = Shutdown::new();
-        lifecycle::on_signals(shutdown.clone())?;
-        Ok(talkfleet_worker::run(config, shutdown).await?)
-    })
+    let log = config.log.clone();
+    lifecycle::serve(&log, |shutdown| talkfleet_worker::run(config, shutdown)).map_err(anyhow::Error::from_boxed)
 }

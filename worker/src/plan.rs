@@ -69,13 +69,13 @@ pub fn plan(config: &PlanConfig, evidence: Evidence<'_>) -> Plan {
     }
 }
 
-/// A message that belongs to no intent needs stronger knowledge, one that surely belongs to a question's intent is the
-/// company's to answer and needs less; when nobody classified it for sure, the usual strength is asked.
+/// A message that belongs to no intent needs stronger knowledge; one that belongs to any, however unsure it is to which,
+/// is the company's to answer and needs less; when nobody classified it, the usual strength is asked.
 fn threshold(config: &PlanConfig, intent: Option<&IntentReply>) -> f32 {
     match intent {
         Some(intent) if intent.name == Intent::OUT_OF_SCOPE => config.out_of_scope_answerable_min,
-        Some(intent) if intent.confidence >= config.intent_confidence_min => config.in_scope_answerable_min,
-        _ => config.answerable_min,
+        Some(_) => config.in_scope_answerable_min,
+        None => config.answerable_min,
     }
 }
 
@@ -152,10 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn the_surer_the_intent_the_less_must_be_known() {
+    fn what_is_the_companys_to_answer_needs_less_knowledge() {
         let refused = Plan::Refuse(Refusal::NotKnown);
         check(Some(intent("question", "refund", 0.9)), Some(found(0.2, 1)), ModelState::Absent, Plan::Quote);
-        check(Some(intent("question", "refund", 0.3)), Some(found(0.2, 1)), ModelState::Absent, refused.clone());
+        check(Some(intent("question", "refund", 0.3)), Some(found(0.2, 1)), ModelState::Absent, Plan::Quote);
+        check(None, Some(found(0.2, 1)), ModelState::Absent, refused.clone());
         check(Some(intent("question", "refund", 0.9)), Some(found(0.05, 1)), ModelState::Absent, refused.clone());
         check(Some(intent("question", "out_of_scope", 0.9)), Some(found(0.5, 1)), ModelState::Absent, refused);
     }

@@ -56,6 +56,29 @@ pub struct Connect {
     pub replicas: usize,
 }
 
+/// Whose data a command works on, where, and how it tells what it did.
+#[derive(Debug, clap::Args)]
+pub(crate) struct About {
+    /// Whose data
+    #[arg(long, default_value = "demo", value_parser = parse_tenant)]
+    pub(crate) tenant: TenantId,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+}
+
+/// Where the fleet is, and how a command tells what it did.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Output {
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+}
+
 impl Connect {
     /// The ready file of the fleet's data folder, if there is one.
     pub fn ready(&self) -> Option<Ready> {

@@ -12,17 +12,13 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use talkfleet_shared::id::TenantId;
 use talkfleet_worker::{
     catalog::{self, IntentsArtefact},
     intent::{self, IntentModel, IntentSet, Kind},
     text,
 };
 
-use crate::{
-    connect::{Connect, parse_tenant},
-    knowledge::load_encoder,
-};
+use crate::{connect::About, knowledge::load_encoder};
 
 /// The largest file: a hundred thousand examples; the parser has the same bound, this one spares reading it.
 const FILE_BYTES_MAX: u64 = 32 << 20;
@@ -62,18 +58,6 @@ pub(crate) enum Command {
         #[command(flatten)]
         about: About,
     },
-}
-
-/// What every command takes.
-#[derive(Debug, clap::Args)]
-pub(crate) struct About {
-    /// Whose intents
-    #[arg(long, default_value = "demo", value_parser = parse_tenant)]
-    tenant: TenantId,
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    connect: Connect,
 }
 
 /// What an intents file is written in.

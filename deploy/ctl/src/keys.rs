@@ -10,7 +10,7 @@ use talkfleet_shared::{
     topology,
 };
 
-use crate::connect::{Connect, parse_tenant};
+use crate::connect::{Connect, Output, parse_tenant};
 
 /// Characters of a key's hash by which it is named in lists.
 const SHORT_CHARS: usize = 12;
@@ -25,10 +25,8 @@ pub(crate) enum Command {
         /// What to call it
         #[arg(long, default_value = "unnamed")]
         name: String,
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        connect: Connect,
+        output: Output,
     },
     /// Revoke a key, given itself or the id that `list` shows
     Revoke {
@@ -38,16 +36,14 @@ pub(crate) enum Command {
     },
     /// List the keys: id, tenant, name, age; never the keys themselves
     List {
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        connect: Connect,
+        output: Output,
     },
 }
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Create { tenant, name, json, connect } => {
+        Command::Create { tenant, name, output: Output { json, connect } } => {
             let key = keys::create(&mut rand::rng());
             put(&connect.bus().await?, &key, tenant.clone(), &name).await?;
             match json {
@@ -66,7 +62,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             bus.remove(topology::KEYS, &hash).await?;
             println!("revoked {}", short(&hash));
         }
-        Command::List { json, connect } => list(&connect.bus().await?, json).await?,
+        Command::List { output: Output { json, connect } } => list(&connect.bus().await?, json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

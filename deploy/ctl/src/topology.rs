@@ -8,42 +8,36 @@ use talkfleet_shared::{
     topology::{self, Scale},
 };
 
-use crate::connect::Connect;
+use crate::connect::{Connect, Output};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Print the streams, consumers and buckets as they should be
     Show {
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        connect: Connect,
+        output: Output,
     },
     /// Tell what differs at the broker; exit code 1 when something does
     Diff {
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        connect: Connect,
+        output: Output,
     },
     /// Create and update until the broker agrees
     Apply {
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        connect: Connect,
+        output: Output,
     },
 }
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Show { json, connect } => show(scale(&connect), json),
-        Command::Diff { json, connect } => {
+        Command::Show { output: Output { json, connect } } => show(scale(&connect), json),
+        Command::Diff { output: Output { json, connect } } => {
             let changes = connect.bus().await?.topology_diff(scale(&connect)).await?;
             print(&changes, json, "would ")?;
             Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Apply { json, connect } => {
+        Command::Apply { output: Output { json, connect } } => {
             let changes = connect.bus().await?.topology_apply(scale(&connect)).await?;
             print(&changes, json, "")?;
             let stuck = changes.iter().any(|change| matches!(change, Change::Conflict { .. }));

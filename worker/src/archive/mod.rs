@@ -12,6 +12,7 @@ mod history;
 use std::{sync::Arc, time::Duration};
 
 use talkfleet_shared::{
+    admin::Health,
     bus::{Bus, BusError, Deliveries, Delivery, Settle},
     lifecycle::Shutdown,
     metrics::{Metrics, Row},
@@ -27,6 +28,9 @@ use crate::store::{Store, StoreError, Written};
 /// Waits between attempts to write while the database is away.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// What `/readyz` calls it.
+const DATABASE: &str = "database";
 
 /// How the archive gathers rows.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +52,8 @@ pub async fn run(bus: Bus, store: Store, config: ArchiveConfig, shutdown: Shutdo
     let deliveries = bus.deliveries(JOURNAL, ARCHIVE, permits).await?;
     let (sender, mut receiver) = mpsc::channel(rows);
     let reader = tokio::spawn(read(deliveries, sender, shutdown.clone()));
-    let archive = Archive { store, metrics: bus.metrics().clone(), shutdown };
+    let (metrics, health) = (bus.metrics().clone(), bus.health().clone());
+    let archive = Archive { store, metrics, health, shutdown };
     while let Some(first) = receiver.recv().await {
         archive.write(gather(first, &mut receiver, rows, config.batch_wait).await).await;
     }
@@ -61,10 +66,10 @@ async fn schema_is_there(store: &Store, bus: &Bus, shutdown: &Shutdown) -> bool 
     let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
     loop {
         let Err(error) = store.migrate().await else {
-            bus.health().up("archive");
+            bus.health().up(DATABASE);
             return true;
         };
-        bus.health().down("archive", error.to_string());
+        bus.health().lacks(DATABASE, error.to_string());
         tracing::warn!(%error, "the archive waits for the database");
         tokio::select! {
             () = shutdown.asked() => return false,
@@ -104,6 +109,7 @@ async fn gather(
 struct Archive {
     store: Store,
     metrics: Arc<Metrics>,
+    health: Health,
     shutdown: Shutdown,
 }
 
@@ -134,6 +140,7 @@ impl Archive {
         loop {
             let error = match self.store.write_archive(&batch.turns, batch.feedback()).await {
                 Ok(written) => {
+                    self.health.up(DATABASE);
                     self.count(written);
                     return Ok(());
                 }
@@ -141,6 +148,7 @@ impl Archive {
                 Err(error) => error,
             };
             self.metrics.archive_failures.inc();
+            self.health.lacks(DATABASE, "does not take the archive's rows");
             tracing::warn!(%error, rows = batch.rows(), "the archive cannot be written; trying again");
             tokio::select! {
                 () = self.shutdown.asked() => return Err(Stopped::Shutdown),

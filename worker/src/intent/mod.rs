@@ -68,10 +68,12 @@ pub enum Kind {
 /// What was recognised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classified {
-    /// `None`: out of scope, or too unsure to act upon.
+    /// `None`: out of scope. A message in scope always has its likeliest intent, however unsure.
     pub intent: Option<String>,
     /// How likely the best candidate is right, calibrated on held-out examples, 0..1.
     pub confidence: f32,
+    /// How likely the message belongs to any intent, calibrated alike, 0..1.
+    pub in_scope: f32,
     /// The three likeliest intents, best first, also when none was recognised.
     pub candidates: Vec<Candidate>,
     /// The recognised intent's kind.

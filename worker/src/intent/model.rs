@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 
-use super::calibrate::{Judge, Validation};
+use super::calibrate::{Judgement, Validation, Verdict};
 use super::features::Vocabulary;
 use super::kernel::Kernel;
 use super::linear::Linear;
@@ -18,16 +18,17 @@ use crate::encoder::{DIMENSIONS, Scan};
 const MAGIC: &[u8; 4] = b"TFIM";
 
 /// Layout of the artefact. A reader refuses any other: a model is retrained in seconds, so nothing is migrated. Raise it with
-/// every change of [`Stored`]; 2 came with the kernel.
-const VERSION: u16 = 2;
+/// every change of [`Stored`]; 2 came with the kernel, 3 with the judgement
+/// of scope apart from that of the intent.
+const VERSION: u16 = 3;
 
 /// An immutable model; share it by `Arc`, and swap the `Arc` for a new one.
 pub struct IntentModel {
     pub(super) classes: Vec<Class>,
     pub(super) parts: Parts,
     /// The judgement when there is no embedding, and the one with both classifiers.
-    pub(super) judge_words: Judge,
-    pub(super) judge_both: Judge,
+    pub(super) judge_words: Judgement,
+    pub(super) judge_both: Judgement,
     pub(super) validation: Validation,
 }
 
@@ -54,9 +55,8 @@ impl IntentModel {
         let embedding = embedding.filter(|embedding| embedding.len() == DIMENSIONS && self.parts.embedded.is_some());
         let reading = self.parts.read(text, embedding);
         let judge = if embedding.is_some() { &self.judge_both } else { &self.judge_words };
-        let confidence = judge.confidence(&reading.signs);
+        let Verdict { confidence, in_scope, recognised } = judge.verdict(&reading.signs);
         let best = &self.classes[reading.best];
-        let recognised = confidence >= judge.threshold;
         let candidates = three_best(&reading.scores).into_iter().map(|class| Candidate {
             name: self.classes[class].name.clone(),
             confidence: confidence * (reading.scores[class] - reading.scores[reading.best]).exp(),
@@ -64,6 +64,7 @@ impl IntentModel {
         Classified {
             intent: recognised.then(|| best.name.clone()),
             confidence,
+            in_scope,
             candidates: candidates.collect(),
             kind: recognised.then_some(best.kind),
         }
@@ -77,11 +78,6 @@ impl IntentModel {
     /// Whether it makes use of embeddings.
     pub fn uses_embeddings(&self) -> bool {
         self.parts.embedded.is_some()
-    }
-
-    /// The confidence from which an intent counts as recognised (with embeddings, if it uses them).
-    pub fn threshold(&self) -> f32 {
-        self.judge_both.threshold
     }
 
     /// The artefact: magic, version, SHA-256 of the rest, then MessagePack maps.
@@ -137,8 +133,8 @@ struct Stored {
     #[serde(with = "serde_bytes")]
     bias: Vec<u8>,
     embedded: Option<StoredEmbedded>,
-    judge_words: Judge,
-    judge_both: Judge,
+    judge_words: Judgement,
+    judge_both: Judgement,
     validation: Validation,
 }
 

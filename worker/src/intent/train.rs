@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::calibrate::{Judge, Outcome, SIGNS, Sample, Validation};
+use super::calibrate::{Judgement, Outcome, SIGNS, Sample, Validation};
 use super::features::{Sparse, Vocabulary};
 use super::kernel::{self, Kernel};
 use super::linear::Linear;
@@ -67,9 +67,9 @@ pub fn train(
     }
     let everything: Vec<usize> = (0..corpus.texts.len()).collect();
     let parts = Parts::train(&corpus, &everything, &mut |share| progress(0.7 + 0.3 * share));
-    let (judge_words, validation_words) = Judge::fit(&words);
+    let (judge_words, validation_words) = Judgement::fit(&words);
     let (judge_both, validation) =
-        if both.is_empty() { (judge_words.clone(), validation_words) } else { Judge::fit(&both) };
+        if both.is_empty() { (judge_words.clone(), validation_words) } else { Judgement::fit(&both) };
     progress(1.0);
     Ok(IntentModel { classes: corpus.classes, parts, judge_words, judge_both, validation })
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::rank::{Candidate, Signs, Tuning, Worded, answers, rank};
+use super::rank::{Candidate, Nearest, Signs, Tuning, Worded, answers, rank};
 use super::sentences::Sentences;
 use super::shelf::{Found, IndexError, Readings, Shelves};
 use super::{Passage, Wording};
@@ -270,10 +270,11 @@ impl Index {
             }
         }
         if let Some(embedding) = embedding {
+            let mut near = vec![Nearest::default(); worded.len()];
             for (number, cosine) in self.wordings_of.iter().zip(self.wordings.cosines(embedding)) {
-                let nearest = &mut worded[*number].meaning;
-                *nearest = Some(nearest.map_or(cosine, |other| other.max(cosine)));
+                near[*number].add(cosine);
             }
+            worded.iter_mut().zip(near).for_each(|(document, near)| document.meaning = near.together());
         }
         Ok(worded)
     }

@@ -15,6 +15,10 @@ const WORDINGS_WEIGHT: f32 = 0.5;
 /// Weight of the nearest wording's meaning against the words of the document with all its wordings.
 const WORDINGS_MEANING_WEIGHT: f32 = 0.6;
 
+/// How far behind the nearest wording another still counts, in cosine. On the demo's wordings, each asked of the base
+/// without itself, 0.1 is 1 point (English) and 2 points (Chinese) better than the nearest alone.
+const WORDINGS_SOFTNESS: f32 = 0.1;
+
 /// A passage in another language than the question must lead by this many deviations: the customer may not read it.
 const OTHER_LANGUAGE_PENALTY: f32 = 3.0;
 
@@ -64,9 +68,35 @@ pub(super) struct Candidate {
 pub(super) struct Worded {
     /// BM25 of the whole document, its wordings included.
     pub(super) words: f32,
-    /// Cosine of the nearest wording.
+    /// Cosine of the nearest wordings, taken together.
     pub(super) meaning: Option<f32>,
     pub(super) same_language: bool,
+}
+
+/// The cosines of a document's three nearest wordings, nearest first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nearest([f32; 3]);
+
+impl Default for Nearest {
+    fn default() -> Self {
+        Self([f32::NEG_INFINITY; 3])
+    }
+}
+
+impl Nearest {
+    pub(super) fn add(&mut self, mut cosine: f32) {
+        for kept in &mut self.0 {
+            if cosine > *kept {
+                std::mem::swap(kept, &mut cosine);
+            }
+        }
+    }
+
+    /// A soft maximum: several near wordings say more than one, and one that is the question itself outdoes them all.
+    pub(super) fn together(self) -> Option<f32> {
+        let sum: f32 = self.0.iter().map(|cosine| (cosine / WORDINGS_SOFTNESS).exp()).sum();
+        (sum > 0.0).then(|| WORDINGS_SOFTNESS * sum.ln())
+    }
 }
 
 /// A candidate in its place.
@@ -128,7 +158,7 @@ fn mix(weight: f32, a: f32, b: f32) -> f32 {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Signs {
     pub(super) meaning: Option<f32>,
-    /// Cosine of the document's nearest wording.
+    /// Cosine of the document's nearest wordings, taken together.
     pub(super) wording: Option<f32>,
     /// Share of the query's weight (by rarity) that the passage's words cover, 0..1.
     pub(super) coverage: f32,
@@ -228,6 +258,19 @@ mod tests {
         };
         assert_eq!(first(0.0), 2, "by their texts alone");
         assert_eq!(first(0.6), 1, "the better passage of the document whose wording is near");
+    }
+
+    #[test]
+    fn several_near_wordings_outdo_one_and_none_outdoes_the_question_itself() {
+        let together = |cosines: &[f32]| {
+            let mut nearest = Nearest::default();
+            cosines.iter().for_each(|cosine| nearest.add(*cosine));
+            nearest.together()
+        };
+        assert_eq!(together(&[]), None);
+        assert!((together(&[0.7]).unwrap() - 0.7).abs() < 1e-6);
+        assert!(together(&[0.1, 0.6, 0.2, 0.58, 0.59]) > together(&[0.62, 0.1, 0.1]));
+        assert!(together(&[1.0, 0.3]) > together(&[0.85, 0.85, 0.85, 0.85]));
     }
 
     #[test]

@@ -52,10 +52,9 @@ impl Play for IntentRole {
         let classified = intents.model.classify(&question.text, embedding);
         let language = super::language(text::language(&question.text));
         let card = classified.intent.as_deref().and_then(|name| intents.card(name));
-        // The confidence is in the best candidate; that it is none of them is the rest.
         let (name, confidence) = match &classified.intent {
             Some(name) => (name.clone(), classified.confidence),
-            None => (Intent::OUT_OF_SCOPE.to_owned(), 1.0 - classified.confidence),
+            None => (Intent::OUT_OF_SCOPE.to_owned(), 1.0 - classified.in_scope),
         };
         Ok(IntentReply {
             name,

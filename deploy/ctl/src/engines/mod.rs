@@ -39,6 +39,10 @@ const DATABASE: &str = "talkfleet";
 /// An engine that dies is noticed within this time.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 
+/// Room that the data folder must have before engines start in it: the demo's desk takes 55 MB, and an engine that
+/// fills its disk in mid-start explains itself badly.
+const DATA_ROOM_BYTES_MIN: u64 = 100_000_000;
+
 /// What to start, and where. Every engine that is given a URL runs elsewhere already and is left alone.
 #[derive(Clone)]
 pub struct EngineOptions {
@@ -52,6 +56,8 @@ pub struct EngineOptions {
     pub postgres_port: Option<u16>,
     /// JetStream syncs every message before it acknowledges: survives a power cut, and costs most of the throughput.
     pub nats_sync_always: bool,
+    /// Engines are not started when the data folder's disk has less room than this.
+    pub data_room_bytes_min: u64,
     pub programs: Programs,
     pub sources: Sources,
 }
@@ -68,6 +74,7 @@ impl EngineOptions {
             redis_port: None,
             postgres_port: None,
             nats_sync_always: false,
+            data_room_bytes_min: DATA_ROOM_BYTES_MIN,
             programs: Programs::default(),
             sources,
         }
@@ -154,6 +161,9 @@ impl Engines {
             .filter(|engine| options.url(*engine).is_none())
             .map(|engine| Ok((engine, needs(engine, &options.data)?)))
             .collect::<Result<_, EngineError>>()?;
+        if !wanted.is_empty() {
+            fetch::check_room(&options.data, options.data_room_bytes_min)?;
+        }
         let programs = source::programs(&wanted, &options.programs, &options.sources, progress).await?;
         let launches = wanted
             .iter()

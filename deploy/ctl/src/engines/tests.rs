@@ -118,6 +118,16 @@ async fn a_killed_engine_is_noticed_and_comes_back_on_its_port() {
 }
 
 #[tokio::test]
+async fn a_disk_without_room_is_told_before_anything_starts() {
+    let data = tempfile::tempdir().unwrap();
+    let options = EngineOptions { data_room_bytes_min: u64::MAX / 2, ..options(data.path()) };
+    let Err(error) = Engines::start(options, &Silent).await else { panic!("it started") };
+    assert!(matches!(error, EngineError::DiskFull { .. }), "{error}");
+    assert!(error.to_string().contains("is too full"), "{error}");
+    assert!(!data.path().join("postgres").exists() && processes_over(data.path()).is_empty());
+}
+
+#[tokio::test]
 async fn a_folder_in_use_says_who_uses_it() {
     let data = tempfile::tempdir().unwrap();
     let _home = Home::open(data.path()).unwrap();

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use talkfleet_shared::{bus::Bus, id::TenantId};
+use talkfleet_shared::bus::Bus;
 use talkfleet_worker::{
     catalog,
     encoder::Encoder,
@@ -19,7 +19,7 @@ use talkfleet_worker::{
 
 use super::{AddOptions, Folder, Isolation, Step, Summary, add, reindex, sandbox, shown};
 use crate::{
-    connect::{Connect, parse_tenant},
+    connect::About,
     engines::{Progress, Sources, Terminal, fetch_encoder},
 };
 
@@ -30,8 +30,9 @@ const SKIPPED_SHOWN_MAX: usize = 50;
 pub(crate) enum Command {
     /// Add folders or files; what is unchanged costs nothing, what cannot be read is named and left out
     ///
-    /// Read are Markdown (front matter: id, title, url, category), HTML, plain text, PDF, and questions with answers as
-    /// CSV or JSON lines (question, answer, and if you like id, title, url, category).
+    /// Read are Markdown (front matter: id, title, url, category, questions), HTML, plain text, PDF, and questions with
+    /// answers as CSV or JSON lines (question, answer, and if you like id, title, url, category). `questions` are wordings
+    /// that customers used for what an article answers: they lead to it and are never quoted.
     Add {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
@@ -63,25 +64,11 @@ pub(crate) enum Command {
     ReadFile { kind: String },
 }
 
-/// What every command takes.
-#[derive(Debug, clap::Args)]
-pub(crate) struct About {
-    /// Whose knowledge
-    #[arg(long, default_value = "demo", value_parser = parse_tenant)]
-    tenant: TenantId,
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    connect: Connect,
-}
-
-impl About {
-    /// The engines; the tables are there afterwards.
-    async fn open(&self) -> Result<(Bus, Store)> {
-        let store = self.connect.store().await?;
-        store.migrate().await?;
-        Ok((self.connect.bus().await?, store))
-    }
+/// The engines; the tables are there afterwards.
+async fn open(about: &About) -> Result<(Bus, Store)> {
+    let store = about.connect.store().await?;
+    store.migrate().await?;
+    Ok((about.connect.bus().await?, store))
 }
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
@@ -96,9 +83,9 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
 }
 
 async fn add_paths(paths: &[PathBuf], prune: bool, about: &About) -> Result<()> {
-    let open = |path: &PathBuf| Folder::open(path).with_context(|| shown(&path.to_string_lossy()));
-    let folders: Vec<Folder> = paths.iter().map(open).collect::<Result<_>>()?;
-    let (bus, store) = about.open().await?;
+    let folder = |path: &PathBuf| Folder::open(path).with_context(|| shown(&path.to_string_lossy()));
+    let folders: Vec<Folder> = paths.iter().map(folder).collect::<Result<_>>()?;
+    let (bus, store) = open(about).await?;
     let isolation = Isolation::ourselves(&["knowledge", "read-file"])?;
     let options = AddOptions { encoder: load_encoder().await, isolation, prune };
     let bar = Bar::new("files");
@@ -132,7 +119,7 @@ fn tell(summary: &Summary) {
 }
 
 async fn list(about: &About) -> Result<()> {
-    let (_, store) = about.open().await?;
+    let (_, store) = open(about).await?;
     let documents = store.list_documents(&about.tenant).await?;
     if about.json {
         return print(&serde_json::to_string(&documents)?);
@@ -153,7 +140,7 @@ async fn list(about: &About) -> Result<()> {
 }
 
 async fn remove(ids: Vec<String>, about: &About) -> Result<()> {
-    let (bus, store) = about.open().await?;
+    let (bus, store) = open(about).await?;
     let known = store.known_documents(&about.tenant).await?;
     if let Some(stranger) = ids.iter().find(|id| known.iter().all(|one| one.id != **id)) {
         bail!("there is no document '{}'; `talkfleet knowledge list` shows the ids", shown(stranger));
@@ -169,7 +156,7 @@ async fn remove(ids: Vec<String>, about: &About) -> Result<()> {
 }
 
 async fn reindex_all(about: &About) -> Result<()> {
-    let (bus, store) = about.open().await?;
+    let (bus, store) = open(about).await?;
     let bar = Bar::new("documents");
     let count = reindex(&store, &about.tenant, load_encoder().await, &mut |step| bar.take(step)).await?;
     bar.0.finish_and_clear();

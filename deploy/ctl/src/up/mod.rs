@@ -9,18 +9,21 @@ pub mod fleet;
 /// What is told once everything is there.
 mod welcome;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use talkfleet_shared::{
     bus::{Bus, Change},
-    config::Url,
+    config::parse_setting,
     id::TenantId,
     lifecycle::{self, Shutdown},
     telemetry::{self, LogConfig, LogFormat},
     topology::Scale,
 };
-use talkfleet_worker::store::Store;
 
 use self::fleet::{Fleet, FleetOptions};
 use crate::{
@@ -82,11 +85,6 @@ pub struct Args {
     log: String,
 }
 
-fn parse_setting(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("give it as section.key=value")?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
 /// Runs until Ctrl-C, SIGTERM or the death of an engine.
 pub async fn run(args: Args) -> Result<ExitCode> {
     telemetry::init(&LogConfig { format: LogFormat::Text, filter: args.log.clone() })
@@ -131,7 +129,24 @@ async fn start(args: &Args, progress: &Terminal) -> Result<Desk> {
     let data = std::path::absolute(&data).with_context(|| format!("{} is no folder", data.display()))?;
     let sources = Sources::from_environment();
     let engines = Engines::start(engine_options(args, &data, &sources), progress).await?;
-    let encoder = fetch_encoder(&sources, progress).await?;
+    match open(args, &data, &sources, &engines, progress).await {
+        Ok((fleet, told)) => Ok(Desk { engines, fleet, told }),
+        Err(error) => {
+            engines.stop().await;
+            Err(error)
+        }
+    }
+}
+
+/// What comes after the engines: topology, database, demo, fleet, and the word that all is ready.
+async fn open(
+    args: &Args,
+    data: &Path,
+    sources: &Sources,
+    engines: &Engines,
+    progress: &Terminal,
+) -> Result<(Fleet, Vec<PathBuf>)> {
+    let encoder = fetch_encoder(sources, progress).await?;
     let connect = Connect {
         nats: Some(engines.nats_url.clone()),
         database: Some(engines.database_url.clone()),
@@ -139,20 +154,16 @@ async fn start(args: &Args, progress: &Terminal) -> Result<Desk> {
         replicas: 1,
         data: None,
     };
-    let bus = connect.bus().await?;
+    let (bus, store) = (connect.bus().await?, connect.store().await?);
     apply_topology(&bus, progress).await?;
-    let store = Store::connect(&Url::new(engines.database_url.clone()), 4).await?;
     store.migrate().await?;
-    let api_key = api_key(&data)?;
+    let api_key = api_key(data)?;
     let tenant = TenantId::parse(DEMO_TENANT)?;
     keys::put(&bus, &api_key, tenant.clone(), "demo").await?;
     let site = data.join("site");
     if !args.no_demo {
-        demo::load(
-            &demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &encoder, site: &site },
-            progress,
-        )
-        .await?;
+        let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &encoder, site: &site };
+        demo::load(&target, progress).await?;
     }
     let options = FleetOptions {
         nats: engines.nats_url.clone(),
@@ -183,14 +194,14 @@ async fn start(args: &Args, progress: &Terminal) -> Result<Desk> {
     let mut told = vec![data.join(READY_FILE)];
     told.extend(args.ready_file.clone());
     told.iter().try_for_each(|file| welcome::write(file, &ready))?;
-    println!("{}", welcome::text(&ready, &data));
-    Ok(Desk { engines, fleet, told })
+    println!("{}", welcome::text(&ready, data));
+    Ok((fleet, told))
 }
 
 /// How long gateways and workers may take to have everything that they need.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-fn engine_options(args: &Args, data: &std::path::Path, sources: &Sources) -> EngineOptions {
+fn engine_options(args: &Args, data: &Path, sources: &Sources) -> EngineOptions {
     EngineOptions {
         nats: args.nats.clone(),
         redis: args.redis.clone(),
@@ -214,7 +225,7 @@ async fn apply_topology(bus: &Bus, progress: &Terminal) -> Result<()> {
 }
 
 /// The demo's API key, made once for each data folder.
-fn api_key(data: &std::path::Path) -> Result<String> {
+fn api_key(data: &Path) -> Result<String> {
     let file = data.join("api_key");
     if let Ok(key) = std::fs::read_to_string(&file) {
         return Ok(key.trim().to_owned());

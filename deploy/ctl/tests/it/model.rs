@@ -23,13 +23,13 @@ use crate::harness::{Desk, until};
 const WORDS: [&str; 6] = ["Standard ", "delivery ", "takes ", "3–5 ", "working ", "days. [1]"];
 
 /// A stand-in for a paid model's API: the true protocol over a socket, at the pace of a test.
-struct Model {
-    url: String,
+pub(crate) struct Model {
+    pub(crate) url: String,
     pace: Arc<Semaphore>,
 }
 
 impl Model {
-    async fn start(failing: bool) -> Self {
+    pub(crate) async fn start(failing: bool) -> Self {
         let pace = Arc::new(Semaphore::new(0));
         let app = Router::new().route("/v1/chat/completions", post(complete)).with_state((pace.clone(), failing));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -38,7 +38,7 @@ impl Model {
         Self { url, pace }
     }
 
-    fn say(&self, words: usize) {
+    pub(crate) fn say(&self, words: usize) {
         self.pace.add_permits(words);
     }
 }
@@ -68,7 +68,7 @@ async fn desk(model: &Model) -> Desk {
     open.worker_set("model.api_key", "\"not-a-real-key\"").start().await
 }
 
-fn said(frames: &[Frame]) -> String {
+pub(crate) fn said(frames: &[Frame]) -> String {
     let mut text = String::new();
     for frame in frames {
         match &frame.body {

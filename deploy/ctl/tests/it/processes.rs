@@ -1,15 +1,20 @@
 //! The three binaries as an operator starts and stops them.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use talkfleet::connect::{Ready, read_ready};
+use talkfleet_shared::chat::FrameBody;
 
-use crate::harness::{Desk, until};
+use crate::{
+    harness::{Desk, until},
+    model::{Model, said},
+};
 
 /// A child that is killed should its test fail.
 struct Process(std::process::Child);
@@ -22,7 +27,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    fn start(program: &str, args: &[&str], log: &Path) -> Self {
+    fn start(program: &Path, args: &[String], log: &Path) -> Self {
         let log = std::fs::File::create(log).unwrap();
         Self(
             Command::new(program)
@@ -76,21 +81,12 @@ async fn up_opens_the_desk_and_closes_it_without_leaving_anybody() {
     let data = tempfile::tempdir().unwrap();
     let (ready_file, log) = (data.path().join("told.json"), data.path().join("up.log"));
     let folder = data.path().join("data");
-    let args = [
-        "up",
-        "--data",
-        folder.to_str().unwrap(),
-        "--ready-file",
-        ready_file.to_str().unwrap(),
-        "--gateways",
-        "2",
-        "--workers",
-        "2",
-    ];
-    let mut first_conversation = None;
+    let (data_flag, ready_flag) = (folder.display().to_string(), ready_file.display().to_string());
+    let args = ["up", "--data", &data_flag, "--ready-file", &ready_flag, "--gateways", "2", "--workers", "2"];
+    let args = args.map(str::to_owned);
     for round in 0..2 {
         let since = Instant::now();
-        let mut up = Process::start(env!("CARGO_BIN_EXE_talkfleet"), &args, &log);
+        let mut up = Process::start(Path::new(env!("CARGO_BIN_EXE_talkfleet")), &args, &log);
         let ready = ready_within(&mut up, &ready_file, &log).await;
         if round == 1 {
             assert!(since.elapsed() < Duration::from_secs(20), "a second start took {:?}", since.elapsed());
@@ -114,7 +110,6 @@ async fn up_opens_the_desk_and_closes_it_without_leaving_anybody() {
             .unwrap();
         let history: Value = history.json().await.unwrap();
         assert_eq!(history["turns"].as_array().unwrap().len(), round + 1, "{history}");
-        first_conversation.get_or_insert(answer["conversation"].clone());
         let left = children(up.0.id());
         assert!(!left.is_empty());
         assert_eq!(up.terminate(Duration::from_secs(40)), Some(0), "{}", std::fs::read_to_string(&log).unwrap());
@@ -129,55 +124,88 @@ async fn up_opens_the_desk_and_closes_it_without_leaving_anybody() {
 #[tokio::test]
 async fn gateways_and_workers_run_as_processes_of_their_own() {
     let desk = Desk::open().workers(0).start().await;
-    let bin = Path::new(env!("CARGO_BIN_EXE_talkfleet")).parent().unwrap().to_owned();
-    let (gateway, worker) = (bin.join("talkfleet-gateway"), bin.join("talkfleet-worker"));
-    // This package's tests build only its own binary; the others may be missing or of yesterday.
-    let build = ["build", "--quiet", "--workspace", "--bins"];
-    let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
-    assert!(Command::new(env!("CARGO")).args(build).args(profile).status().unwrap().success());
-    let set = |pairs: &[(&str, &str)]| {
-        pairs.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]).collect::<Vec<_>>()
-    };
-    let (nats, redis, database) =
-        (desk.options.nats.as_str(), desk.options.redis.as_str(), desk.options.database.as_str());
-    let encoder = desk.options.encoder.display().to_string();
-    let mut processes = Vec::new();
-    for (number, roles) in ["intent,retrieval", "intent,retrieval", "response", "response,archive"].iter().enumerate() {
-        let flags = set(&[
-            ("nats.url", nats),
-            ("redis.url", redis),
-            ("database.url", database),
-            ("models.encoder_dir", &encoder),
+    let roles = ["intent,retrieval", "intent,retrieval", "response", "response,archive"];
+    let mut processes: Vec<Process> =
+        roles.iter().enumerate().map(|(number, roles)| worker(&desk, number, roles, &[])).collect();
+    let mut addresses = Vec::new();
+    for number in 0..2 {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        addresses.push(format!("127.0.0.1:{port}"));
+        let set = [
+            ("nats.url", desk.options.nats.as_str()),
+            ("redis.url", &desk.options.redis),
+            ("http.listen", &addresses[number]),
             ("admin.listen", "127.0.0.1:0"),
-        ]);
-        let args: Vec<&str> = ["--roles", roles].into_iter().chain(flags.iter().map(String::as_str)).collect();
-        processes.push(Process::start(
-            worker.to_str().unwrap(),
-            &args,
-            &desk.data.path().join(format!("worker{number}.log")),
-        ));
+        ];
+        let log = desk.data.path().join(format!("gateway{number}.log"));
+        processes.push(Process::start(&binary("talkfleet-gateway"), &settings(&set), &log));
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let listen = format!("127.0.0.1:{port}");
-    let flags =
-        set(&[("nats.url", nats), ("redis.url", redis), ("http.listen", &listen), ("admin.listen", "127.0.0.1:0")]);
-    let args: Vec<&str> = flags.iter().map(String::as_str).collect();
-    processes.push(Process::start(gateway.to_str().unwrap(), &args, &desk.data.path().join("gateway.log")));
-    until("an answer through the processes", || async {
-        let sent = reqwest::Client::new()
-            .post(format!("http://{listen}/v1/chat"))
-            .bearer_auth(&desk.key)
-            .json(&json!({ "text": "怎么退货" }))
-            .send()
-            .await
-            .ok()?;
-        let answer: Value = sent.json().await.ok()?;
-        (answer["citations"][0]["url"] == "/zh/help/start-a-return" && answer["degraded"] == json!([])).then_some(())
-    })
-    .await;
+    for address in &addresses {
+        until("an answer through the processes", || async {
+            let sent = reqwest::Client::new().post(format!("http://{address}/v1/chat")).bearer_auth(&desk.key);
+            let answer: Value = sent.json(&json!({ "text": "怎么退货" })).send().await.ok()?.json().await.ok()?;
+            let cited = answer["citations"][0]["url"] == "/zh/help/start-a-return";
+            (cited && answer["degraded"] == json!([])).then_some(())
+        })
+        .await;
+    }
     for process in &mut processes {
         assert_eq!(process.terminate(Duration::from_secs(30)), Some(0));
     }
+}
+
+#[tokio::test]
+async fn a_worker_killed_in_mid_answer_is_replaced_and_one_answer_is_shown() {
+    let model = Model::start(false).await;
+    let desk = Desk::open().workers(0).start().await;
+    let slow = [("model.base_url", model.url.as_str()), ("model.api_key", "\"not-a-real-key\"")];
+    let roles = "intent,retrieval,response,archive";
+    let mut doomed = worker(&desk, 0, roles, &slow);
+    model.say(1);
+    let mut frames = desk.stream(0, &json!({ "text": "How long does delivery take?" })).await;
+    let mut seen = Vec::new();
+    while said(&seen).is_empty() {
+        seen.push(frames.next().await.unwrap());
+    }
+    doomed.0.kill().unwrap();
+    let _other = worker(&desk, 1, roles, &[]);
+    seen.extend(frames.rest().await);
+    let names: Vec<_> = seen.iter().map(|frame| frame.body.name()).collect();
+    assert_eq!(names.iter().filter(|name| **name == "restart").count(), 1, "{names:?}");
+    assert_eq!(names.iter().filter(|name| **name == "done").count(), 1, "{names:?}");
+    let FrameBody::Done { answer } = &seen.last().unwrap().body else { panic!("{names:?}") };
+    assert_eq!((said(&seen), seen.last().unwrap().attempt), (answer.text.clone(), 2));
+}
+
+/// A worker of this desk in a process of its own.
+fn worker(desk: &Desk, number: usize, roles: &str, set: &[(&str, &str)]) -> Process {
+    let encoder = desk.options.encoder.display().to_string();
+    let usual = [
+        ("nats.url", desk.options.nats.as_str()),
+        ("redis.url", &desk.options.redis),
+        ("database.url", &desk.options.database),
+        ("models.encoder_dir", &encoder),
+        ("admin.listen", "127.0.0.1:0"),
+    ];
+    let args = [vec!["--roles".into(), roles.into()], settings(&usual), settings(set)].concat();
+    Process::start(&binary("talkfleet-worker"), &args, &desk.data.path().join(format!("worker{number}.log")))
+}
+
+fn settings(pairs: &[(&str, &str)]) -> Vec<String> {
+    pairs.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]).collect()
+}
+
+/// The binary of another package. `cargo test` builds it because that package has a test of its binary; when only this
+/// package was asked for, it is built here, in the same way, so that nothing is compiled twice.
+fn binary(name: &str) -> PathBuf {
+    static BUILT: LazyLock<()> = LazyLock::new(|| {
+        let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+        let mut build = Command::new(env!("CARGO"));
+        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        assert!(build.args(["test", "--no-run", "--quiet"]).args(profile).status().unwrap().success());
+    });
+    LazyLock::force(&BUILT);
+    Path::new(env!("CARGO_BIN_EXE_talkfleet")).with_file_name(name)
 }
 
 #[tokio::test]

@@ -171,6 +171,13 @@ async fn the_memory_of_a_conversation_reaches_the_next_turn_and_survives_redis()
     desk.engines.kill(talkfleet::engines::Engine::Redis).unwrap();
     let (status, answer) = desk.post("/v1/chat", &body).await;
     assert_eq!((status, &answer["degraded"]), (200, &json!(["memory"])), "{answer}");
+    until("the gateway names Redis and stays ready", || async {
+        let told = reqwest::get(format!("{}/readyz", desk.fleet.admin_urls()[0])).await.unwrap();
+        let status = told.status();
+        let missing = told.json::<Value>().await.unwrap()["missing"]["redis"].is_string();
+        (status == 200 && missing).then_some(())
+    })
+    .await;
     desk.engines.revive(talkfleet::engines::Engine::Redis).await.unwrap();
     until("memory again", || async {
         let (_, answer) = desk.post("/v1/chat", &body).await;
