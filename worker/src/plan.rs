@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_companys_to_answer_needs_less_knowledge() {
+    fn what_belongs_to_an_intent_needs_less_knowledge() {
         let refused = Plan::Refuse(Refusal::NotKnown);
         check(Some(intent("question", "refund", 0.9)), Some(found(0.2, 1)), ModelState::Absent, Plan::Quote);
         check(Some(intent("question", "refund", 0.3)), Some(found(0.2, 1)), ModelState::Absent, Plan::Quote);

@@ -1,5 +1,7 @@
 //! The worker's binary as an operator meets it before anything runs: its arguments and its configuration.
 
+#![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
+
 use std::process::Command;
 
 #[track_caller]
