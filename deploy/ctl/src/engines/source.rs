@@ -50,9 +50,10 @@ pub(super) async fn stand(
     }
 }
 
-/// A program for each of `engines`, in their order; whatever has to be fetched is fetched in one go.
+/// A program for each of `engines`, in their order; whatever has to be fetched is fetched in one go, `besides` too.
 pub(super) async fn programs(
     engines: &[(Engine, Needs)],
+    besides: Option<Package>,
     programs: &Programs,
     sources: &Sources,
     progress: &dyn Progress,
@@ -70,6 +71,7 @@ pub(super) async fn programs(
     for unfit in all_passed_over.iter().filter(|_| wanted.iter().any(|package| !cache.is_whole(package))) {
         progress.line(&format!("Passed over: {unfit}"));
     }
+    wanted.extend(besides);
     fetch::fetch(&wanted, sources, &all_passed_over, progress).await?;
     let found = stands.into_iter().zip(engines).map(|(stand, (engine, needs))| async move {
         match stand {

@@ -207,6 +207,7 @@ fn engine_options(args: &Args, data: &Path, sources: &Sources) -> EngineOptions 
         redis: args.redis.clone(),
         database: args.database.clone(),
         nats_sync_always: args.sync_always,
+        with_encoder: true,
         ..EngineOptions::new(data, sources.clone())
     }
 }

@@ -40,10 +40,10 @@ impl Process {
         )
     }
 
-    /// SIGTERM, then the exit code.
+    /// SIGTERM, then the exit code. Twice, as `timeout` sends it to a process and its group: that is one wish.
     fn terminate(&mut self, within: Duration) -> Option<i32> {
         let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-TERM", &pid, &pid]).status().unwrap().success());
         let give_up = Instant::now() + within;
         loop {
             match self.0.try_wait().unwrap() {
