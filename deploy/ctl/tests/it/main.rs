@@ -8,6 +8,9 @@ mod harness;
 /// One question over every face, answered with the right article.
 mod faces;
 
+/// The demo's held-out questions: how often it is right, and how often it declines.
+mod paraphrases;
+
 /// The queue as a public interface: plain NATS tools, strange producers, strange roles.
 mod queue;
 
