@@ -1,15 +1,14 @@
 //! The face for people with a plain NATS tool: `nats request chat.v1.chat.<tenant> '{"text":"Where is my parcel?"}'`.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use futures::StreamExt;
 use talkfleet_shared::{
-    bus::{BusError, ServiceCall},
+    bus::{BusError, Offer, ServiceCall},
     chat::{Answer, FrameBody, Problem},
     error::Code,
     header,
     lifecycle::Shutdown,
-    retry::Delays,
 };
 
 use crate::{
@@ -21,52 +20,16 @@ use crate::{
 /// What the header `Talkfleet-Stream` says when every frame is wanted.
 const EVERY_FRAME: &str = "frames";
 
-/// Calls that may be under way at once; more wait at the broker, where other gateways take them.
+/// Calls that may be under way at once.
 const CALLS_MAX: usize = 1_000;
-
-/// How soon a service that ended is started again.
-const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Answers calls until shutdown. Whoever may publish on a tenant's subject is that tenant: the broker's permissions say so.
 pub(crate) async fn serve(desk: Arc<Desk>, shutdown: Shutdown) {
-    let mut delays = Delays::new(RESTART.0, RESTART.1);
-    while !shutdown.is_asked() {
-        if let Err(error) = serve_once(&desk, &shutdown, &mut delays).await {
-            tracing::warn!(%error, "the NATS service 'chat' could not be offered; trying again");
-        }
-        tokio::select! {
-            () = shutdown.asked() => return,
-            () = tokio::time::sleep(delays.next_delay()) => {}
-        }
-    }
+    let offer = Offer { what: "chat", description: "Ask the desk", metadata: HashMap::new(), calls_max: CALLS_MAX };
+    desk.bus().serve(offer, &shutdown, |call| answer(desk.clone(), call)).await;
 }
 
-async fn serve_once(desk: &Arc<Desk>, shutdown: &Shutdown, delays: &mut Delays) -> Result<(), BusError> {
-    let mut service = desk.bus().serve("chat", "Ask the desk", HashMap::new()).await?;
-    delays.reset();
-    let places = Arc::new(tokio::sync::Semaphore::new(CALLS_MAX));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
-        tokio::select! {
-            () = shutdown.asked() => {
-                service.stop().await;
-                return Ok(());
-            }
-            call = service.next() => {
-                let Some(call) = call else { return Ok(()) };
-                let desk = desk.clone();
-                shutdown.spawn(async move {
-                    if let Err(error) = answer(&desk, call).await {
-                        tracing::debug!(%error, "a caller over NATS could not be answered");
-                    }
-                    drop(place);
-                });
-            }
-        }
-    }
-}
-
-async fn answer(desk: &Desk, call: ServiceCall) -> Result<(), BusError> {
+async fn answer(desk: Arc<Desk>, call: ServiceCall) -> Result<(), BusError> {
     let every_frame = call.header(header::STREAM).is_some_and(|wish| wish.eq_ignore_ascii_case(EVERY_FRAME));
     let story = match submission(&call) {
         Ok(submission) => desk.submit(submission).await,

@@ -1,6 +1,9 @@
 //! Configuration in layers: the compiled-in defaults (which are the manual) < a file < the environment < flags.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use figment::{
     Figment,
@@ -12,6 +15,16 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 /// Environment variables are `TALKFLEET_<SECTION>__<KEY>`, such as `TALKFLEET_NATS__URL`.
 pub const ENV_PREFIX: &str = "TALKFLEET_";
+
+/// Where engines and models are kept once fetched: `$TALKFLEET_CACHE`, else `talkfleet` below `$XDG_CACHE_HOME`,
+/// `~/.cache` or the temporary folder.
+pub fn cache_dir() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("TALKFLEET_CACHE").unwrap_or_else(|| {
+        let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+        caches.unwrap_or_else(std::env::temp_dir).join("talkfleet")
+    })
+}
 
 /// The gateway's defaults and manual.
 pub const GATEWAY_DEFAULTS: &str = include_str!("../../schemas/config/gateway.toml");

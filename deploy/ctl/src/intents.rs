@@ -41,12 +41,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         about: About,
     },
-    /// Turn another tool's file into our YAML
+    /// Turn Rasa's NLU YAML or JSON lines into our YAML; the file itself tells which it is
     Import {
         file: PathBuf,
-        /// What the file is; without it, what it looks like
-        #[arg(long)]
-        format: Option<Format>,
         /// Where to write; without it, to standard output
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -60,33 +57,12 @@ pub(crate) enum Command {
     },
 }
 
-/// What an intents file is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    Rasa,
-    Yaml,
-    Jsonl,
-}
-
-impl Format {
-    /// What a file looks like, by the same signs that the parser goes by.
-    fn of(text: &str) -> Self {
-        if text.trim_start_matches('\u{feff}').trim_start().starts_with('{') {
-            Self::Jsonl
-        } else if text.lines().any(|line| line.starts_with("nlu:")) {
-            Self::Rasa
-        } else {
-            Self::Yaml
-        }
-    }
-}
-
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Train { file, about } => train(&file, &about).await?,
         Command::List { about } => list(&about).await?,
         Command::Show { about } => show(&about).await?,
-        Command::Import { file, format, output } => import(&file, format, output.as_deref())?,
+        Command::Import { file, output } => import(&file, output.as_deref())?,
         Command::Rollback { version, about } => {
             catalog::roll_back_intents(&about.connect.bus().await?, &about.tenant, &version).await?;
             match about.json {
@@ -211,11 +187,8 @@ async fn show(about: &About) -> Result<()> {
     Ok(())
 }
 
-fn import(file: &Path, format: Option<Format>, output: Option<&Path>) -> Result<()> {
+fn import(file: &Path, output: Option<&Path>) -> Result<()> {
     let text = read(file)?;
-    if let Some(named) = format.filter(|named| *named != Format::of(&text)) {
-        bail!("{} does not look like {named:?}; leave --format away or give {:?}", file.display(), Format::of(&text));
-    }
     let set = intent::parse(&text).with_context(|| file.display().to_string())?;
     let yaml = to_yaml(&set);
     match output {
@@ -319,13 +292,6 @@ mod tests {
         let (set, again) =
             (intent::parse(ours).unwrap(), intent::parse(&to_yaml(&intent::parse(ours).unwrap())).unwrap());
         assert_eq!((again.intents, again.examples.len()), (set.intents, set.examples.len()));
-    }
-
-    #[test]
-    fn a_file_is_known_by_its_looks() {
-        assert_eq!(Format::of("\u{feff}{\"text\": \"a\"}"), Format::Jsonl);
-        assert_eq!(Format::of("version: '3'\nnlu:\n"), Format::Rasa);
-        assert_eq!(Format::of("version: 1\nintents: []\n"), Format::Yaml);
     }
 
     #[test]

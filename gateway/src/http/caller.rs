@@ -14,7 +14,11 @@ use talkfleet_shared::{
 };
 
 use super::error::Refusal;
-use crate::{auth::Principal, desk::Desk, intake};
+use crate::{
+    auth::Principal,
+    desk::{Desk, Submission},
+    intake::{self, Asked},
+};
 
 /// An authenticated caller; a route without it is open to everybody.
 pub struct Caller(pub Principal);
@@ -33,14 +37,17 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The caller's trace, or a new one.
-pub fn trace(headers: &HeaderMap) -> Trace {
-    Trace::follow(text(headers, TRACEPARENT), &mut rand::rng())
-}
-
-/// The Idempotency-Key, if there is one.
-pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    headers.get("idempotency-key").map(|value| intake::idempotency_key(value.as_bytes())).transpose()
+/// A parsed message with what the caller's headers say about it.
+pub fn submission(
+    principal: Principal,
+    asked: Asked,
+    headers: &HeaderMap,
+    face: &'static str,
+) -> Result<Submission, Problem> {
+    let Asked { conversation, ask, budget } = asked;
+    let key = headers.get("idempotency-key").map(|value| intake::idempotency_key(value.as_bytes()));
+    let (idempotency_key, trace) = (key.transpose()?, Trace::follow(text(headers, TRACEPARENT), &mut rand::rng()));
+    Ok(Submission { principal, conversation, ask, budget, idempotency_key, face, trace })
 }
 
 /// The last frame that the client saw: `after`, else the header that browsers send by themselves.

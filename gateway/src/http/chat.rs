@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     admit::Allowance,
-    desk::{Desk, Frames, REASON_CHARS_MAX, Story, Submission},
+    desk::{Desk, Frames, REASON_CHARS_MAX, Story},
     intake::{self, ChatBody},
 };
 
@@ -57,18 +57,8 @@ async fn ask(
 ) -> Result<Response, Refusal> {
     let streamed = body.stream.unwrap_or(false) || sse::is_wanted(&headers);
     let after = caller::position(&headers, None)?;
-    let asked = body.parse()?;
-    let story = desk
-        .submit(Submission {
-            principal,
-            conversation: asked.conversation,
-            ask: asked.ask,
-            budget: asked.budget,
-            idempotency_key: caller::idempotency_key(&headers)?,
-            face: if streamed { "sse" } else { "http" },
-            trace: caller::trace(&headers),
-        })
-        .await?;
+    let face = if streamed { "sse" } else { "http" };
+    let story = desk.submit(caller::submission(principal, body.parse()?, &headers, face)?).await?;
     let Story { request, frames, allowance, .. } = story;
     let response =
         if streamed { sse::respond(frames, after, desk.config()) } else { whole(request.clone(), frames).await };

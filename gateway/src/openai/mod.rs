@@ -36,11 +36,11 @@ use self::{
     refusal::{ErrorBody, Refusal},
 };
 use crate::{
-    desk::{self, Desk, Frames, Story, Submission},
+    desk::{self, Desk, Frames, Story},
     http::{
         self,
         body::Strict,
-        caller::{Caller, idempotency_key, trace},
+        caller::{Caller, submission},
     },
 };
 
@@ -78,18 +78,7 @@ async fn complete(
 ) -> Result<Response, Refusal> {
     let Caller(principal) = caller?;
     let wanted = request::parse(body?.0)?;
-    let asked = wanted.asked;
-    let story = desk
-        .submit(Submission {
-            principal,
-            conversation: asked.conversation,
-            ask: asked.ask,
-            budget: asked.budget,
-            idempotency_key: idempotency_key(&headers)?,
-            face: FACE,
-            trace: trace(&headers),
-        })
-        .await?;
+    let story = desk.submit(submission(principal, wanted.asked, &headers, FACE)?).await?;
     let created = desk::unix_ms() / 1_000;
     let request_id = HeaderValue::from_str(story.request.as_str());
     let mut response = if wanted.stream {

@@ -11,13 +11,14 @@ use futures::StreamExt;
 use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Bus, BusError, header_of, insert_checked};
+use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, header_of, insert_checked};
 use crate::{
     chat::Ask,
     envelope::{self, EnvelopeError, Format},
     header,
     id::{ConversationId, RequestId, TenantId},
     lifecycle::Shutdown,
+    retry::Delays,
     subject,
     telemetry::Trace,
 };
@@ -83,13 +84,36 @@ pub struct AskDelivery {
 }
 
 impl Bus {
-    /// Starts taking messages from a durable consumer, at most as many at once as there are permits.
+    /// Starts taking messages from a durable consumer, at most as many at once as there are permits. As long as the
+    /// broker lacks it, health says so; None when shutdown came first.
     pub async fn deliveries(
         &self,
         stream: &str,
-        consumer: &str,
+        consumer: &'static str,
         permits: Arc<Semaphore>,
-    ) -> Result<Deliveries, BusError> {
+        until: &Shutdown,
+    ) -> Option<Deliveries> {
+        let mut delays = Delays::new(JOIN_FIRST, JOIN_LONGEST);
+        while !until.is_asked() {
+            match self.open(stream, consumer, permits.clone()).await {
+                Ok(deliveries) => {
+                    self.health.up(consumer);
+                    return Some(deliveries);
+                }
+                Err(error) => {
+                    self.health.down(consumer, error.to_string());
+                    tracing::warn!(%error, consumer, "nothing can be taken; trying again");
+                }
+            }
+            tokio::select! {
+                () = until.asked() => {}
+                () = tokio::time::sleep(delays.next_delay()) => {}
+            }
+        }
+        None
+    }
+
+    async fn open(&self, stream: &str, consumer: &str, permits: Arc<Semaphore>) -> Result<Deliveries, BusError> {
         let consumer = self.consumer(stream, consumer).await?;
         // One pull asks for at most this much, so that a worker with many permits leaves something to the others.
         let batch_max = permits.available_permits().clamp(1, 256);

@@ -33,7 +33,7 @@ pub use self::{
     deliver::{AskDelivery, BUDGET_MAX, DeadLetter, Deliveries, Delivery, Settle, StoredAsk, digest},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
-    service::{CallError, Service, ServiceCall},
+    service::{CallError, Offer, ServiceCall},
     store::{Entry, Watch},
 };
 use crate::{
@@ -52,6 +52,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Messages that a subscription may hold before the library drops some: frames of about 2,000 answers.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
+
+/// Waits between attempts to take part in what is missing at the broker.
+const JOIN_FIRST: Duration = Duration::from_millis(200);
+const JOIN_LONGEST: Duration = Duration::from_secs(5);
 
 /// What can go wrong at the broker.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Roles as services: asked over a queue group, discovered and counted by the NATS services protocol (`$SRV`, ADR-32).
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_nats::{
     HeaderMap, HeaderValue,
@@ -8,13 +8,17 @@ use async_nats::{
 };
 use futures::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Bus, BusError, header_of, headers_for, insert_checked};
+use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, header_of, headers_for, insert_checked};
 use crate::{
     chat::Problem,
     envelope::{self, Format},
+    error::Code,
     header,
     id::TenantId,
+    lifecycle::Shutdown,
+    retry::Delays,
     subject,
     telemetry::Trace,
 };
@@ -44,8 +48,19 @@ impl CallError {
     }
 }
 
-/// A service that this process takes part in; its calls come one by one.
-pub struct Service {
+/// What a process offers as a service.
+pub struct Offer {
+    /// Names the service, its queue group, and its subjects: `chat.v1.<what>.*`.
+    pub what: &'static str,
+    pub description: &'static str,
+    pub metadata: HashMap<String, String>,
+    /// Calls under way at once. Beyond that a caller is refused while it can still do without: what the broker has
+    /// handed to this process, no other takes.
+    pub calls_max: usize,
+}
+
+/// Membership in a service; its calls come one by one.
+struct Service {
     endpoint: async_nats::service::endpoint::Endpoint,
     service: async_nats::service::Service,
     bus: Bus,
@@ -60,28 +75,59 @@ pub struct ServiceCall {
 }
 
 impl Bus {
-    /// Takes part in the service `what` for every tenant (`chat.v1.<what>.*`), within its queue group.
-    pub async fn serve(
-        &self,
-        what: &'static str,
-        description: &str,
-        metadata: HashMap<String, String>,
-    ) -> Result<Service, BusError> {
+    /// Answers a service's calls until shutdown, each in a task of its own. An interrupted service is opened anew; as
+    /// long as it cannot be, health says so.
+    pub async fn serve<F>(&self, offer: Offer, until: &Shutdown, answer: impl Fn(ServiceCall) -> F)
+    where
+        F: Future<Output = Result<(), BusError>> + Send + 'static,
+    {
+        let places = Arc::new(Semaphore::new(offer.calls_max));
+        let mut delays = Delays::new(JOIN_FIRST, JOIN_LONGEST);
+        while !until.is_asked() {
+            match self.open_service(&offer).await {
+                Ok(mut service) => {
+                    self.health.up(offer.what);
+                    delays.reset();
+                    while let Some(call) = service.next(until).await {
+                        match places.clone().try_acquire_owned() {
+                            Ok(place) => until.spawn(told(offer.what, answer(call), Some(place))),
+                            Err(_) => {
+                                let busy = async move { call.refuse(&Problem::new(Code::Overloaded)).await };
+                                until.spawn(told(offer.what, busy, None))
+                            }
+                        };
+                    }
+                    service.stop().await;
+                }
+                Err(error) => {
+                    self.health.down(offer.what, error.to_string());
+                    tracing::warn!(%error, service = offer.what, "the service cannot be offered; trying again");
+                }
+            }
+            tokio::select! {
+                () = until.asked() => {}
+                () = tokio::time::sleep(delays.next_delay()) => {}
+            }
+        }
+    }
+
+    /// Takes part for every tenant, within the queue group.
+    async fn open_service(&self, offer: &Offer) -> Result<Service, BusError> {
         let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
         let service = self
             .client
             .service_builder()
-            .description(description)
-            .metadata(metadata)
-            .queue_group(what)
-            .start(format!("talkfleet-{what}"), env!("CARGO_PKG_VERSION"))
+            .description(offer.description)
+            .metadata(offer.metadata.clone())
+            .queue_group(offer.what)
+            .start(format!("talkfleet-{}", offer.what), env!("CARGO_PKG_VERSION"))
             .await
             .map_err(|error| refused(&error))?;
         let endpoint = service
             .endpoint_builder()
-            .name(what)
-            .queue_group(what)
-            .add(subject::every_tenant(what))
+            .name(offer.what)
+            .queue_group(offer.what)
+            .add(subject::every_tenant(offer.what))
             .await
             .map_err(|error| refused(&error))?;
         self.flush().await?;
@@ -129,8 +175,17 @@ fn read_reply<A: DeserializeOwned>(headers: Option<&HeaderMap>, body: &[u8]) -> 
 }
 
 impl Service {
-    /// The next call; one whose subject names no tenant, or in no format of ours, is answered and skipped.
-    pub async fn next(&mut self) -> Option<ServiceCall> {
+    /// The next call; None once shutdown was asked, or the service has ended.
+    async fn next(&mut self, until: &Shutdown) -> Option<ServiceCall> {
+        tokio::select! {
+            biased;
+            () = until.asked() => None,
+            call = self.call() => call,
+        }
+    }
+
+    /// One whose subject names no tenant, or in no format of ours, is answered and skipped.
+    async fn call(&mut self) -> Option<ServiceCall> {
         loop {
             let request = self.endpoint.next().await?;
             let message = &request.message;
@@ -147,8 +202,19 @@ impl Service {
     }
 
     /// Leaves the queue group; calls that were taken can still be answered.
-    pub async fn stop(self) {
+    async fn stop(self) {
         let _ = self.service.stop().await;
+    }
+}
+
+/// Sees an answer off, and gives its place free.
+async fn told(
+    service: &'static str,
+    answer: impl Future<Output = Result<(), BusError>>,
+    _place: Option<OwnedSemaphorePermit>,
+) {
+    if let Err(error) = answer.await {
+        tracing::debug!(%error, service, "an answer could not be sent; its caller does without");
     }
 }
 

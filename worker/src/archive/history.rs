@@ -6,57 +6,43 @@ use std::{
 };
 
 use talkfleet_shared::{
-    bus::{Bus, BusError, ServiceCall},
+    bus::{Bus, BusError, Offer, ServiceCall},
     chat::{HistoryReply, HistoryRequest, HistoryTurn, Problem},
     error::Code,
     id::TenantId,
     lifecycle::Shutdown,
-    retry::Delays,
 };
 
-use super::{RETRY_FIRST, RETRY_LONGEST};
 use crate::store::{Store, StoreError};
 
 /// The most turns of one answer: what a screen can show, and far below the broker's largest message.
 const TURNS_MAX: u32 = 200;
+
+/// Calls under way at once; more would wait for one of the database's few connections until nobody listens.
+const CALLS_MAX: usize = 256;
 
 /// How long the database may take: half of what callers wait, so that a database that is away still leaves an answer
 /// from the recent records.
 const ARCHIVE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Answers `chat.v1.history.<tenant>` until shutdown.
-pub async fn serve_history(bus: Bus, store: Store, shutdown: Shutdown) -> Result<(), BusError> {
-    let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
-    while !shutdown.is_asked() {
-        let mut service = bus.serve("history", "The turns of a conversation, oldest first", HashMap::new()).await?;
-        loop {
-            let call = tokio::select! {
-                biased;
-                () = shutdown.asked() => None,
-                call = service.next() => call,
-            };
-            let Some(call) = call else { break };
-            delays.reset();
-            shutdown.spawn(answer(bus.clone(), store.clone(), call));
-        }
-        service.stop().await;
-        if !shutdown.is_asked() {
-            tokio::time::sleep(delays.next_delay()).await;
-        }
-    }
-    Ok(())
+pub async fn serve_history(bus: Bus, store: Store, shutdown: Shutdown) {
+    let offer = Offer {
+        what: "history",
+        description: "The turns of a conversation, oldest first",
+        metadata: HashMap::new(),
+        calls_max: CALLS_MAX,
+    };
+    bus.serve(offer, &shutdown, |call| answer(bus.clone(), store.clone(), call)).await;
 }
 
-async fn answer(bus: Bus, store: Store, call: ServiceCall) {
-    let answered = match call.question::<HistoryRequest>() {
+async fn answer(bus: Bus, store: Store, call: ServiceCall) -> Result<(), BusError> {
+    match call.question::<HistoryRequest>() {
         Ok(question) => match history(&bus, &store, call.tenant(), &question).await {
             Some(reply) => call.answer(&reply).await,
             None => call.refuse(&Problem::new(Code::HistoryAway)).await,
         },
         Err(error) => call.refuse(&Problem::because(Code::BadJson, error.to_string())).await,
-    };
-    if let Err(error) = answered {
-        tracing::warn!(%error, "a history could not be sent");
     }
 }
 

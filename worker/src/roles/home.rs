@@ -1,17 +1,16 @@
 //! A role that this process plays itself: bounded by its permits, its latest answers kept, served to others over NATS.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use moka::future::Cache;
 use serde::{Serialize, de::DeserializeOwned};
 use talkfleet_shared::{
-    bus::{Bus, ServiceCall},
+    bus::{Bus, BusError, Offer, ServiceCall},
     chat::Problem,
     error::Code,
     id::TenantId,
     lifecycle::Shutdown,
     metrics::{self, Metrics},
-    retry::Delays,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -24,8 +23,8 @@ const RECENT_MAX: u64 = 4_096;
 /// How long an answer is kept; a new version of intents or knowledge has a key of its own at once.
 const RECENT_AGE_MAX: Duration = Duration::from_secs(600);
 
-/// Calls of others that may wait here for a permit; beyond that the caller is refused while it can still degrade.
-const WAITING_MAX: usize = 1_024;
+/// Calls of others that are worked on or wait here for a permit.
+const CALLS_MAX: usize = 1_024;
 
 /// A role as plain CPU work.
 pub trait Play: Send + Sync + 'static {
@@ -143,58 +142,25 @@ impl Drop for Running {
     }
 }
 
-/// Answers other processes' calls until shutdown; an interrupted service is opened anew.
+/// Answers other processes' calls until shutdown.
 pub async fn serve<P: Play>(home: Arc<Home<P>>, bus: Bus, shutdown: Shutdown) {
-    let waiting = Arc::new(Semaphore::new(WAITING_MAX));
-    let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(5));
-    while !shutdown.is_asked() {
-        match serve_once(&home, &bus, &waiting, &shutdown).await {
-            Ok(()) => delays.reset(),
-            Err(error) => tracing::warn!(%error, stage = P::ROLE.name(), "the role cannot be served; trying again"),
-        }
-        tokio::select! {
-            () = shutdown.asked() => {}
-            () = tokio::time::sleep(delays.next_delay()) => {}
-        }
-    }
-}
-
-async fn serve_once<P: Play>(
-    home: &Arc<Home<P>>,
-    bus: &Bus,
-    waiting: &Arc<Semaphore>,
-    shutdown: &Shutdown,
-) -> Result<(), talkfleet_shared::bus::BusError> {
-    let metadata = HashMap::from([
-        ("role".to_owned(), P::ROLE.name().to_owned()),
-        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-    ]);
-    let mut service = bus.serve(P::SERVICE, P::DESCRIPTION, metadata).await?;
-    loop {
-        let call = tokio::select! {
-            biased;
-            () = shutdown.asked() => None,
-            call = service.next() => call,
-        };
-        let Some(call) = call else { break };
-        let place = waiting.clone().try_acquire_owned().ok();
-        shutdown.spawn(answer(home.clone(), call, place));
-    }
-    service.stop().await;
-    Ok(())
-}
-
-async fn answer<P: Play>(home: Arc<Home<P>>, call: ServiceCall, place: Option<OwnedSemaphorePermit>) {
-    let answered = match (place.is_some(), call.question::<P::Question>()) {
-        (false, _) => Err(Problem::new(Code::Overloaded)),
-        (true, Err(error)) => Err(Problem::because(Code::BadJson, error.to_string())),
-        (true, Ok(question)) => home.answer(call.tenant(), &question).await,
+    let metadata = [("role", P::ROLE.name()), ("version", env!("CARGO_PKG_VERSION"))];
+    let offer = Offer {
+        what: P::SERVICE,
+        description: P::DESCRIPTION,
+        metadata: metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        calls_max: CALLS_MAX,
     };
-    let sent = match answered {
+    bus.serve(offer, &shutdown, |call| answer(home.clone(), call)).await;
+}
+
+async fn answer<P: Play>(home: Arc<Home<P>>, call: ServiceCall) -> Result<(), BusError> {
+    let answered = match call.question::<P::Question>() {
+        Ok(question) => home.answer(call.tenant(), &question).await,
+        Err(error) => Err(Problem::because(Code::BadJson, error.to_string())),
+    };
+    match answered {
         Ok(answer) => call.answer(&*answer).await,
         Err(problem) => call.refuse(&problem).await,
-    };
-    if let Err(error) = sent {
-        tracing::debug!(%error, stage = P::ROLE.name(), "an answer could not be sent; its caller degrades");
     }
 }

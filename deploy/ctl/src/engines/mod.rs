@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use talkfleet_shared::config::cache_dir;
+
 pub use doctor::{Finding, State, doctor};
 pub use error::EngineError;
 pub use packages::Engine;
@@ -124,15 +126,10 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// `PATH`; `$TALKFLEET_CACHE`, else `talkfleet` below `$XDG_CACHE_HOME`, `~/.cache` or the temporary folder.
+    /// `PATH`, and the cache that the whole fleet uses.
     pub fn from_environment() -> Sources {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let cache = set("TALKFLEET_CACHE").unwrap_or_else(|| {
-            let caches = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-            caches.unwrap_or_else(std::env::temp_dir).join("talkfleet")
-        });
         let path = std::env::var_os("PATH").unwrap_or_default();
-        Sources { path, cache, packages_only: false, pip_environment: Vec::new() }
+        Sources { path, cache: cache_dir(), packages_only: false, pip_environment: Vec::new() }
     }
 }
 

@@ -220,7 +220,7 @@ async fn apply_topology(bus: &Bus, progress: &Terminal) -> Result<()> {
         }
     }
     if !changes.is_empty() {
-        progress.line(&format!("created {} of the streams, consumers and buckets", changes.len()));
+        progress.line(&format!("streams, consumers and buckets: {} created", changes.len()));
     }
     Ok(())
 }

@@ -149,6 +149,10 @@ async fn gateways_and_workers_run_as_processes_of_their_own() {
         })
         .await;
     }
+    for number in 0..2 {
+        let log = std::fs::read_to_string(desk.data.path().join(format!("worker{number}.log"))).unwrap();
+        assert!(!log.contains("no sentence encoder"), "it lies where `up` puts it: {log}");
+    }
     for process in &mut processes {
         assert_eq!(process.terminate(Duration::from_secs(30)), Some(0));
     }
@@ -179,12 +183,10 @@ async fn a_worker_killed_in_mid_answer_is_replaced_and_one_answer_is_shown() {
 
 /// A worker of this desk in a process of its own.
 fn worker(desk: &Desk, number: usize, roles: &str, set: &[(&str, &str)]) -> Process {
-    let encoder = desk.options.encoder.display().to_string();
     let usual = [
         ("nats.url", desk.options.nats.as_str()),
         ("redis.url", &desk.options.redis),
         ("database.url", &desk.options.database),
-        ("models.encoder_dir", &encoder),
         ("admin.listen", "127.0.0.1:0"),
     ];
     let args = [vec!["--roles".into(), roles.into()], settings(&usual), settings(set)].concat();

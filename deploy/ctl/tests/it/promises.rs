@@ -114,8 +114,9 @@ async fn a_turn_whose_worker_vanished_is_answered_by_another() {
     desk.bus.submit(&demo(), &talk, &ask("How do I reset my password?"), &with).await.unwrap();
     // A worker that takes the delivery and is never heard of again.
     let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
-    let mut taken = desk.bus.deliveries(topology::ASK, topology::RESPONSE, permits).await.unwrap();
-    let lost = taken.next(&talkfleet_shared::lifecycle::Shutdown::new()).await.unwrap();
+    let never = talkfleet_shared::lifecycle::Shutdown::new();
+    let mut taken = desk.bus.deliveries(topology::ASK, topology::RESPONSE, permits, &never).await.unwrap();
+    let lost = taken.next(&never).await.unwrap();
     assert_eq!(lost.attempt(), 1);
     let since = Instant::now();
     desk.fleet.add_worker(&desk.options).await.unwrap();

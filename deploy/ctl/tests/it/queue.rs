@@ -1,13 +1,25 @@
 //! The queue as a public interface: plain NATS tools, strange producers, strange roles, discovery.
 
+use std::{collections::HashMap, sync::Arc};
+
 use async_nats::HeaderMap;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use talkfleet_shared::{
-    header,
-    id::{GatewayId, RequestId},
-    subject,
+use talkfleet::{
+    connect::nats_config,
+    engines::{EngineOptions, Engines, Silent, Sources},
 };
+use talkfleet_shared::{
+    admin::Health,
+    bus::{Bus, CallError, Offer},
+    error::Code,
+    header,
+    id::{GatewayId, RequestId, TenantId},
+    lifecycle::Shutdown,
+    metrics::Metrics,
+    subject, telemetry, topology,
+};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::harness::{Desk, PATIENCE, python_worker, until};
 
@@ -171,4 +183,69 @@ async fn a_worker_in_python_takes_the_retrieval_role() {
     .await;
     assert!(answer["text"].as_str().unwrap().contains("jasmine tea"), "{answer}");
     drop(worker);
+}
+
+#[tokio::test]
+async fn a_full_service_refuses_at_once_and_serves_on() {
+    let desk = Desk::open().workers(0).start().await;
+    let (shutdown, begun, gate) = (Shutdown::new(), Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let offer = Offer { what: "retrieve", description: "slow", metadata: HashMap::new(), calls_max: 1 };
+    let serving = tokio::spawn({
+        let (bus, shutdown, begun, gate) = (desk.bus.clone(), shutdown.clone(), begun.clone(), gate.clone());
+        let answer = move |call: talkfleet_shared::bus::ServiceCall| {
+            let (begun, gate) = (begun.clone(), gate.clone());
+            async move {
+                begun.notify_one();
+                gate.acquire().await.unwrap().forget();
+                call.answer(&json!("late")).await
+            }
+        };
+        async move { bus.serve(offer, &shutdown, answer).await }
+    });
+    let call = || {
+        let (bus, tenant) = (desk.bus.clone(), TenantId::parse("demo").unwrap());
+        let trace = telemetry::Trace::follow(None, &mut rand::rng());
+        async move { bus.call::<_, Value>(subject::retrieve(&tenant), &json!({}), trace, PATIENCE).await }
+    };
+    let first = until("the service", || async {
+        let asked = tokio::spawn(call());
+        tokio::select! {
+            () = begun.notified() => Some(asked),
+            _ = tokio::time::sleep(std::time::Duration::from_millis(500)) => None,
+        }
+    })
+    .await;
+    let Err(CallError::Problem(problem)) = call().await else { panic!("there was no place") };
+    assert_eq!(problem.code, Code::Overloaded);
+    gate.add_permits(2);
+    assert_eq!(first.await.unwrap().unwrap(), "late");
+    assert_eq!(call().await.unwrap(), "late");
+    shutdown.ask();
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_broker_lacks_is_named_until_it_is_there() {
+    let data = tempfile::tempdir().unwrap();
+    let elsewhere = Some("elsewhere".to_owned());
+    let options = EngineOptions {
+        redis: elsewhere.clone(),
+        database: elsewhere,
+        ..EngineOptions::new(data.path(), Sources::from_environment())
+    };
+    let engines = Engines::start(options, &Silent).await.unwrap();
+    let (config, health) = (nats_config(&engines.nats_url, 4, 1), Health::new());
+    let bus = Bus::connect(&config, "test", Metrics::new("test"), health.clone()).await.unwrap();
+    let taking = tokio::spawn({
+        let bus = bus.clone();
+        async move {
+            let permits = Arc::new(Semaphore::new(1));
+            bus.deliveries(topology::ASK, topology::RESPONSE, permits, &Shutdown::new()).await.is_some()
+        }
+    });
+    until("its name", || async { health.missing().contains_key(topology::RESPONSE).then_some(()) }).await;
+    assert!(!health.is_ready());
+    bus.topology_apply(topology::Scale::default()).await.unwrap();
+    assert!(taking.await.unwrap());
+    assert!(health.is_ready(), "{:?}", health.missing());
 }
