@@ -117,7 +117,7 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
 pub(crate) fn cached() -> PathBuf {
     let found = crate::models::in_cache(&talkfleet_shared::config::cache_dir());
     found.expect(
-        "the sentence encoder is in the cache; `cargo test` fetches it before it comes here, `talkfleet up` too",
+        "no sentence encoder in the cache: `cargo test` of the whole workspace fetches it first, `talkfleet up` too",
     )
 }
 
