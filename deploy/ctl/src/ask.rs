@@ -87,7 +87,8 @@ async fn follow(response: reqwest::Response, quiet: bool) -> Result<Answer> {
 fn print_details(answer: &Answer) {
     println!("\n");
     for (number, citation) in answer.citations.iter().enumerate() {
-        println!("  [{}] {} ({}, score {:.2})", number + 1, citation.title, citation.url, citation.score);
+        let link = if citation.url.is_empty() { String::new() } else { format!("{}, ", citation.url) };
+        println!("  [{}] {} ({link}score {:.2})", number + 1, citation.title, citation.score);
     }
     let kind = if answer.kind == Kind::Refusal { ", an honest 'I don't know'" } else { "" };
     println!(

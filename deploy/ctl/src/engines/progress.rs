@@ -51,7 +51,7 @@ impl Progress for Terminal {
 
 fn bar(total_bytes: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("  {bar:32} {bytes} of {total_bytes}, {eta} left") {
+    if let Ok(style) = ProgressStyle::with_template("  {bar:32} {decimal_bytes} of {decimal_total_bytes}, {eta} left") {
         bar.set_style(style);
     }
     bar

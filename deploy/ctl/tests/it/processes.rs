@@ -16,6 +16,9 @@ use crate::{
     model::{Model, said},
 };
 
+/// Everything that our own code has to say.
+const LOUD: &str = "info,talkfleet_shared=trace,talkfleet_gateway=trace,talkfleet_worker=trace";
+
 /// A child that is killed should its test fail.
 struct Process(std::process::Child);
 
@@ -136,6 +139,7 @@ async fn gateways_and_workers_run_as_processes_of_their_own() {
             ("redis.url", &desk.options.redis),
             ("http.listen", &addresses[number]),
             ("admin.listen", "127.0.0.1:0"),
+            ("log.filter", LOUD),
         ];
         let log = desk.data.path().join(format!("gateway{number}.log"));
         processes.push(Process::start(&binary("talkfleet-gateway"), &settings(&set), &log));
@@ -149,12 +153,20 @@ async fn gateways_and_workers_run_as_processes_of_their_own() {
         })
         .await;
     }
-    for number in 0..2 {
-        let log = std::fs::read_to_string(desk.data.path().join(format!("worker{number}.log"))).unwrap();
-        assert!(!log.contains("no sentence encoder"), "it lies where `up` puts it: {log}");
-    }
+    let secret = json!({ "text": "My name is Zebulon Quokka, where is parcel 739-104-Z?", "user": "zebulon-7" });
+    let sent = reqwest::Client::new().post(format!("http://{}/v1/chat", addresses[0])).bearer_auth(&desk.key);
+    assert_eq!(sent.json(&secret).send().await.unwrap().status(), 200);
     for process in &mut processes {
         assert_eq!(process.terminate(Duration::from_secs(30)), Some(0));
+    }
+    for log in ["worker0", "worker1", "worker2", "worker3", "gateway0", "gateway1"] {
+        let said = std::fs::read_to_string(desk.data.path().join(format!("{log}.log"))).unwrap();
+        assert!(said.contains("INFO"), "{log} says something: {said}");
+        assert!(!said.contains("no sentence encoder"), "it lies where `up` puts it: {said}");
+        let password = desk.options.nats.split(['/', ':', '@']).nth(4).unwrap();
+        for private in ["Quokka", "739-104-Z", "zebulon", "怎么退货", desk.key.as_str(), password] {
+            assert!(!said.contains(private), "{log} tells {private}: {said}");
+        }
     }
 }
 
@@ -188,6 +200,7 @@ fn worker(desk: &Desk, number: usize, roles: &str, set: &[(&str, &str)]) -> Proc
         ("redis.url", &desk.options.redis),
         ("database.url", &desk.options.database),
         ("admin.listen", "127.0.0.1:0"),
+        ("log.filter", LOUD),
     ];
     let args = [vec!["--roles".into(), roles.into()], settings(&usual), settings(set)].concat();
     Process::start(&binary("talkfleet-worker"), &args, &desk.data.path().join(format!("worker{number}.log")))
@@ -208,6 +221,14 @@ fn binary(name: &str) -> PathBuf {
     });
     LazyLock::force(&BUILT);
     Path::new(env!("CARGO_BIN_EXE_talkfleet")).with_file_name(name)
+}
+
+#[test]
+fn who_has_read_enough_hears_no_complaint() {
+    let piped = format!("{} completions bash | head -1", env!("CARGO_BIN_EXE_talkfleet"));
+    let out = Command::new("bash").args(["-o", "pipefail", "-c", &piped]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "_talkfleet() {");
+    assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
 #[tokio::test]
