@@ -2,7 +2,6 @@
 use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,10 +14,15 @@ use super::*;
 /// Tells the launcher of [`a_killed_launcher_leaves_nothing_behind`] its folder.
 const LAUNCHER_DATA: &str = "TALKFLEET_TEST_LAUNCHER_DATA";
 
+/// Written by a process of its own: a file that this one holds open for writing may be inherited by what another
+/// test is just starting, and cannot be run until that has come to its `exec` (ETXTBSY).
 pub(super) fn fake_program(folder: &Path, name: &str, script: &str) {
     let path = folder.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let written = Command::new("/bin/sh")
+        .args(["-c", "printf '%s\\n' '#!/bin/sh' \"$2\" > \"$1\" && chmod 755 \"$1\"", "sh"])
+        .args([path.as_os_str(), script.as_ref()])
+        .status();
+    assert!(written.unwrap().success());
 }
 
 fn options(data: &Path) -> EngineOptions {
