@@ -117,8 +117,10 @@ metrics! {
     bus_reconnects: Counter = Counter::default(), "bus_reconnects";
     /// Subscriptions that fell behind and lost messages
     slow_consumers: Counter = Counter::default(), "slow_consumers";
-    /// Pulls that were rebuilt because something waited and nothing came
+    /// Pulls that failed, or were lost with their broker, and were opened anew
     pull_rebuilds: Counter = Counter::default(), "pull_rebuilds";
+    /// Pulls that were opened anew because something waited and nothing came
+    pull_stalls: Counter = Counter::default(), "pull_stalls";
     /// How far this machine's clock is from the broker's
     clock_skew: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default(), "clock_skew", Seconds;
 }

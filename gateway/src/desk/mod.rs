@@ -18,6 +18,9 @@ mod ledger;
 /// The line of messages that wait for their conversation's turn.
 mod line;
 
+/// PURE: how long a broker that does not take messages is waited for.
+mod outage;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -35,7 +38,7 @@ use talkfleet_shared::{
 };
 
 pub use self::story::Frames;
-use self::{ledger::Ledger, line::Lines};
+use self::{ledger::Ledger, line::Lines, outage::SharedOutage};
 use crate::{
     admit::Allowance,
     auth::{Keyring, Principal},
@@ -85,6 +88,7 @@ pub struct Desk {
     limiter: Limiter,
     lines: Lines,
     ledger: Ledger,
+    outage: SharedOutage,
     peers: Option<Peers>,
     relay: Arc<Relay>,
     shutdown: Shutdown,
@@ -103,6 +107,7 @@ impl Desk {
             limiter: Limiter::new(config.limits),
             lines: Lines::new(config.turns.conversation_waiting_max),
             ledger: Ledger::default(),
+            outage: SharedOutage::default(),
             bus,
             config,
             peers,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use talkfleet_shared::{
     bus::{self, Accepted, AskHeaders, SubmitError},
-    chat::{Ask, Frame, FrameBody, Position, Problem},
+    chat::{Ask, Frame, FrameBody, Position, Problem, TurnRecord},
     envelope::{self, Format},
     error::Code,
     id::{ConversationId, RequestId, TenantId},
@@ -113,8 +113,7 @@ impl Desk {
             let moved = submission.conversation.is_some() && *conversation != named.conversation;
             (theirs != digest || moved).then(|| Problem::new(Code::IdempotencyReuse))
         };
-        let record = self.bus.read_record(tenant, None, &named.request).await.map_err(|error| away(&error))?;
-        if let Some(record) = record {
+        if let Some(record) = self.known_record(tenant, named).await? {
             return match other(&record.ask_digest, &record.conversation) {
                 Some(problem) => Err(problem),
                 None => Ok(Way::Told(Frames::retold(&record))),
@@ -134,6 +133,23 @@ impl Desk {
             }
         }
         Ok(Way::Queue)
+    }
+
+    /// The record of a request, if it has ended; a broker that elects a leader is asked again.
+    async fn known_record(&self, tenant: &TenantId, named: &Named) -> Result<Option<TurnRecord>, Problem> {
+        let mut delays = Delays::new(BUSY_RETRY.0, BUSY_RETRY.1);
+        loop {
+            let error = match self.bus.read_record(tenant, None, &named.request).await {
+                Ok(record) => return Ok(record),
+                Err(error) => error,
+            };
+            let delay = delays.next_delay();
+            let patient = self.outage.failed(self.bus.is_connected(), Instant::now());
+            if !patient || Instant::now() + delay >= named.patient_until() {
+                return Err(away(&error));
+            }
+            tokio::time::sleep(delay).await;
+        }
     }
 
     async fn queue(&self, submission: &Submission, named: &Named) -> Result<Frames, Problem> {
@@ -165,7 +181,8 @@ impl Desk {
         }))
     }
 
-    /// Publishes at the head of the line, again and again while the message before is not settled, up to half of the budget.
+    /// Publishes at the head of the line, again and again while the message before is not settled or the broker elects a
+    /// leader, up to half of the budget.
     async fn publish(
         &self,
         submission: &Submission,
@@ -174,7 +191,7 @@ impl Desk {
         place: &mut Place,
     ) -> Result<Accepted, Problem> {
         let busy = || Problem::new(Code::ConversationBusy).retry_after_ms(jittered_ms(1_000));
-        let patient_until = named.began + named.budget / 2;
+        let patient_until = named.patient_until();
         let reached = tokio::time::timeout_at(patient_until.into(), place.reach_head());
         reached.await.map_err(|_| busy())?;
         let mut delays = Delays::new(BUSY_RETRY.0, BUSY_RETRY.1);
@@ -187,7 +204,10 @@ impl Desk {
             };
             let tenant = &submission.principal.tenant;
             match self.bus.submit(tenant, &named.conversation, &submission.ask, &headers).await {
-                Ok(accepted) => return Ok(accepted),
+                Ok(accepted) => {
+                    self.outage.over();
+                    return Ok(accepted);
+                }
                 Err(SubmitError::Busy) => {
                     let delay = delays.next_delay();
                     if Instant::now() + delay >= patient_until {
@@ -200,8 +220,14 @@ impl Desk {
                 }
                 Err(SubmitError::TooLarge) => return Err(Problem::new(Code::BodyTooLarge)),
                 Err(SubmitError::Unknown(error)) => {
-                    tracing::warn!(request.id = %named.request, %error, "it is not known whether an ask was stored");
-                    return Err(broker_away());
+                    // The id stays the same, so however often it is sent, it is stored once.
+                    let delay = delays.next_delay();
+                    let patient = self.outage.failed(self.bus.is_connected(), Instant::now());
+                    if !patient || Instant::now() + delay >= patient_until {
+                        tracing::warn!(request.id = %named.request, %error, "it is not known whether an ask was stored");
+                        return Err(broker_away());
+                    }
+                    tokio::time::sleep(delay).await;
                 }
             }
         }
@@ -250,6 +276,11 @@ impl Desk {
 }
 
 impl Named {
+    /// Half of the budget is for coming in, half for the answer.
+    fn patient_until(&self) -> Instant {
+        self.began + self.budget / 2
+    }
+
     fn accepted(&self) -> Frame {
         let left = self.budget.saturating_sub(self.began.elapsed());
         let body =

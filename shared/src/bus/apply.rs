@@ -1,6 +1,10 @@
 //! Making the broker agree with the topology, and telling what differs when it does not.
 
-use async_nats::jetstream::{self, consumer::IntoConsumerConfig, stream::Config};
+use async_nats::jetstream::{
+    self,
+    consumer::{IntoConsumerConfig, PullConsumer, pull},
+    stream::Config,
+};
 
 use super::{Bus, BusError};
 use crate::topology::{self, Scale};
@@ -96,6 +100,32 @@ impl Bus {
             }
         }
         Ok(changes)
+    }
+
+    /// Makes a stream, and a consumer of it, again that an operator deleted while we ran; what exists is left as it is.
+    pub(super) async fn restore(
+        &self,
+        stream: &'static str,
+        consumer: Option<&str>,
+    ) -> Result<Option<PullConsumer>, BusError> {
+        let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
+        let scale = Scale { replicas: self.replicas, ..Scale::default() };
+        let Some(wanted) = topology::streams(scale).into_iter().find(|wanted| wanted.name == stream) else {
+            return Err(BusError::Missing(format!("stream '{stream}'")));
+        };
+        if let Err(error) = self.jetstream.get_stream(stream).await {
+            missing(&error)?;
+            tracing::warn!(stream, "a stream was deleted; it is made again as the topology says, and what it held is lost");
+            self.jetstream.get_or_create_stream(wanted).await.map_err(|error| refused(&error))?;
+        }
+        let named = |config: &pull::Config| config.durable_name.as_deref() == consumer;
+        let mut consumers = topology::consumers(scale).into_iter();
+        let Some((_, wanted)) = consumers.find(|(of, config)| *of == stream && consumer.is_some() && named(config)) else {
+            return Ok(None);
+        };
+        tracing::warn!(stream, consumer, "a consumer was deleted; it is made again as the topology says");
+        let made = self.stream(stream).await?.create_consumer(wanted).await;
+        made.map(Some).map_err(|error| refused(&error))
     }
 
     async fn stream_change(&self, wanted: &Config) -> Result<Option<Change>, BusError> {

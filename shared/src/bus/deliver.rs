@@ -9,7 +9,10 @@ use async_nats::{
 use bytes::Bytes;
 use futures::StreamExt;
 use time::OffsetDateTime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, header_of, insert_checked};
 use crate::{
@@ -23,8 +26,18 @@ use crate::{
     telemetry::Trace,
 };
 
-/// How long a pull stays open at the broker before it is renewed.
-const PULL_EXPIRES: Duration = Duration::from_secs(5);
+/// How long a pull stays open at the broker before it is renewed: what is lost of it when a broker dies costs as much.
+const PULL_EXPIRES: Duration = Duration::from_secs(2);
+
+/// A pull that has not ended this long after it should have was lost together with the broker that held it.
+const PULL_GRACE: Duration = Duration::from_secs(1);
+
+/// When nothing was delivered for this long, the broker is asked whether something waits; three of its heartbeats, say,
+/// since clients of this kind are on record for stalls after a change of leaders.
+const STALL_AFTER: Duration = Duration::from_secs(9);
+
+/// What is waited before a pull is rebuilt: a broker that goes away closes pulls first.
+const REBUILD_PAUSE: Duration = Duration::from_millis(250);
 
 /// When nothing comes for this long, the open pull has brought everything that was on its way.
 const HAND_BACK_LULL: Duration = Duration::from_millis(5);
@@ -39,10 +52,19 @@ pub const BUDGET_MAX: Duration = Duration::from_secs(120);
 pub struct Deliveries {
     bus: Bus,
     consumer: PullConsumer,
+    names: (&'static str, &'static str),
     permits: Arc<Semaphore>,
-    batch: Option<jetstream::consumer::pull::Batch>,
+    batch: Option<Pull>,
     held: Vec<OwnedSemaphorePermit>,
     batch_max: usize,
+    /// When something was last delivered, or the broker last said that nothing waits.
+    alive_at: Instant,
+}
+
+/// A pull that is open at the broker.
+struct Pull {
+    messages: jetstream::consumer::pull::Batch,
+    over_at: Instant,
 }
 
 /// One message of a consumer, with the permit that it was taken under.
@@ -88,7 +110,7 @@ impl Bus {
     /// broker lacks it, health says so; None when shutdown came first.
     pub async fn deliveries(
         &self,
-        stream: &str,
+        stream: &'static str,
         consumer: &'static str,
         permits: Arc<Semaphore>,
         until: &Shutdown,
@@ -113,17 +135,31 @@ impl Bus {
         None
     }
 
-    async fn open(&self, stream: &str, consumer: &str, permits: Arc<Semaphore>) -> Result<Deliveries, BusError> {
+    async fn open(
+        &self,
+        stream: &'static str,
+        consumer: &'static str,
+        permits: Arc<Semaphore>,
+    ) -> Result<Deliveries, BusError> {
+        let names = (stream, consumer);
         let consumer = self.consumer(stream, consumer).await?;
         // One pull asks for at most this much, so that a worker with many permits leaves something to the others.
         let batch_max = permits.available_permits().clamp(1, 256);
-        Ok(Deliveries { bus: self.clone(), consumer, permits, batch: None, held: Vec::new(), batch_max })
+        let alive_at = Instant::now();
+        Ok(Deliveries { bus: self.clone(), consumer, names, permits, batch: None, held: Vec::new(), batch_max, alive_at })
     }
 
     pub(super) async fn consumer(&self, stream: &str, name: &str) -> Result<PullConsumer, BusError> {
+        use async_nats::jetstream::context::ConsumerInfoErrorKind as Kind;
         let stream = self.stream(stream).await?;
-        let missing = |_| BusError::Missing(format!("consumer '{name}'"));
-        stream.get_consumer(name).await.map_err(missing)
+        if let Err(error) = stream.consumer_info(name).await {
+            return Err(match error.kind() {
+                Kind::NotFound | Kind::StreamNotFound => BusError::Missing(format!("consumer '{name}'")),
+                Kind::TimedOut => BusError::Timeout,
+                _ => BusError::Refused(error.to_string()),
+            });
+        }
+        stream.get_consumer(name).await.map_err(|error| BusError::Refused(error.to_string()))
     }
 
     /// A handle of a stream; costs no round trip.
@@ -179,22 +215,30 @@ impl Deliveries {
         if self.batch.is_none() {
             self.open().await?;
         }
-        match self.batch.as_mut()?.next().await {
-            Some(Ok(message)) => {
+        let pull = self.batch.as_mut()?;
+        match tokio::time::timeout_at(pull.over_at, pull.messages.next()).await {
+            Ok(Some(Ok(message))) => {
                 let permit = self.held.pop()?;
                 if self.held.is_empty() {
                     self.batch = None;
                 }
+                self.alive_at = Instant::now();
                 Some(Delivery { message, bus: self.bus.clone(), _permit: permit })
             }
-            Some(Err(error)) => {
-                tracing::warn!(%error, "a pull failed");
-                self.abandon().await;
+            Ok(Some(Err(error))) => {
+                tracing::warn!(%error, consumer = self.names.1, "a pull failed");
+                self.rebuild().await;
                 None
             }
-            None => {
+            Ok(None) => {
                 self.batch = None;
                 self.held.clear();
+                self.look_for_a_stall().await;
+                None
+            }
+            Err(_) => {
+                tracing::warn!(consumer = self.names.1, "a pull was lost with the broker that held it");
+                self.rebuild().await;
                 None
             }
         }
@@ -209,21 +253,59 @@ impl Deliveries {
             }
         }
         match self.consumer.batch().max_messages(self.held.len()).expires(PULL_EXPIRES).messages().await {
-            Ok(batch) => self.batch = Some(batch),
+            Ok(messages) => self.batch = Some(Pull { messages, over_at: Instant::now() + PULL_EXPIRES + PULL_GRACE }),
             Err(error) => {
-                tracing::warn!(%error, "a pull could not be opened");
-                self.abandon().await;
+                tracing::warn!(%error, consumer = self.names.1, "a pull could not be opened");
+                self.rebuild().await;
             }
         }
         Some(())
     }
 
-    /// Lets go of everything and waits a little: the broker may be away.
-    async fn abandon(&mut self) {
+    /// The watchdog: pulls end as they should and bring nothing; when something waits nevertheless, they are rebuilt.
+    async fn look_for_a_stall(&mut self) {
+        if self.alive_at.elapsed() < STALL_AFTER {
+            return;
+        }
+        self.alive_at = Instant::now();
+        let waiting = match self.consumer.get_info().await {
+            Ok(info) => info.num_pending,
+            Err(error) => {
+                tracing::warn!(%error, consumer = self.names.1, "the broker cannot say whether something waits");
+                self.rebuild().await;
+                return;
+            }
+        };
+        if waiting > 0 {
+            tracing::warn!(waiting, consumer = self.names.1, "something waits and nothing comes; the pull is rebuilt");
+            self.bus.metrics.pull_stalls.inc();
+            self.rebuild().await;
+        }
+    }
+
+    /// Lets go of everything, waits a little, since the broker may be away, and joins again. What an operator deleted
+    /// comes back from the topology, when this process may do that.
+    async fn rebuild(&mut self) {
         self.batch = None;
         self.held.clear();
         self.bus.metrics.pull_rebuilds.inc();
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(REBUILD_PAUSE).await;
+        let (stream, consumer) = self.names;
+        let joined = match self.bus.consumer(stream, consumer).await {
+            Err(BusError::Missing(_)) => self.bus.restore(stream, Some(consumer)).await,
+            joined => joined.map(Some),
+        };
+        match joined {
+            Ok(Some(joined)) => {
+                self.consumer = joined;
+                self.bus.health.up(consumer);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, consumer, "nothing can be taken; trying again");
+                self.bus.health.down(consumer, error.to_string());
+            }
+        }
     }
 
     /// Hands back what the open pull had already brought; called after the last `next`.
@@ -231,12 +313,12 @@ impl Deliveries {
     /// The pull is closed before anything is handed back: while it is open, the broker would deliver it here again, and
     /// each time would count as an attempt.
     pub async fn hand_back(mut self) {
-        let Some(mut batch) = self.batch.take() else { return };
+        let Some(mut pull) = self.batch.take() else { return };
         let mut brought = Vec::new();
-        while let Ok(Some(Ok(message))) = tokio::time::timeout(HAND_BACK_LULL, batch.next()).await {
+        while let Ok(Some(Ok(message))) = tokio::time::timeout(HAND_BACK_LULL, pull.messages.next()).await {
             brought.push(message);
         }
-        drop(batch);
+        drop(pull);
         let _ = self.bus.flush().await;
         for message in brought {
             let _ = message.ack_with(AckKind::Nak(None)).await;

@@ -50,6 +50,9 @@ pub const SERVER_VERSION_MIN: (u64, u64, u64) = (2, 12, 4);
 /// How long the first connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often the broker is asked whether it is there; a link that was cut without a word is noticed after three of these.
+const PING_EVERY: Duration = Duration::from_secs(2);
+
 /// Messages that a subscription may hold before the library drops some: frames of about 2,000 answers.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
 
@@ -86,6 +89,7 @@ pub struct Bus {
     publish_timeout: Duration,
     call_timeout: Duration,
     shards: u32,
+    replicas: usize,
 }
 
 impl Bus {
@@ -101,6 +105,7 @@ impl Bus {
             .name(name)
             .connection_timeout(CONNECT_TIMEOUT)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .ping_interval(PING_EVERY)
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(events(metrics.clone(), health.clone()));
         if !config.credentials_file.is_empty() {
@@ -126,7 +131,8 @@ impl Bus {
             .max_ack_inflight(100_000)
             .build(client.clone());
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
-        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards: config.shards })
+        let (shards, replicas) = (config.shards, config.replicas);
+        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards, replicas })
     }
 
     /// Whether the connection stands right now; publishing while it does not would only buffer.
@@ -243,6 +249,7 @@ fn events(metrics: Arc<Metrics>, health: Health) -> impl Fn(Event) -> EventFutur
         match event {
             Event::Connected => {
                 health.up("nats");
+                health.up("permissions");
                 metrics.bus_connected.set(1);
                 metrics.bus_reconnects.inc();
             }
@@ -253,7 +260,14 @@ fn events(metrics: Arc<Metrics>, health: Health) -> impl Fn(Event) -> EventFutur
             Event::SlowConsumer(_) => {
                 metrics.slow_consumers.inc();
             }
-            Event::ServerError(error) => tracing::warn!(%error, "the broker complained"),
+            Event::ServerError(error) => {
+                let said = error.to_string();
+                tracing::warn!(error = said, "the broker complained");
+                // It names the subject. Whoever mends the permissions has the broker reconnect us, or restarts us.
+                if said.to_ascii_lowercase().contains("permissions violation") {
+                    health.down("permissions", said);
+                }
+            }
             Event::ClientError(error) => tracing::warn!(%error, "the connection to the broker failed"),
             Event::LameDuckMode | Event::Draining => {}
         }

@@ -37,7 +37,14 @@ impl Bus {
                     None => Err(BusError::Missing("record that it said it has".into())),
                 }
             }
-            Err(error) => Err(super::stored_error(&error)),
+            Err(error) => {
+                let error = super::stored_error(&error);
+                if matches!(error, BusError::Missing(_)) {
+                    // Mostly an election; the stream is made again only when the broker says that there is none.
+                    self.restore(topology::TURNS, None).await?;
+                }
+                Err(error)
+            }
         }
     }
 
@@ -56,6 +63,9 @@ impl Bus {
 
     async fn last_record(&self, subject: String) -> Result<Option<TurnRecord>, BusError> {
         use async_nats::jetstream::stream::DirectGetErrorKind as Kind;
+        if !self.is_connected() {
+            return Err(BusError::Away);
+        }
         let stream = self.stream(topology::TURNS).await?;
         match stream.direct_get_builder().last_by_subject(subject).send().await {
             Ok(message) => read(&message.payload, Some(&message.headers)).map(Some),
