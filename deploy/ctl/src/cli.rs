@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{ask, doctor, intents, keys, knowledge, publish, schema, topology, up};
+use crate::{ask, chaos, doctor, intents, keys, knowledge, publish, schema, topology, up};
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
 #[derive(Debug, Parser)]
@@ -37,6 +37,8 @@ enum Command {
     /// Schemas that are written from the code
     #[command(subcommand)]
     Schema(schema::Command),
+    /// Break a real fleet on purpose and hold what comes against the promises
+    Chaos(chaos::Args),
     /// Tell what is wrong with this machine or these engines, and what to do
     Doctor(doctor::Args),
     /// Print shell completions
@@ -54,6 +56,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Schema(command) => schema::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Topology(command) => topology::run(command).await,
+        Command::Chaos(args) => chaos::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "talkfleet", &mut std::io::stdout());

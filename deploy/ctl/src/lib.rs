@@ -18,6 +18,9 @@ mod ask;
 /// `talkfleet publish`: a file of messages onto the queue at a rate.
 mod publish;
 
+/// `talkfleet chaos`: the promises, held against a fleet that is broken on purpose.
+mod chaos;
+
 /// `talkfleet knowledge`: files into articles.
 pub mod knowledge;
 

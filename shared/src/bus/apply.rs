@@ -102,6 +102,30 @@ impl Bus {
         Ok(changes)
     }
 
+    /// The name of the server that leads a stream; None on a single server, or while one is elected.
+    pub async fn leader(&self, stream: &str) -> Result<Option<String>, BusError> {
+        let info = self.jetstream.get_stream(stream).await.map_err(|error| BusError::Refused(error.to_string()))?;
+        Ok(info.cached_info().cluster.as_ref().and_then(|cluster| cluster.leader.clone()))
+    }
+
+    /// Messages on the queue, those that are being answered included.
+    pub async fn asks_waiting(&self) -> Result<u64, BusError> {
+        let asks = self.jetstream.get_stream(topology::ASK).await;
+        let asks = asks.map_err(|error| BusError::Refused(error.to_string()))?;
+        Ok(asks.cached_info().state.messages)
+    }
+
+    /// Deletes a stream with all that it holds, as an operator might by mistake.
+    pub async fn delete_stream(&self, stream: &str) -> Result<(), BusError> {
+        self.jetstream.delete_stream(stream).await.map(drop).map_err(|error| BusError::Refused(error.to_string()))
+    }
+
+    /// Deletes a consumer, as an operator might by mistake.
+    pub async fn delete_consumer(&self, stream: &str, consumer: &str) -> Result<(), BusError> {
+        let deleted = self.stream(stream).await?.delete_consumer(consumer).await;
+        deleted.map(drop).map_err(|error| BusError::Refused(error.to_string()))
+    }
+
     /// Makes a stream, and a consumer of it, again that an operator deleted while we ran; what exists is left as it is.
     pub(super) async fn restore(
         &self,

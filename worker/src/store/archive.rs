@@ -94,6 +94,14 @@ impl Store {
         history(&self.pool, READ_TIMEOUT, tenant, conversation, turns_max).await
     }
 
+    /// One archived record.
+    pub async fn record(&self, tenant: &TenantId, request: &RequestId) -> Result<Option<TurnRecord>, StoreError> {
+        let query = sqlx::query_scalar("select record from turns where tenant = $1 and request = $2");
+        let query = query.bind(tenant.as_str()).bind(request.as_str());
+        let row: Option<Json<TurnRecord>> = within(READ_TIMEOUT, query.fetch_optional(&self.pool)).await?;
+        Ok(row.map(|Json(record)| record))
+    }
+
     /// Archived records that were asked in `from_ms..to_ms`, oldest first, from the one after `after`: what replay
     /// reads when the journal has forgotten.
     pub async fn records(

@@ -52,10 +52,10 @@ pub(super) struct Child {
 }
 
 /// Ends a process when this one is gone, and itself when it is dropped. Drop it before the process id is free again.
-pub(super) struct Watchdog(Process);
+pub struct Watchdog(Process);
 
 impl Watchdog {
-    pub(super) fn over(pid: u32) -> io::Result<Watchdog> {
+    pub fn over(pid: u32) -> io::Result<Watchdog> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", WATCHDOG, "talkfleet-watchdog"]).arg(pid.to_string()).current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());

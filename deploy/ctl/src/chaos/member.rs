@@ -1,0 +1,197 @@
+//! Gateways and workers as processes under a supervisor, which brings back what died as an orchestrator would.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::task::AbortHandle;
+
+use crate::engines::Watchdog;
+
+/// How long after a death the supervisor starts a process again.
+const RESTART_AFTER: Duration = Duration::from_millis(300);
+
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What a process plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Gateway,
+    /// Owns turns.
+    Responder,
+    /// Classifies and searches.
+    Thinker,
+    Archivist,
+}
+
+/// One process that is kept alive.
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) part: Part,
+    /// Its admin address.
+    pub(super) admin: String,
+    program: PathBuf,
+    args: Vec<String>,
+    environment: Vec<(String, String)>,
+    log: PathBuf,
+    state: Mutex<State>,
+    deaths: AtomicU32,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<(Child, Watchdog)>,
+    died: Option<Instant>,
+    /// Nobody brings it back while this is set.
+    held_down: bool,
+    last_exit: Option<ExitStatus>,
+}
+
+/// Everything that is under the supervisor; ended when dropped.
+pub(super) struct Members {
+    all: Arc<Vec<Member>>,
+    supervisor: AbortHandle,
+}
+
+impl Member {
+    pub(super) fn new(name: &str, part: Part, admin: String, program: PathBuf, args: Vec<String>, log: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            part,
+            admin,
+            program,
+            args,
+            environment: Vec::new(),
+            log,
+            state: Mutex::default(),
+            deaths: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn environment(mut self, pairs: &[(String, String)]) -> Self {
+        self.environment.extend(pairs.iter().cloned());
+        self
+    }
+
+    /// `kill -9`.
+    pub(super) fn kill(&self) {
+        if let Some((child, _)) = self.state().running.as_mut() {
+            // It is reaped by the supervisor, which also notes the death; one that has gone already is fine.
+            let _ = child.kill();
+        }
+    }
+
+    /// `kill -9`, and nobody brings it back until [`Member::release`].
+    pub(super) fn hold_down(&self) {
+        self.state().held_down = true;
+        self.kill();
+    }
+
+    pub(super) fn release(&self) {
+        self.state().held_down = false;
+    }
+
+    /// SIGSTOP, SIGCONT, SIGTERM.
+    pub(super) fn signal(&self, signal: Signal) {
+        let state = self.state();
+        let pid = state.running.as_ref().and_then(|(child, _)| i32::try_from(child.id()).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // Our own child, not yet reaped; gone already is fine.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// How often it has ended so far, however that came.
+    pub(super) fn deaths(&self) -> u32 {
+        self.deaths.load(Ordering::Relaxed)
+    }
+
+    /// How it ended last.
+    pub(super) fn last_exit(&self) -> Option<ExitStatus> {
+        self.state().last_exit
+    }
+
+    fn look(&self) -> io::Result<()> {
+        let mut state = self.state();
+        if let Some((child, _)) = state.running.as_mut() {
+            let Some(status) = child.try_wait()? else { return Ok(()) };
+            self.deaths.fetch_add(1, Ordering::Relaxed);
+            *state = State { died: Some(Instant::now()), held_down: state.held_down, last_exit: Some(status), running: None };
+        }
+        let rested = state.died.is_none_or(|died| died.elapsed() >= RESTART_AFTER);
+        if !state.held_down && rested {
+            let child = self.spawn()?;
+            let watchdog = Watchdog::over(child.id())?;
+            state.running = Some((child, watchdog));
+        }
+        Ok(())
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).envs(self.environment.iter().cloned()).process_group(0);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Members {
+    /// Starts everybody and keeps them alive.
+    pub(super) fn start(all: Vec<Member>) -> Self {
+        let all = Arc::new(all);
+        let watched = all.clone();
+        let supervisor = tokio::spawn(async move {
+            loop {
+                for member in watched.iter() {
+                    if let Err(error) = member.look() {
+                        tracing::warn!(%error, member = member.name, "a process cannot be started; trying again");
+                    }
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+        Self { all, supervisor: supervisor.abort_handle() }
+    }
+
+    pub(super) fn all(&self) -> &[Member] {
+        &self.all
+    }
+
+    pub(super) fn of(&self, part: Part) -> Vec<&Member> {
+        self.all.iter().filter(|member| member.part == part).collect()
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<&Member> {
+        self.all.iter().find(|member| member.name == name)
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+        for member in self.all.iter() {
+            let mut state = member.state();
+            state.held_down = true;
+            if let Some((mut child, watchdog)) = state.running.take() {
+                drop(watchdog);
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
