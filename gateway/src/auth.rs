@@ -72,9 +72,9 @@ impl Principal {
     }
 }
 
-/// Every key that is valid now.
+/// Every key that is valid now; None until the bucket was read once: nobody is called a stranger before.
 #[derive(Default)]
-pub struct Keyring(RwLock<Keys>);
+pub struct Keyring(RwLock<Option<Keys>>);
 
 #[derive(Default)]
 struct Keys {
@@ -88,6 +88,7 @@ impl Keyring {
         let refused = || Problem::new(Code::Unauthenticated);
         let token = bearer.filter(|token| token.len() <= visitor::TOKEN_BYTES_MAX).ok_or_else(refused)?;
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = keys.as_ref().ok_or_else(|| Problem::new(Code::BrokerAway).retry_after_ms(1_000))?;
         if token.starts_with(visitor::TOKEN_PREFIX) {
             let token = keys.signer.as_ref().and_then(|signer| signer.open(token, now_ms)).ok_or_else(refused)?;
             return Ok(Principal { tenant: token.tenant, user: Some(token.user), kind: PrincipalKind::Visitor });
@@ -101,16 +102,18 @@ impl Keyring {
     pub fn admit_visitor(&self, tenant: TenantId, expires_at_ms: u64) -> Option<(UserId, String)> {
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let user = visitor::new_user();
-        let token = keys.signer.as_ref()?.seal(&Token { tenant, user: user.clone(), expires_at_ms });
+        let token = keys.as_ref()?.signer.as_ref()?.seal(&Token { tenant, user: user.clone(), expires_at_ms });
         Some((user, token))
     }
 
     fn replace(&self, fresh: Keys) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
     }
 
     fn change(&self, entry: Entry) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
+        if let Some(keys) = self.0.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            keys.apply(entry);
+        }
     }
 
     /// Keeps the ring as the bucket is, until shutdown; `health`'s `keys` says whether it does.
@@ -178,6 +181,7 @@ mod tests {
 
     fn ring() -> Keyring {
         let ring = Keyring::default();
+        ring.replace(Keys::default());
         ring.change(entry(&keys::hash("tf_good"), Some(r#"{"tenant":"demo","name":"n","created_at_ms":1}"#)));
         ring.change(entry(VISITOR_SECRET, Some("0123456789abcdef0123456789abcdef")));
         ring
@@ -205,6 +209,12 @@ mod tests {
         let ring = ring();
         ring.change(entry(&keys::hash("tf_good"), None));
         assert!(ring.authenticate(Some("tf_good"), 0).is_err());
+    }
+
+    #[test]
+    fn nobody_is_a_stranger_before_the_keys_are_known() {
+        let refused = Keyring::default().authenticate(Some("tf_good"), 0).unwrap_err();
+        assert_eq!(refused.code, Code::BrokerAway);
     }
 
     #[test]

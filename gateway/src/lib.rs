@@ -42,7 +42,12 @@ mod relay;
 /// The one door to Redis.
 mod peers;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use talkfleet_shared::{
     admin::{self, Health},
@@ -57,6 +62,10 @@ use crate::{config::GatewayConfig, desk::Desk, peers::Peers, relay::Relay};
 
 /// What is left of the grace time for telling those who still listen where to come back, and for flushing.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How long a starting gateway keeps who connects waiting for it, and how often it looks.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+const OPEN_LOOK: Duration = Duration::from_millis(20);
 
 /// Why a gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +131,13 @@ impl Gateway {
         });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));
-        doors.spawn(http::accept::serve(public, http::router(desk.clone()), http_config, metrics, doors.clone()));
+        doors.spawn({
+            let (router, health, doors) = (http::router(desk.clone()), health.clone(), doors.clone());
+            async move {
+                until_open(&health, &doors).await;
+                http::accept::serve(public, router, http_config, metrics, doors).await;
+            }
+        });
         tracing::info!(gateway.id = %gateway, http = %addresses.0, admin = %addresses.1, "the gateway is open");
         Ok(Self { http: addresses.0, admin: addresses.1, desk, relay, doors, rooms })
     }
@@ -150,6 +165,16 @@ impl Gateway {
         self.rooms.drained(FAREWELL / 3).await;
         self.desk.bus().close(FAREWELL / 3).await;
         tracing::info!("the gateway is closed");
+    }
+}
+
+/// Waits until keys and mailbox are there: who connects meanwhile is kept waiting by the kernel instead of being refused.
+/// Bounded, since a refusal that names what is missing is better than silence.
+async fn until_open(health: &Health, until: &Shutdown) {
+    let give_up = Instant::now() + OPEN_WITHIN;
+    let closed = || ["keys", "mailbox"].iter().any(|part| health.missing().contains_key(part));
+    while closed() && Instant::now() < give_up && !until.is_asked() {
+        tokio::time::sleep(OPEN_LOOK).await;
     }
 }
 

@@ -15,6 +15,11 @@ pub fn asks_of_shard(shard: u32) -> String {
     format!("{PREFIX}.ask.{shard}.*.*")
 }
 
+/// Every ask; what the stream of asks captures.
+pub fn every_ask() -> String {
+    format!("{PREFIX}.ask.*.*.*")
+}
+
 /// The tenant and conversation of an ask's subject.
 pub fn parse_ask(subject: &str) -> Option<(TenantId, ConversationId)> {
     let mut tokens = subject.strip_prefix(PREFIX)?.strip_prefix(".ask.")?.split('.');

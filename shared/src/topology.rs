@@ -104,7 +104,7 @@ pub fn streams(scale: Scale) -> Vec<Config> {
             max_messages_per_subject: 1,
             allow_message_ttl: true,
             allow_direct: true,
-            ..base(ASK, &[format!("{}.ask.*.*.*", subject::PREFIX)], "Asks that wait or are being answered")
+            ..base(ASK, &[subject::every_ask()], "Asks that wait or are being answered")
         },
         Config {
             max_age: scale.turns_age,

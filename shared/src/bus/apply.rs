@@ -6,6 +6,8 @@ use async_nats::jetstream::{
     stream::Config,
 };
 
+use futures::{Stream, StreamExt};
+
 use super::{Bus, BusError};
 use crate::topology::{self, Scale};
 
@@ -113,6 +115,13 @@ impl Bus {
         let asks = self.jetstream.get_stream(topology::ASK).await;
         let asks = asks.map_err(|error| BusError::Refused(error.to_string()))?;
         Ok(asks.cached_info().state.messages)
+    }
+
+    /// The subjects of messages on `subject` as they are published, before anybody has acknowledged them.
+    pub async fn overhear(&self, subject: String) -> Result<impl Stream<Item = String> + use<>, BusError> {
+        let heard = self.client.subscribe(subject).await.map_err(|error| BusError::Refused(error.to_string()))?;
+        self.flush().await?;
+        Ok(heard.map(|message| message.subject.to_string()))
     }
 
     /// Deletes a stream with all that it holds, as an operator might by mistake.

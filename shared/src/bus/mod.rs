@@ -21,7 +21,13 @@ mod service;
 /// Buckets and objects that processes watch.
 mod store;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, HeaderValue, ServerAddr, jetstream};
 use bytes::Bytes;
@@ -55,6 +61,9 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// Messages that a subscription may hold before the library drops some: frames of about 2,000 answers.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
+
+/// How long something must not have been forbidden again before it is taken for allowed: publishes are tried again sooner.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(10);
 
 /// Waits between attempts to take part in what is missing at the broker.
 const JOIN_FIRST: Duration = Duration::from_millis(200);
@@ -244,12 +253,26 @@ fn reconnect_delay(attempt: usize) -> Duration {
 
 type EventFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
+/// Not ready as long as the broker forbids something; the sentence names the subject. Nobody tells when that was mended,
+/// so what was not forbidden again for a while is taken for allowed.
+fn forbidden(health: &Health, said: String, violations: &Arc<AtomicU64>) {
+    health.down("permissions", said);
+    let this = violations.fetch_add(1, Ordering::Relaxed) + 1;
+    let (health, violations) = (health.clone(), violations.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep(FORBIDDEN_FOR).await;
+        if violations.load(Ordering::Relaxed) == this {
+            health.up("permissions");
+        }
+    });
+}
+
 fn events(metrics: Arc<Metrics>, health: Health) -> impl Fn(Event) -> EventFuture + Send + Sync + 'static {
+    let violations = Arc::new(AtomicU64::new(0));
     move |event| {
         match event {
             Event::Connected => {
                 health.up("nats");
-                health.up("permissions");
                 metrics.bus_connected.set(1);
                 metrics.bus_reconnects.inc();
             }
@@ -263,9 +286,8 @@ fn events(metrics: Arc<Metrics>, health: Health) -> impl Fn(Event) -> EventFutur
             Event::ServerError(error) => {
                 let said = error.to_string();
                 tracing::warn!(error = said, "the broker complained");
-                // It names the subject. Whoever mends the permissions has the broker reconnect us, or restarts us.
                 if said.to_ascii_lowercase().contains("permissions violation") {
-                    health.down("permissions", said);
+                    forbidden(&health, said, &violations);
                 }
             }
             Event::ClientError(error) => tracing::warn!(%error, "the connection to the broker failed"),

@@ -15,9 +15,6 @@ use talkfleet_shared::chat::{Frame, FrameBody, Position};
 
 use super::ledger::{Outcome, Turn};
 
-/// What the desk may take for a turn.
-pub(super) const BUDGET: Duration = Duration::from_secs(30);
-
 /// How long a customer goes on after the budget: a resumed answer, a gateway that comes back.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(25);
 
@@ -44,6 +41,7 @@ enum Try {
     Ended(Outcome),
     /// The stream broke, or never began.
     Again(String, Duration),
+    Refused(String),
 }
 
 impl Door {
@@ -59,17 +57,23 @@ impl Door {
     }
 
     /// Asks until there is an outcome or no sense in going on; `accepted` is told when the desk has taken the message.
-    pub(super) async fn ask(&self, turn: &mut Turn, text: &str, mut accepted: impl FnMut()) {
+    pub(super) async fn ask(&self, turn: &mut Turn, text: &str, budget: Duration, mut accepted: impl FnMut()) {
+        let body = json!({ "text": text, "conversation": turn.conversation, "deadline_ms": budget.as_millis() as u64 });
         let (begun, mut shown) = (Instant::now(), Shown::default());
-        while begun.elapsed() < BUDGET + GIVE_UP_AFTER {
+        while begun.elapsed() < budget + GIVE_UP_AFTER {
             let tried = match &shown.request {
-                None => self.post(turn, text, &mut shown, &mut accepted).await,
+                None => self.post(&turn.key, &body, &mut shown, &mut accepted).await,
                 Some(request) => self.resume(&request.clone(), &mut shown, &mut accepted).await,
             };
             turn.accepted |= shown.request.is_some();
             match tried {
                 Try::Ended(outcome) => {
                     turn.outcome = outcome;
+                    break;
+                }
+                Try::Refused(why) => {
+                    turn.errors.push(why);
+                    turn.outcome = Outcome::Refused;
                     break;
                 }
                 Try::Again(why, wait) => {
@@ -84,9 +88,8 @@ impl Door {
         turn.text = shown.text;
     }
 
-    async fn post(&self, turn: &Turn, text: &str, shown: &mut Shown, accepted: &mut impl FnMut()) -> Try {
-        let body = json!({ "text": text, "conversation": turn.conversation, "deadline_ms": BUDGET.as_millis() as u64 });
-        let sent = self.http.post(format!("{}/v1/chat", self.gateway())).header("idempotency-key", &turn.key).json(&body);
+    async fn post(&self, key: &str, body: &Value, shown: &mut Shown, accepted: &mut impl FnMut()) -> Try {
+        let sent = self.http.post(format!("{}/v1/chat", self.gateway())).header("idempotency-key", key).json(body);
         self.read(sent, shown, accepted, &[408, 409, 429, 500, 503]).await
     }
 
@@ -152,7 +155,7 @@ async fn refused(answered: reqwest::Response, passing: &[u16]) -> Try {
     let body = answered.text().await.unwrap_or_default();
     match passing.contains(&status) {
         true => Try::Again(code(&body), Duration::from_secs(wait.unwrap_or(1))),
-        false => Try::Ended(Outcome::Refused),
+        false => Try::Refused(code(&body)),
     }
 }
 

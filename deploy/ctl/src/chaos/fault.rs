@@ -1,10 +1,11 @@
 //! What can be done to a running fleet, each fault with its end: nothing stays broken when a scenario is over.
 
-use std::{fs, io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io::Write as _, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use futures::StreamExt;
 use rustix::process::Signal;
-use talkfleet_shared::topology;
+use talkfleet_shared::{subject, topology};
 
 use super::{
     fleet::{Fleet, NODES},
@@ -17,6 +18,9 @@ use crate::engines::Engine;
 /// How long a process may take to go when it was asked to.
 const TERMINATE_WITHIN: Duration = Duration::from_secs(32);
 
+/// Between two kills at a moment: they come back, and take up their work.
+const KILL_AT_EVERY: Duration = Duration::from_millis(2_500);
+
 /// Who is meant. A number picks one of several, whatever it is: it comes from the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
@@ -25,6 +29,7 @@ pub(super) enum Who {
     Archivist(usize),
     Gateway(usize),
     EveryWorker,
+    EveryResponder,
     EveryThinker,
     Node(usize),
     /// The server that leads a stream at that moment.
@@ -68,6 +73,12 @@ pub(super) enum Fault {
     DeleteConsumer,
     /// An operator deletes the stream of records, with all that it holds.
     DeleteRecords,
+    /// Workers may not write records any more: a reload with the wrong permissions, and the right ones after this long.
+    ForbidRecords(Duration),
+    /// All responders are killed when the next record is on its way, and again, so many times.
+    KillAtRecord(usize),
+    /// A gateway is killed when the next message is on its way to the queue, and again, so many times.
+    KillAtAsk(usize),
     /// Somebody takes every message first and hands it back at once, so that each is delivered at least twice.
     DeliverTwice(Duration),
     /// Customers who ask and never read: this many sockets.
@@ -81,8 +92,8 @@ pub(super) enum Fault {
 /// What came of a fault, beside its traces in the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Aftermath {
-    /// Processes that did not leave by themselves, or not with exit code 0.
-    pub(super) bad_exits: Vec<String>,
+    /// Processes that did not leave by themselves or not with exit code 0; what was not said as it should.
+    pub(super) complaints: Vec<String>,
 }
 
 impl Fault {
@@ -104,7 +115,7 @@ impl Fault {
             }
             Self::Terminate(who) => {
                 for member in members(fleet, who) {
-                    aftermath.bad_exits.extend(terminate(member).await);
+                    aftermath.complaints.extend(terminate(member).await);
                 }
             }
             Self::Restart(who) => {
@@ -126,6 +137,16 @@ impl Fault {
             Self::Flush => flush(fleet).await?,
             Self::DeleteConsumer => fleet.bus.delete_consumer(topology::ASK, topology::RESPONSE).await?,
             Self::DeleteRecords => fleet.bus.delete_stream(topology::TURNS).await?,
+            Self::ForbidRecords(lasts) => {
+                fleet.cluster.forbid(Some(&subject::every_turn().replace(".*.*.*", ".>")))?;
+                tokio::time::sleep(lasts).await;
+                let told = futures::future::join_all(members(fleet, Who::EveryResponder).into_iter().map(|m| fleet.readiness(m)));
+                let told = told.await.into_iter().flatten().any(|(ready, said)| !ready && said.contains(".turn."));
+                aftermath.complaints.extend((!told).then(|| "no /readyz names the forbidden subject".to_owned()));
+                fleet.cluster.forbid(None)?;
+            }
+            Self::KillAtRecord(times) => kill_at(fleet, subject::every_turn(), times, |_| Who::EveryResponder).await?,
+            Self::KillAtAsk(times) => kill_at(fleet, subject::every_ask(), times, Who::Gateway).await?,
             Self::DeliverTwice(lasts) => deliver_twice(fleet, lasts).await,
             Self::DeafCustomers(sockets, lasts) => deaf_customers(fleet, sockets, lasts).await?,
             Self::FillDisks(lasts) => {
@@ -175,6 +196,17 @@ async fn kill(fleet: &Arc<Fleet>, who: Who, back_after: Duration) -> Result<()> 
     Ok(())
 }
 
+/// Kills somebody at the very moment at which a message is published, before it can be acknowledged.
+async fn kill_at(fleet: &Arc<Fleet>, subject: String, times: usize, who: impl Fn(usize) -> Who) -> Result<()> {
+    for number in 0..times {
+        let mut heard = pin!(fleet.bus.overhear(subject.clone()).await?);
+        heard.next().await;
+        kill(fleet, who(number), Duration::ZERO).await?;
+        tokio::time::sleep(KILL_AT_EVERY).await;
+    }
+    Ok(())
+}
+
 async fn signal(fleet: &Arc<Fleet>, who: Who, signal: Signal) -> Result<()> {
     match who {
         Who::Redis => fleet.engines.signal(Engine::Redis, signal)?,
@@ -197,6 +229,7 @@ fn members(fleet: &Fleet, who: Who) -> Vec<&Member> {
         Who::Thinker(number) => pick(Part::Thinker, number),
         Who::Archivist(number) => pick(Part::Archivist, number),
         Who::Gateway(number) => pick(Part::Gateway, number),
+        Who::EveryResponder => fleet.members.of(Part::Responder),
         Who::EveryThinker => fleet.members.of(Part::Thinker),
         Who::EveryWorker => fleet.members.all().iter().filter(|member| member.part != Part::Gateway).collect(),
         _ => Vec::new(),

@@ -90,7 +90,7 @@ impl Fleet {
         let routes = open_routes(&cluster, routes).await?;
         cluster.start(&route_ports(&routes)).await?;
         let direct: Vec<u16> = cluster.ports().iter().map(|ports| ports.client).collect();
-        let nats = cluster.url(&direct);
+        let nats = cluster.operator_url(&direct);
         let options = EngineOptions { nats: Some(nats.clone()), ..EngineOptions::new(data, sources) };
         let engines = Engines::start(options, progress).await?;
         let connect = Connect {
@@ -153,13 +153,18 @@ impl Fleet {
         }
     }
 
+    /// What a process says of its readiness; None when it cannot be asked.
+    pub(super) async fn readiness(&self, member: &Member) -> Option<(bool, String)> {
+        let answered = self.http.get(format!("http://{}/readyz", member.admin)).send().await.ok()?;
+        Some((answered.status().is_success(), answered.text().await.ok()?))
+    }
+
     async fn missing(&self) -> Option<String> {
         for member in self.members.all() {
-            let asked = self.http.get(format!("http://{}/readyz", member.admin)).send().await;
-            let said = match asked {
-                Ok(answered) if answered.status().is_success() => continue,
-                Ok(answered) => answered.text().await.unwrap_or_default(),
-                Err(error) => error.to_string(),
+            let said = match self.readiness(member).await {
+                Some((true, _)) => continue,
+                Some((false, said)) => said,
+                None => "it does not answer".to_owned(),
             };
             return Some(format!("{}: {said}", member.name));
         }

@@ -43,6 +43,8 @@ pub(super) struct Plan {
     pub(super) rate: f64,
     /// Messages that kill whoever answers them.
     pub(super) poison: usize,
+    /// What the desk may take for a turn.
+    pub(super) budget: Duration,
 }
 
 /// Sends everything and waits for every outcome.
@@ -63,7 +65,7 @@ pub(super) async fn send(door: &Door, run: &str, plan: Plan) -> Vec<Turn> {
             None => String::new(),
         });
         let (texts, thinks): (Vec<_>, _) = (texts.collect(), (0..TURNS).map(|_| rng.random_range(THINK_MS)).collect());
-        talking.spawn(converse(door.clone(), format!("{run}-{number}"), texts, thinks, told.clone()));
+        talking.spawn(converse(door.clone(), format!("{run}-{number}"), texts, thinks, plan.budget, told.clone()));
     }
     while talking.join_next().await.is_some() {}
     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +73,14 @@ pub(super) async fn send(door: &Door, run: &str, plan: Plan) -> Vec<Turn> {
 }
 
 /// One conversation: the next message leaves once the one before was let in, answered or not.
-async fn converse(door: Door, name: String, texts: Vec<String>, thinks: Vec<u64>, told: Arc<Mutex<Vec<Turn>>>) {
+async fn converse(
+    door: Door,
+    name: String,
+    texts: Vec<String>,
+    thinks: Vec<u64>,
+    budget: Duration,
+    told: Arc<Mutex<Vec<Turn>>>,
+) {
     let mut open = JoinSet::new();
     for (number, (text, think)) in texts.into_iter().zip(thinks).enumerate() {
         let (door, told) = (door.clone(), told.clone());
@@ -97,7 +106,7 @@ async fn converse(door: Door, name: String, texts: Vec<String>, thinks: Vec<u64>
                     let _ = let_in.send(());
                 }
             };
-            door.ask(&mut turn, &text, accepted).await;
+            door.ask(&mut turn, &text, budget, accepted).await;
             told.lock().unwrap_or_else(PoisonError::into_inner).push(turn);
         });
         // Ended without having been let in: the sender is gone, and the next message may go all the same.

@@ -73,6 +73,7 @@ pub(super) async fn run(
         lasts: scenario.lasts,
         rate: scenario.rate * settings.load,
         poison: scenario.poison,
+        budget: scenario.budget,
     };
     let (turns, struck) = tokio::join!(load::send(&door, &name, plan), striking);
     let struck: Vec<(Instant, Aftermath)> = struck.into_iter().collect::<Result<_>>()?;
@@ -89,8 +90,8 @@ pub(super) async fn run(
         ..measure(&turns, &moments)
     };
     let mut checks = checks(&scenario.expected, settings.patience, &turns, &laws, &figures);
-    let bad: Vec<String> = struck.into_iter().flat_map(|(_, aftermath)| aftermath.bad_exits).collect();
-    checks.push(Check::new("bad exits", "none", if bad.is_empty() { "none".into() } else { bad.join("; ") }, bad.is_empty()));
+    let bad: Vec<String> = struck.into_iter().flat_map(|(_, aftermath)| aftermath.complaints).collect();
+    checks.push(Check::new("complaints", "none", if bad.is_empty() { "none".into() } else { bad.join("; ") }, bad.is_empty()));
     let all = archived == written.len();
     checks.push(Check::new("archived", format!("{} rows", written.len()), format!("{archived} rows"), all));
     let passed = laws.hold() && checks.iter().all(|check| check.passed);
@@ -207,6 +208,10 @@ fn checks(expected: &Expected, patience: f64, turns: &[Turn], laws: &Laws, figur
         at_most("longer than the median", allowed(expected.extra_max), extra_ms, " ms"),
         at_most("failed", expected.failed_max as u64, laws.failed as u64, ""),
     ];
+    if expected.failed_min > 0 {
+        let (least, seen) = (expected.failed_min, laws.failed);
+        checks.push(Check::new("failed", format!("at least {least}"), seen.to_string(), seen >= least));
+    }
     // Poison fails by design; everybody else is to be answered.
     let failed_by_design = laws.failed.min(expected.failed_max);
     checks.push(at_least("answered", expected.answered_min, share(laws.answered + failed_by_design, laws.issued)));

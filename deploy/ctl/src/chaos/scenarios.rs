@@ -46,6 +46,7 @@ pub(super) struct Expected {
     /// Of all answers, 0 to 1: made with something missing.
     pub(super) degraded_min: f64,
     /// Messages that end as `failed`.
+    pub(super) failed_min: usize,
     pub(super) failed_max: usize,
 }
 
@@ -60,6 +61,7 @@ impl Default for Expected {
             answered_min: 1.0,
             restarts_min: 0,
             degraded_min: 0.0,
+            failed_min: 0,
             failed_max: 0,
         }
     }
@@ -77,6 +79,8 @@ pub(super) struct Scenario {
     pub(super) word_gap: Duration,
     /// Messages that kill whoever asks the model about them, among the others.
     pub(super) poison: usize,
+    /// What the desk may take for a turn.
+    pub(super) budget: Duration,
     pub(super) needs: Needs,
     pub(super) blows: fn(&mut StdRng) -> Vec<Blow>,
     pub(super) expected: Expected,
@@ -91,6 +95,7 @@ impl Scenario {
             rate: 20.0,
             word_gap: Duration::from_millis(20),
             poison: 0,
+            budget: S(30),
             needs: Needs::Nothing,
             blows,
             expected: Expected::default(),
@@ -139,6 +144,10 @@ fn processes() -> Vec<Scenario> {
             (0..4).map(|n| at(3 + n * 6, Fault::Mood(Mood::Kills, Duration::from_millis(400)))).collect()
         })
         .expect(Expected { extra_max: S(16), restarts_min: 1, errors_max: 0, ..Expected::default() }),
+        Scenario::new("kill-at-record", "kill -9 after the record was sent, before the ack, five times", 20, |_| {
+            vec![at(2, Fault::KillAtRecord(5))]
+        })
+        .expect(Expected { extra_max: S(18), errors_max: 0, ..Expected::default() }),
         Scenario::new("freeze-worker", "SIGSTOP a worker for 20 s, continue", 30, |rng| {
             often(rng, 1, 1, |n| Fault::Freeze(Who::Responder(n), S(20)))
         })
@@ -146,6 +155,10 @@ fn processes() -> Vec<Scenario> {
         slow_words(Scenario::new("kill-gateway", "kill -9 a gateway with open streams", 24, |rng| {
             often(rng, 3, 8, |n| Fault::Kill(Who::Gateway(n), Duration::ZERO))
         }))
+        .expect(Expected { extra_max: S(5), ..Expected::default() }),
+        Scenario::new("kill-at-ask", "kill -9 a gateway between the broker's ack and 'accepted', six times", 20, |_| {
+            vec![at(2, Fault::KillAtAsk(6))]
+        })
         .expect(Expected { extra_max: S(5), ..Expected::default() }),
         Scenario::new("freeze-gateway", "SIGSTOP a gateway for 10 s, continue", 20, |rng| {
             often(rng, 1, 1, |n| Fault::Freeze(Who::Gateway(n), S(10)))
@@ -160,8 +173,21 @@ fn processes() -> Vec<Scenario> {
             gateways.chain(responders).chain(others).chain(archivists).collect()
         })
         .expect(Expected { gap_max: S(3), extra_max: S(4), ..Expected::default() }),
-        Scenario { poison: 2, ..Scenario::new("poison", "a message that kills whoever answers it", 20, |_| Vec::new()) }
-            .expect(Expected { extra_max: S(16), answered_min: 0.9, failed_max: 2, ..Expected::default() }),
+        Scenario::new("mixed", "a worker, a gateway and the leader of the queue die within ten seconds", 16, |_| {
+            vec![
+                at(2, Fault::Kill(Who::Responder(0), Duration::ZERO)),
+                at(4, Fault::Kill(Who::Gateway(0), Duration::ZERO)),
+                at(7, Fault::Kill(Who::Leader(topology::ASK), S(3))),
+            ]
+        })
+        .expect(Expected { gap_max: S(12), extra_max: S(16), ..Expected::default() }),
+        // Four deliveries take 35 s; a customer with less time is told `expired` before.
+        Scenario {
+            poison: 2,
+            budget: S(60),
+            ..Scenario::new("poison", "two messages that kill whoever answers them", 20, |_| Vec::new())
+        }
+        .expect(Expected { extra_max: S(60), failed_min: 2, failed_max: 2, ..Expected::default() }),
         Scenario::new("deliver-twice", "everything is delivered twice for 15 s", 20, |_| {
             vec![at(2, Fault::DeliverTwice(S(15)))]
         })
@@ -360,6 +386,10 @@ fn operators() -> Vec<Scenario> {
             vec![at(3, Fault::DeleteConsumer)]
         })
         .expect(Expected { gap_max: S(12), extra_max: S(14), ..Expected::default() }),
+        Scenario::new("wrong-permissions", "a reload forbids workers to write records, for 8 s", 24, |_| {
+            vec![at(3, Fault::ForbidRecords(S(8)))]
+        })
+        .expect(Expected { gap_max: S(12), extra_max: S(16), errors_max: 0, ..Expected::default() }),
         Scenario::new("records-deleted", "an operator deletes the stream of records", 24, |_| {
             vec![at(12, Fault::DeleteRecords)]
         })

@@ -22,9 +22,15 @@ pub struct NatsCluster {
     sync_always: bool,
 }
 
+/// Whoever connects as this user is never forbidden anything.
+const OPERATOR: &str = "operator";
+
 struct Node {
     home: Home,
     ports: NodePorts,
+    server_name: String,
+    /// The ports on which it reaches the others.
+    routes: Vec<u16>,
     recipe: Option<Recipe>,
     child: Mutex<Option<Child>>,
 }
@@ -46,7 +52,7 @@ impl NatsCluster {
     ) -> Result<NatsCluster, EngineError> {
         let wanted = [(Engine::Nats, Needs::default())];
         let mut programs = source::programs(&wanted, None, &options.programs, &options.sources, progress).await?;
-        let nodes = (1..=nodes).map(|number| Node::open(&options.data.join(format!("nats-{number}"))));
+        let nodes = (0..nodes).map(|number| Node::open(&options.data.join(format!("nats-{number}")), number));
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
         let secrets = nodes.first().map_or(Err(EngineError::NotOurs { engine: Engine::Nats }), |n| n.home.secrets())?;
         Ok(NatsCluster { nodes, program: programs.remove(0), secrets, sync_always: options.nats_sync_always })
@@ -62,18 +68,39 @@ impl NatsCluster {
         self.nodes[node].home.folder(Engine::Nats)
     }
 
-    /// The address of a cluster whose servers are reached on these ports, with user and password in it.
+    /// The address of a cluster whose servers are reached on these ports, with the fleet's user and password in it.
     pub fn url(&self, ports: &[u16]) -> String {
+        self.url_as(USER, ports)
+    }
+
+    /// The address for an operator, whom [`NatsCluster::forbid`] does not touch.
+    pub fn operator_url(&self, ports: &[u16]) -> String {
+        self.url_as(OPERATOR, ports)
+    }
+
+    fn url_as(&self, user: &str, ports: &[u16]) -> String {
         let password = &self.secrets.nats;
-        let urls: Vec<_> = ports.iter().map(|port| format!("nats://{USER}:{password}@127.0.0.1:{port}")).collect();
+        let urls: Vec<_> = ports.iter().map(|port| format!("nats://{user}:{password}@127.0.0.1:{port}")).collect();
         urls.join(",")
+    }
+
+    /// Forbids the fleet to publish on a subject, or nothing any more, by a reload as an operator would do it.
+    pub fn forbid(&self, subject: Option<&str>) -> Result<(), EngineError> {
+        for (number, node) in self.nodes.iter().enumerate() {
+            let path = node.home.folder(Engine::Nats).join("nats.conf");
+            let text = self.configuration(node, subject);
+            write_private(&path, text.as_bytes()).map_err(EngineError::folder(&path))?;
+            self.signal(number, Signal::HUP);
+        }
+        Ok(())
     }
 
     /// Starts every server; `routes[i][j]` is the port on which server i reaches server j.
     pub async fn start(&mut self, routes: &[Vec<u16>]) -> Result<(), EngineError> {
         for (number, to) in routes.iter().enumerate() {
-            let recipe = self.recipe(number, to)?;
-            self.nodes[number].recipe = Some(recipe);
+            let others = to.iter().enumerate().filter(|(other, _)| *other != number);
+            self.nodes[number].routes = others.map(|(_, port)| *port).collect();
+            self.nodes[number].recipe = Some(self.recipe(number)?);
         }
         let starts = (0..self.nodes.len()).map(|number| self.revive(number));
         futures::future::try_join_all(starts).await.map(drop)
@@ -113,14 +140,11 @@ impl NatsCluster {
         }
     }
 
-    fn recipe(&self, number: usize, routes: &[u16]) -> Result<Recipe, EngineError> {
+    fn recipe(&self, number: usize) -> Result<Recipe, EngineError> {
         let node = &self.nodes[number];
         let folder = node.home.folder(Engine::Nats);
-        let server_name = format!("talkfleet-{}-{number}", std::process::id());
         let path = folder.join("nats.conf");
-        let others = routes.iter().enumerate().filter(|(other, _)| *other != number).map(|(_, port)| *port);
-        let text = self.configuration(&server_name, node.ports, &others.collect::<Vec<_>>());
-        write_private(&path, text.as_bytes()).map_err(EngineError::folder(&path))?;
+        write_private(&path, self.configuration(node, None).as_bytes()).map_err(EngineError::folder(&path))?;
         Ok(Recipe {
             engine: Engine::Nats,
             program: self.program.path.clone(),
@@ -129,40 +153,47 @@ impl NatsCluster {
             handle: None,
             run_as: None,
             log: node.home.log(Engine::Nats),
-            ready: Ready::Nats { port: node.ports.client, server_name },
+            ready: Ready::Nats { port: node.ports.client, server_name: node.server_name.clone() },
             stop: Signal::TERM,
         })
     }
 
     /// Nothing is advertised: whoever is told an address by the cluster would go round the links that are to be cut.
-    fn configuration(&self, server_name: &str, ports: NodePorts, routes: &[u16]) -> String {
-        let NodePorts { client, route, monitor } = ports;
+    fn configuration(&self, node: &Node, forbidden: Option<&str>) -> String {
+        let NodePorts { client, route, monitor } = node.ports;
         let sync_interval = if self.sync_always { "always" } else { "2m" };
-        let password = &self.secrets.nats;
-        let routes: Vec<_> = routes.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
+        let (server_name, password) = (&node.server_name, &self.secrets.nats);
+        let routes: Vec<_> = node.routes.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
+        let denied = forbidden.map(|subject| format!(r#", permissions: {{ publish: {{ deny: ["{subject}"] }} }}"#));
         format!(
             r#"server_name: "{server_name}"
 listen: "127.0.0.1:{client}"
 http: "127.0.0.1:{monitor}"
 jetstream {{ store_dir: ".", max_file_store: 20GB, sync_interval: "{sync_interval}" }}
 cluster {{ name: "talkfleet", listen: "127.0.0.1:{route}", no_advertise: true, routes: [{}] }}
-authorization {{ user: "{USER}", password: "{password}" }}
+authorization {{ users: [
+  {{ user: "{USER}", password: "{password}"{} }}
+  {{ user: "{OPERATOR}", password: "{password}" }}
+] }}
 max_payload: 256KB
 max_control_line: 4KB
 max_pending: 16MB
 write_deadline: "5s"
 "#,
-            routes.join(", ")
+            routes.join(", "),
+            denied.unwrap_or_default()
         )
     }
 }
 
 impl Node {
-    fn open(data: &Path) -> Result<Node, EngineError> {
+    fn open(data: &Path, number: usize) -> Result<Node, EngineError> {
         let home = Home::open(data)?;
         let port = |key| home.port(Engine::Nats, key, None);
         let ports = NodePorts { client: port("nats")?, route: port("nats-route")?, monitor: port("nats-monitor")? };
-        Ok(Node { home, ports, recipe: None, child: Mutex::new(None) })
+        // It ends with its number, by which a leader is known.
+        let server_name = format!("talkfleet-{}-{number}", std::process::id());
+        Ok(Node { home, ports, server_name, routes: Vec::new(), recipe: None, child: Mutex::new(None) })
     }
 
     fn child(&self) -> MutexGuard<'_, Option<Child>> {

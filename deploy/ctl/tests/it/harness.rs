@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{LazyLock, mpsc},
     time::Duration,
 };
 
@@ -299,6 +299,18 @@ impl Frames {
         }
         frames
     }
+}
+
+/// Makes sure of the gateway's and the worker's programs. `cargo test` builds them because their packages have a test of
+/// them; when only this package was asked for, they are built here, in the same way, so that nothing is compiled twice.
+pub(crate) fn built() {
+    static BUILT: LazyLock<()> = LazyLock::new(|| {
+        let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+        let mut build = std::process::Command::new(env!("CARGO"));
+        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        assert!(build.args(["test", "--no-run", "--quiet"]).args(profile).status().unwrap().success());
+    });
+    LazyLock::force(&BUILT);
 }
 
 /// Waits until something is so, at most [`PATIENCE`].

@@ -34,3 +34,6 @@ mod changes;
 
 /// The three binaries as an operator starts and stops them.
 mod processes;
+
+/// A real fleet broken on purpose, in short.
+mod chaos;

@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -12,7 +11,7 @@ use talkfleet::connect::{Ready, read_ready};
 use talkfleet_shared::chat::FrameBody;
 
 use crate::{
-    harness::{Desk, until},
+    harness::{Desk, built, until},
     model::{Model, said},
 };
 
@@ -210,16 +209,9 @@ fn settings(pairs: &[(&str, &str)]) -> Vec<String> {
     pairs.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]).collect()
 }
 
-/// The binary of another package. `cargo test` builds it because that package has a test of its binary; when only this
-/// package was asked for, it is built here, in the same way, so that nothing is compiled twice.
+/// The binary of another package.
 fn binary(name: &str) -> PathBuf {
-    static BUILT: LazyLock<()> = LazyLock::new(|| {
-        let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
-        let mut build = Command::new(env!("CARGO"));
-        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-        assert!(build.args(["test", "--no-run", "--quiet"]).args(profile).status().unwrap().success());
-    });
-    LazyLock::force(&BUILT);
+    built();
     Path::new(env!("CARGO_BIN_EXE_talkfleet")).with_file_name(name)
 }
 
