@@ -96,7 +96,7 @@ impl<'a> Cause<'a> {
         }
     }
 
-    /// What no noise makes up: the base's versions differ, and the article is on one side only or has another text.
+    /// What no noise makes up: an article that is on one side only, or has another text there.
     pub fn is_certain(&self) -> bool {
         matches!(self, Self::ArticleGone { .. } | Self::ArticleNew { .. } | Self::ArticleEdited { .. })
     }
@@ -109,7 +109,9 @@ pub struct World<'a> {
     after: Known<'a>,
     /// Articles of which a passage reads differently under the same id.
     edited: HashSet<&'a str>,
-    bases_differ: bool,
+    /// Whether an article that is on one side only says something about that side: the bases differ, or retrieval has no
+    /// noise that could have lost it.
+    articles_tell: bool,
 }
 
 #[derive(Debug, Default)]
@@ -155,7 +157,8 @@ impl<'a> World<'a> {
                 world.edited.insert(article);
             }
         }
-        world.bases_differ = world.before.bases != world.after.bases;
+        let steady = !turns.iter().any(|turn| turn.relation(Stage::Passages).is_noise());
+        world.articles_tell = steady || world.before.bases != world.after.bases;
         world
     }
 
@@ -195,12 +198,12 @@ impl<'a> World<'a> {
     fn passages(&self, turn: &Turn<'a>) -> Vec<Cause<'a>> {
         let (a, c) = (&turn.a, &turn.c);
         let mut causes = Vec::new();
-        for article in a.articles().filter(|_| self.bases_differ) {
+        for article in a.articles().filter(|_| self.articles_tell) {
             if !self.after.found.contains_key(article) && self.before.minds(article) {
                 causes.push(Cause::ArticleGone { article });
             }
         }
-        for article in c.articles().filter(|_| self.bases_differ) {
+        for article in c.articles().filter(|_| self.articles_tell) {
             if !self.before.found.contains_key(article) && self.after.minds(article) {
                 causes.push(Cause::ArticleNew { article });
             }

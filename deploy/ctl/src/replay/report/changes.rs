@@ -137,7 +137,7 @@ fn sentence(finding: &Finding<'_>, own: &[&Turn<'_>], all: &[Turn<'_>]) -> Strin
         }
         Cause::ArticleGone { article } => {
             let lost: Vec<_> = own.iter().copied().filter(|turn| turn.a.citations.contains(&article)).collect();
-            format!("article `{article}` is gone: {n} found it, {} cited it{}", lost.len(), instead(&lost))
+            format!("article `{article}` is gone: {n} had found it, {} cited it{}", grouped(lost.len()), instead(&lost))
         }
         Cause::ArticleNew { article } => {
             format!("new article `{article}` is found in {n}, cited in {}", cited(article))

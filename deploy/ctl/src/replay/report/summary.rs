@@ -11,7 +11,7 @@ use super::{
     compare::{Distance, Turn, answer_of},
     latency::Sides,
     stage::{Class, Relation, Stage},
-    stats::{mcnemar, mean, paired, percentile, wilson},
+    stats::{mcnemar, mean, more_than, paired, percentile, wilson},
 };
 
 /// Bars of a histogram over 0 to 1; the last holds exactly 1, 'the same'.
@@ -129,8 +129,13 @@ pub struct Flip {
     pub of: usize,
     /// Turns in which the baseline's second run flips the same way.
     pub noise: usize,
+    /// Whether it is told from noise: the intents have none, or chance would have to be kind.
+    pub sure: bool,
     pub examples: Vec<Example>,
 }
+
+/// How rarely noise alone may have a flip called sure.
+const FLIP_LEVEL: f64 = 0.01;
 
 /// Intents that became others, the most frequent first.
 pub fn flips(turns: &[Turn<'_>]) -> Vec<Flip> {
@@ -140,7 +145,9 @@ pub fn flips(turns: &[Turn<'_>]) -> Vec<Flip> {
         *had.entry(turn.a.intent).or_default() += 1;
         if turn.relation(Stage::Intent) == Relation::CandidateOdd {
             let (from, to) = (turn.a.intent, turn.c.intent);
-            let fresh = || Flip { from: from.into(), to: to.into(), turns: 0, of: 0, noise: 0, examples: Vec::new() };
+            let (from_name, to_name) = (from.to_owned(), to.to_owned());
+            let fresh =
+                || Flip { from: from_name, to: to_name, turns: 0, of: 0, noise: 0, sure: true, examples: Vec::new() };
             let flip = flips.entry((from, to)).or_insert_with(fresh);
             flip.turns += 1;
             if flip.examples.len() < EXAMPLES_MAX {
@@ -154,7 +161,11 @@ pub fn flips(turns: &[Turn<'_>]) -> Vec<Flip> {
         }
     }
     let mut flips: Vec<Flip> = flips.into_values().collect();
-    flips.iter_mut().for_each(|flip| flip.of = had.get(flip.from.as_str()).copied().unwrap_or_default());
+    let steady = !turns.iter().any(|turn| turn.relation(Stage::Intent).is_noise());
+    for flip in &mut flips {
+        flip.of = had.get(flip.from.as_str()).copied().unwrap_or_default();
+        flip.sure = steady || more_than(flip.turns, flip.noise) < FLIP_LEVEL;
+    }
     flips.sort_by_key(|flip| std::cmp::Reverse(flip.turns));
     flips
 }

@@ -113,7 +113,7 @@ fn an_article_that_went_is_named_and_not_what_moved_up() {
     }
     names(
         &report(&triples),
-        &["article `/en/help/returns` is gone: 90 turns found it, 30 cited it; instead `/en/help/delivery` (30)"],
+        &["article `/en/help/returns` is gone: 90 turns had found it, 30 cited it; instead `/en/help/delivery` (30)"],
     );
 }
 
@@ -420,7 +420,7 @@ fn the_terminal_reads_what_matters() {
     spoil(&mut triples, |n| n % 60 == 0, |record| rename_intent(record, "start_return\u{1b}[31m"));
     let text = report(&triples).text();
     let expected = "\
-10 of 600 turns changed, 0 of them in what the customer sees. The baseline's own two runs agree everywhere.
+10 of 600 turns changed, none of them in what the customer sees. The baseline's own two runs agree everywhere.
 
 what changed:
   intent `return_item` is now `start_return[31m` in 10 of 120 turns that had it

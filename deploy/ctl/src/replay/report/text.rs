@@ -67,11 +67,14 @@ pub fn headline(report: &Report) -> String {
     };
     match counts.changed {
         0 => format!("Nothing changed in {}. {noise}", turns(counts.compared())),
-        n => format!(
-            "{} of {of} turns changed, {} of them in what the customer sees. {noise}",
-            grouped(n),
-            grouped(counts.seen)
-        ),
+        n if counts.seen == 0 => {
+            format!("{} of {of} turns changed, none of them in what the customer sees. {noise}", grouped(n))
+        }
+        n if counts.seen == n => format!("{} of {of} turns changed in what the customer sees. {noise}", grouped(n)),
+        n => {
+            let (seen, unseen) = (grouped(counts.seen), grouped(n - counts.seen));
+            format!("{seen} of {of} turns changed in what the customer sees, {unseen} more unseen. {noise}")
+        }
     }
 }
 

@@ -49,8 +49,10 @@ fn item(report: &Report, n: usize, case: &Case) -> String {
         .collect();
     let why = case.change.and_then(|change| report.changes.get(change));
     let why = why.map_or(String::new(), |change| format!("<p class=why>{}</p>", sentence(&change.sentence)));
-    let alike =
-        case.similarity.map_or(String::new(), |similarity| format!("<span class=alike>{similarity:.2} alike</span>"));
+    let alike = case.similarity.map_or(String::new(), |similarity| match similarity {
+        1.0.. => "<span class=alike>same text</span>".into(),
+        similarity => format!("<span class=alike>{similarity:.2} alike</span>"),
+    });
     format!(
         "<details class=case id=case-{n} data-stage={}{open}><summary><span class=rank>{}</span><span class=question>{}</span>\
          <span class=chips>{chips}{alike}</span></summary>{why}<div class=sides>{}{}</div>\
@@ -113,6 +115,9 @@ fn sources(own: &[Source], other: &[Source]) -> String {
 fn said(pieces: &[Piece], baseline: bool) -> String {
     let piece = |piece: &Piece| match piece {
         Piece::Same(text) => escaped(text),
+        // What stands alone is not marked: there is nothing beside it to differ from.
+        Piece::Gone(text) if baseline && pieces.len() == 1 => escaped(text),
+        Piece::New(text) if !baseline && pieces.len() == 1 => escaped(text),
         Piece::Gone(text) if baseline => format!("<del>{}</del>", escaped(text)),
         Piece::New(text) if !baseline => format!("<ins>{}</ins>", escaped(text)),
         Piece::Gone(_) | Piece::New(_) => String::new(),

@@ -32,14 +32,20 @@ pub fn intents(report: &Report) -> String {
     let rows: String = report.flips.iter().take(LISTED_MAX).map(listed).collect();
     let head = "<tr><th>was<th>is now<th class=n>turns<th class=n>of<th class=n>noise<th>for example";
     let table = format!("<div class=wide><table class=flips><thead>{head}</thead><tbody>{rows}</tbody></table></div>");
-    let how = format!("{} turns are taken for another intent.", grouped(row.changed));
-    section("intents", "Intents", &how, &(drawing(&report.flips) + &table))
+    let how = format!(
+        "{} turns are taken for another intent. What noise could explain is faint and not drawn.",
+        grouped(row.changed)
+    );
+    let sure: Vec<&Flip> = report.flips.iter().filter(|flip| flip.sure).take(DRAWN_MAX).collect();
+    let drawing = if sure.is_empty() { String::new() } else { drawing(&sure) };
+    section("intents", "Intents", &how, &(drawing + &table))
 }
 
 fn listed(flip: &Flip) -> String {
     let example = flip.examples.first().map_or(String::new(), |example| isolated(&example.question));
     format!(
-        "<tr><td><code>{}</code><td><code>{}</code><td class=n><b>{}</b><td class=n>{}<td class=n>{}<td class=example>{example}",
+        "<tr{}><td><code>{}</code><td><code>{}</code><td class=n><b>{}</b><td class=n>{}<td class=n>{}<td class=example>{example}",
+        if flip.sure { "" } else { " class=still" },
         escaped(&flip.from),
         escaped(&flip.to),
         grouped(flip.turns),
@@ -57,8 +63,7 @@ struct Place {
     next: f64,
 }
 
-fn drawing(flips: &[Flip]) -> String {
-    let drawn = &flips[..flips.len().min(DRAWN_MAX)];
+fn drawing(drawn: &[&Flip]) -> String {
     let total: usize = drawn.iter().map(|flip| flip.turns).sum();
     // A row is as high as its turns, but no lower than its name; a ribbon takes its share of the row on either side.
     let scale = ROWS / total.max(1) as f64;
@@ -86,7 +91,7 @@ fn drawing(flips: &[Flip]) -> String {
     )
 }
 
-fn places<'a>(flips: &'a [Flip], name: fn(&Flip) -> &String, scale: f64) -> BTreeMap<&'a str, Place> {
+fn places<'a>(flips: &[&'a Flip], name: fn(&Flip) -> &String, scale: f64) -> BTreeMap<&'a str, Place> {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for flip in flips {
         match counts.iter_mut().find(|(known, _)| known == name(flip)) {

@@ -80,14 +80,14 @@ fn hero(report: &Report) -> String {
     let headline = headline(report);
     let (first, rest) = headline.split_once(". ").unwrap_or((headline.trim_end_matches('.'), ""));
     format!(
-        "<header class=hero>\n<p class=kicker>Replay · {}{channel} · {}</p>\n<h1>{}.</h1>\n<p class=lede>{} {} beside {}.</p>\n\
+        "<header class=hero>\n<p class=kicker>Replay · {}{channel} · {}<br>{} beside {}</p>\n<h1>{}.</h1>\n<p class=lede>{}</p>\n\
          {}\n<div class=\"verdict {class}\"><p><strong>{word}</strong> <span>{why}</span></p>{over}</div>\n{notes}</header>",
         escaped(&facts.tenant),
         escaped(&facts.range),
-        escaped(first),
-        escaped(rest),
         side("candidate", &facts.candidate),
         side("baseline", &facts.baseline),
+        escaped(first),
+        escaped(rest),
         strip(&report.turns)
     )
 }

@@ -9,6 +9,9 @@ use super::{
 /// Sentences of one sort on the page; the JSON has all.
 const SENTENCES_MAX: usize = 40;
 
+/// Questions shown below a sentence.
+const EXAMPLES_MAX: usize = 2;
+
 pub fn story(report: &Report) -> String {
     let most = report.changes.iter().map(|change| change.turns).max().unwrap_or(1);
     let mut body = match report.changes.is_empty() {
@@ -21,7 +24,10 @@ pub fn story(report: &Report) -> String {
     }
     body += &folded(report, &report.unseen, "under the surface", "what was found moved, and no customer sees it");
     body += &folded(report, &report.doubtful, "doubtful", "too few to be told from the baseline's own noise");
-    let how = "Each changed turn is told once, under the first stage that differs and the cause that explains most.";
+    let how = match report.changes.is_empty() {
+        true => "",
+        false => "Each changed turn is told once, under the first stage that differs and the cause that explains most.",
+    };
     section("changes", "What changed", how, &body)
 }
 
@@ -63,23 +69,30 @@ fn item(report: &Report, change: &Change, most: usize) -> String {
     if change.noise > 0 {
         facts.push(format!("noise alone: {}", chance(change.chance)));
     }
-    let examples: String = change
-        .examples
-        .iter()
-        .map(|example| {
-            let shown = report.worst.iter().position(|case| case.request == example.request);
-            let link = shown.map_or(String::new(), |n| format!(" <a href=#case-{n}>see it</a>"));
-            format!("<li>{}{link}</li>", isolated(&example.question))
-        })
-        .collect();
     format!(
         "<li><div class=count><b>{}</b><span class=meter style=\"width:{wide:.1}%\"><i style=\"width:{seen:.1}%\"></i></span></div>\
-         <div><p class=sentence>{}</p><p class=facts>{}</p>\
-         <details><summary>for example</summary><ul>{examples}</ul></details></div></li>",
+         <div><p class=sentence>{}</p><p class=beside>{}</p>{}</div></li>",
         grouped(change.turns),
         sentence(&capitalised(&change.sentence)),
-        facts.join(" · ")
+        facts.join(" · "),
+        examples(report, change)
     )
+}
+
+/// Questions of a change, those first that stand side by side below.
+fn examples(report: &Report, change: &Change) -> String {
+    let own = report.changes.iter().position(|other| std::ptr::eq(other, change));
+    let below = report.worst.iter().enumerate().filter(|(_, case)| own.is_some() && case.change == own);
+    let mut shown: Vec<(&str, String)> = Vec::new();
+    let linked = below.map(|(n, case)| (case.question.as_str(), format!(" <a href=#case-{n}>side by side</a>")));
+    let plain = change.examples.iter().map(|example| (example.question.as_str(), String::new()));
+    for (question, link) in linked.chain(plain) {
+        if shown.len() < EXAMPLES_MAX && !shown.iter().any(|(known, _)| *known == question) {
+            shown.push((question, link));
+        }
+    }
+    let items: Vec<String> = shown.iter().map(|(question, link)| format!("“{}”{link}", isolated(question))).collect();
+    if items.is_empty() { String::new() } else { format!("<p class=example>{}</p>", items.join(" · ")) }
 }
 
 fn chance(p: f64) -> String {

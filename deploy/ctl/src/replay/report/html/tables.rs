@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::{
-        Report, Sides, State,
+        Check, Report, Sides, State,
         changes::grouped,
         summary::StageRow,
         threshold::{Sort, percent, written},
@@ -17,42 +17,53 @@ use super::{
 const WIDE: f64 = 220.0;
 const HIGH: f64 = 22.0;
 
+/// Intervals are drawn at least up to this rate, so that a tight one looks tight.
+const REACH_MIN: f64 = 0.02;
+
 pub fn gate(report: &Report) -> String {
-    let rows: String = report
-        .verdict
-        .checks
-        .iter()
+    // What is exceeded first, then what noise may explain.
+    let rank = |check: &&Check| match check.state {
+        State::Fail => 0,
+        State::Unsure => 1,
+        State::Pass => 2,
+    };
+    let mut checks: Vec<&Check> = report.verdict.checks.iter().collect();
+    checks.sort_by_key(rank);
+    let rows: String = checks
+        .into_iter()
         .map(|check| {
             let sort = check.figure.sort();
             let (class, word) = match check.state {
                 State::Pass => ("pass", "kept"),
                 State::Fail => ("fail", "exceeded"),
-                State::Unsure => ("unsure", "not told from noise"),
+                State::Unsure => ("unsure", "unsure"),
             };
-            let interval = check.interval.map_or(String::new(), |(low, high)| {
-                format!(" <small>{} to {}</small>", percent(low), percent(high))
-            });
+            let interval = check
+                .interval
+                .map_or(String::new(), |(low, high)| format!(" <small>{} to {}</small>", percent(low), percent(high)));
             let bound = if sort == Sort::Least { "≥" } else { "≤" };
             format!(
-                "<tr class={class}><td><code>{}</code><small>{}</small></td><td class=n>{}{interval}</td><td class=n>{}</td>\
-                 <td class=n>{bound} {}</td><td><span class=state>{word}</span></td></tr>",
+                "<tr class={class}><td><span class=state>{word}</span></td><td><code>{}</code><small>{}</small></td>\
+                 <td class=n>{}{interval}</td><td class=n>{bound} {}</td><td class=n>{}</td></tr>",
                 check.figure.name(),
                 escaped(check.what),
                 written(sort, check.found),
-                written(sort, check.noise),
-                written(sort, check.limit)
+                written(sort, check.limit),
+                written(sort, check.noise)
             )
         })
         .collect();
     let how = "Rates are shown with the baseline's own noise taken off; a limit counts as exceeded only when noise does \
                not explain it.";
-    let head = "<tr><th>figure<th class=n>found<th class=n>noise<th class=n>limit<th>";
+    let head = "<tr><th><th>figure<th class=n>found<th class=n>limit<th class=n>noise";
     section("gate", "Limits", how, &table("gate", head, &rows))
 }
 
 pub fn stages(report: &Report) -> String {
-    let reach = report.stages.iter().map(|row| row.net_interval.1.max(-row.net_interval.0)).fold(0.001, f64::max);
-    let rows: String = report.stages.iter().map(|row| stage(row, reach)).collect();
+    let ends = || report.stages.iter().map(|row| row.net_interval);
+    let most = ends().map(|(_, high)| high).fold(REACH_MIN, f64::max);
+    let least = ends().map(|(low, _)| low).fold(-most / 20.0, f64::min);
+    let rows: String = report.stages.iter().map(|row| stage(row, (least, most))).collect();
     let how = "<b>Changed</b>: the candidate differs where the baseline agrees with itself. <b>First</b>: no earlier stage \
                explains it. <b>Net</b>: the rate of differing less the baseline's own, with its 95 % interval.";
     let head = "<tr><th>stage<th class=n>noise<th class=n>changed<th class=n>first<th class=n>net<th>95 % interval";
@@ -64,7 +75,7 @@ pub fn stages(report: &Report) -> String {
     section("stages", "Stage by stage", how, &(table("stages", head, &rows) + &beside))
 }
 
-fn stage(row: &StageRow, reach: f64) -> String {
+fn stage(row: &StageRow, reach: (f64, f64)) -> String {
     let still = if row.differs + row.noise == 0 { " class=still" } else { "" };
     format!(
         "<tr{still}><td>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n><b>{}</b></td><td>{}</td></tr>",
@@ -78,10 +89,8 @@ fn stage(row: &StageRow, reach: f64) -> String {
 }
 
 /// A dot with its interval, zero marked; every row has the same scale.
-fn interval(row: &StageRow, reach: f64) -> String {
-    let low = row.net_interval.0.min(0.0).max(-reach);
-    let left = (-low / reach).max(0.08) * WIDE * 0.2;
-    let x = |share: f64| (WIDE * 0.2 + share / reach * (WIDE * 0.8 - 6.0)).clamp(left.min(3.0), WIDE - 3.0);
+fn interval(row: &StageRow, (least, most): (f64, f64)) -> String {
+    let x = |share: f64| 6.0 + (share - least) / (most - least) * (WIDE - 12.0);
     let (from, to) = row.net_interval;
     let words = format!("{} to {}", percent(from), percent(to));
     format!(

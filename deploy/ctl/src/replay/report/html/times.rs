@@ -58,9 +58,13 @@ impl Scale {
         LEFT + share.clamp(0.0, 1.0) * (WIDE - LEFT - 16.0)
     }
 
-    /// 1, 2 and 5 of each decade, or just 1 when that were too many.
+    /// As many of each decade as there is room for.
     fn marks(&self) -> Vec<f64> {
-        let steps: &[f64] = if self.high / self.low > 300.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let steps: &[f64] = match self.high / self.low {
+            wide if wide > 300.0 => &[1.0],
+            wide if wide > 10.0 => &[1.0, 2.0, 5.0],
+            _ => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
+        };
         let decades = (-2..6).flat_map(|power| steps.iter().map(move |step| step * 10f64.powi(power)));
         decades.filter(|ms| (self.low..=self.high).contains(ms)).collect()
     }
