@@ -24,14 +24,14 @@ pub fn diff(a: &str, b: &str) -> Vec<Piece> {
     let tail = a[head..].iter().rev().zip(b[head..].iter().rev()).take_while(|(x, y)| x == y).count();
     let (mid_a, mid_b) = (&a[head..a.len() - tail], &b[head..b.len() - tail]);
     let mut pieces = Pieces::default();
-    pieces.same(&a[..head]);
+    pieces.kept(&a[..head]);
     if mid_a.len().max(mid_b.len()) > WORDS_MAX {
-        pieces.gone(mid_a);
-        pieces.new(mid_b);
+        pieces.dropped(mid_a);
+        pieces.added(mid_b);
     } else {
         pieces.middle(mid_a, mid_b);
     }
-    pieces.same(&a[a.len() - tail..]);
+    pieces.kept(&a[a.len() - tail..]);
     pieces.0
 }
 
@@ -39,7 +39,7 @@ pub fn diff(a: &str, b: &str) -> Vec<Piece> {
 struct Pieces(Vec<Piece>);
 
 impl Pieces {
-    fn same(&mut self, words: &[&str]) {
+    fn kept(&mut self, words: &[&str]) {
         match self.0.last_mut() {
             Some(Piece::Same(text)) => text.extend(words.iter().copied()),
             _ if words.is_empty() => {}
@@ -47,7 +47,7 @@ impl Pieces {
         }
     }
 
-    fn gone(&mut self, words: &[&str]) {
+    fn dropped(&mut self, words: &[&str]) {
         match self.0.last_mut() {
             Some(Piece::Gone(text)) => text.extend(words.iter().copied()),
             _ if words.is_empty() => {}
@@ -55,7 +55,7 @@ impl Pieces {
         }
     }
 
-    fn new(&mut self, words: &[&str]) {
+    fn added(&mut self, words: &[&str]) {
         match self.0.last_mut() {
             Some(Piece::New(text)) => text.extend(words.iter().copied()),
             _ if words.is_empty() => {}
@@ -71,9 +71,9 @@ impl Pieces {
         let (mut gone, mut new) = (0, 0);
         while i < a.len() && j < b.len() {
             if a[i] == b[j] {
-                self.gone(&a[gone..i]);
-                self.new(&b[new..j]);
-                self.same(&a[i..=i]);
+                self.dropped(&a[gone..i]);
+                self.added(&b[new..j]);
+                self.kept(&a[i..=i]);
                 (i, j) = (i + 1, j + 1);
                 (gone, new) = (i, j);
             } else if common[(i + 1) * width + j] >= common[i * width + j + 1] {
@@ -82,8 +82,8 @@ impl Pieces {
                 j += 1;
             }
         }
-        self.gone(&a[gone..]);
-        self.new(&b[new..]);
+        self.dropped(&a[gone..]);
+        self.added(&b[new..]);
     }
 }
 

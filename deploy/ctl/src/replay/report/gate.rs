@@ -1,11 +1,15 @@
 //! PURE: the verdict: every figure against its limit, noise taken off, and whether there were turns enough to tell.
 
-use std::process::ExitCode;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::ExitCode,
+};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
+    Facts, Sides,
     compare::Turn,
     cost::Cost,
     latency::{Judged, Latency},
@@ -122,6 +126,28 @@ impl Verdict {
     pub fn exit_code(&self) -> ExitCode {
         if self.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// What in the run itself may look like a change or like noise.
+pub fn caveats(facts: &Facts, versions: &BTreeMap<&'static str, Sides<BTreeSet<String>>>) -> Vec<String> {
+    let mut notes = Vec::new();
+    let misses = &facts.cassette_misses;
+    let sides = [("first run", misses.baseline_a), ("second run", misses.baseline_b), ("candidate", misses.candidate)];
+    for (side, n) in sides.into_iter().filter(|(_, n)| *n > 0) {
+        notes.push(format!(
+            "{n} calls of a model in the {side} had no recorded answer: what came of them is new, not changed"
+        ));
+    }
+    for (name, sides) in versions {
+        if sides.baseline_a != sides.baseline_b {
+            notes.push(format!(
+                "the baseline's two runs had other versions of {name}: what is called noise here may be that"
+            ));
+        } else if sides.baseline_a.len().max(sides.candidate.len()) > 1 {
+            notes.push(format!("a side had more than one version of {name}: it changed in mid-run"));
+        }
+    }
+    notes
 }
 
 /// A figure with what it takes to judge it.

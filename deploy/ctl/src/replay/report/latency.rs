@@ -9,8 +9,11 @@ use super::{
     stats::{percentile, percentile_range},
 };
 
+/// Reads one stage's milliseconds.
+type Read = fn(&Timings) -> f64;
+
 /// The stages that are timed, as the record names them, with what is read of it.
-const TIMED: [(&str, fn(&Timings) -> f64); 6] = [
+const TIMED: [(&str, Read); 6] = [
     ("queue", |timings| timings.queue_ms),
     ("recall", |timings| timings.recall_ms),
     ("intent", |timings| timings.intent_ms),
@@ -116,7 +119,7 @@ pub fn millis(ms: f64) -> String {
 }
 
 /// What every side measured in the turns in which the stage ran on all of them, each sorted.
-fn columns(turns: &[Turn<'_>], read: fn(&Timings) -> f64) -> [Vec<f64>; 3] {
+fn columns(turns: &[Turn<'_>], read: Read) -> [Vec<f64>; 3] {
     let of = |reading: &Reading<'_>| {
         let timings = reading.record.filter(|_| reading.ending.is_answered()).map(|record| &record.timings);
         timings.map(read).filter(|ms| ms.is_finite() && *ms > 0.0)

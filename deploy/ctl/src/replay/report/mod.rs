@@ -191,16 +191,19 @@ pub fn compare(triples: &[Triple], facts: &Facts, options: &Options) -> Report {
         latency: &latency,
         cost: &cost,
     };
+    let versions = summary::versions(&turns);
+    let mut verdict = Verdict::of(&options.thresholds, evidence);
+    verdict.notes.extend(gate::caveats(facts, &versions));
     Report {
         shape: SHAPE,
         facts: facts.clone(),
-        verdict: Verdict::of(&options.thresholds, evidence),
+        verdict,
         slower: latency::sentences(&latency).into_iter().chain(cost.sentence()).collect(),
         flips: summary::flips(&turns),
         shape_of_answers: Shape::of(&turns),
         passage_ranking: Spread::of(&turns, |distance| distance.rank_biased_overlap),
         latency_curve: latency::curves(&turns),
-        versions: summary::versions(&turns),
+        versions,
         worst: worst::worst(&turns, &classes, &told.by_turn, options.worst_max),
         turns: counts,
         changes: told.changes,

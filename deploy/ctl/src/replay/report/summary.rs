@@ -248,9 +248,12 @@ fn agrees(original: &TurnRecord, replayed: &TurnRecord) -> bool {
     seen(original) == seen(replayed)
 }
 
+/// Reads one of the versions.
+type ReadVersion = fn(&Versions) -> &String;
+
 /// The versions that answered, by side; more than one means that a side changed in mid-run.
 pub fn versions(turns: &[Turn<'_>]) -> BTreeMap<&'static str, Sides<BTreeSet<String>>> {
-    let read: [(&'static str, fn(&Versions) -> &String); 3] =
+    let read: [(&'static str, ReadVersion); 3] =
         [("worker", |v| &v.worker), ("intents", |v| &v.intents), ("knowledge", |v| &v.knowledge)];
     let side = |pick: for<'t> fn(&'t Turn<'_>) -> Option<&'t TurnRecord>, read: fn(&Versions) -> &String| {
         let seen = turns.iter().filter_map(pick).map(|record| read(&record.versions));
