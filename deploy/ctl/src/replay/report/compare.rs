@@ -211,7 +211,7 @@ impl<'a> Turn<'a> {
 
     /// Whether the customer would see something else than before: another end, kind, source or text.
     pub fn is_seen(&self) -> bool {
-        [Stage::Outcome, Stage::Citations, Stage::Kind, Stage::Text].into_iter().any(|stage| !self.a.is(&self.c, stage))
+        Stage::ALL.into_iter().any(|stage| stage.is_seen() && !self.a.is(&self.c, stage))
     }
 }
 

@@ -6,6 +6,10 @@ use serde::Serialize;
 /// Words beyond which the middle of two texts is shown as replaced as a whole: the comparison costs their product.
 const WORDS_MAX: usize = 1_200;
 
+/// What stays between changes this many times as long stays by accident, up to so many characters.
+const ACCIDENT: usize = 2;
+const ACCIDENT_CHARS_MAX: usize = 24;
+
 /// A stretch of text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "is", content = "text", rename_all = "snake_case")]
@@ -32,7 +36,43 @@ pub fn diff(a: &str, b: &str) -> Vec<Piece> {
         pieces.middle(mid_a, mid_b);
     }
     pieces.kept(&a[a.len() - tail..]);
-    pieces.0
+    tidy(pieces.0)
+}
+
+/// Takes what is the same by accident into the changes around it: spaces and commas, or a word or two between much longer
+/// changes. Whoever reads wants to see what was replaced, not the least that could have been.
+fn tidy(pieces: Vec<Piece>) -> Vec<Piece> {
+    let long = |text: &str| text.chars().count();
+    let mut tidied: Vec<Piece> = Vec::new();
+    // What has gone and come since the last stretch that stays.
+    let (mut gone, mut new) = (String::new(), String::new());
+    let mut rest = pieces.into_iter().peekable();
+    while let Some(piece) = rest.next() {
+        match piece {
+            Piece::Gone(text) => gone += &text,
+            Piece::New(text) => new += &text,
+            Piece::Same(text) => {
+                let between = rest.peek().is_some() && !(gone.is_empty() && new.is_empty());
+                let words = text.chars().any(char::is_alphanumeric);
+                let little = long(&text) <= ACCIDENT_CHARS_MAX && long(&text) * ACCIDENT < long(&gone).max(long(&new));
+                if between && (little || !words) {
+                    gone += &text;
+                    new += &text;
+                } else {
+                    flush(&mut tidied, &mut gone, &mut new);
+                    tidied.push(Piece::Same(text));
+                }
+            }
+        }
+    }
+    flush(&mut tidied, &mut gone, &mut new);
+    tidied
+}
+
+fn flush(tidied: &mut Vec<Piece>, gone: &mut String, new: &mut String) {
+    let pieces = [Piece::Gone(std::mem::take(gone)), Piece::New(std::mem::take(new))];
+    let said = |piece: &Piece| matches!(piece, Piece::Gone(text) | Piece::New(text) if !text.is_empty());
+    tidied.extend(pieces.into_iter().filter(said));
 }
 
 #[derive(Default)]
@@ -165,6 +205,16 @@ mod tests {
         check("Refunds take five days.", "Refunds take seven days.", "Refunds take [-five-][+seven+] days.");
         check("退款将在五个工作日内到账。", "退款将在七个工作日内到账。", "退款将在[-五-][+七+]个工作日内到账。");
         check("same", "same", "same");
+        check(
+            "Refunds take five days.",
+            "Ask a colleague for one.",
+            "[-Refunds take five days-][+Ask a colleague for one+].",
+        );
+        check(
+            "发票在账户的每个订单下方。",
+            "收到商品后请在账户中打印。",
+            "[-发票-][+收到商品后请+]在账户[-的每个订单下方-][+中打印+]。",
+        );
         check("", "new", "[+new+]");
         check("gone", "", "[-gone-]");
         check("a b c", "a c", "a [-b -]c");

@@ -37,6 +37,11 @@ impl Stage {
         Self::Text,
     ];
 
+    /// Whether the customer sees it change.
+    pub const fn is_seen(self) -> bool {
+        matches!(self, Self::Outcome | Self::Kind | Self::Citations | Self::Text)
+    }
+
     /// The word in JSON and in anchors.
     pub const fn name(self) -> &'static str {
         match self {

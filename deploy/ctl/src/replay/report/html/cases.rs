@@ -47,8 +47,12 @@ fn item(report: &Report, n: usize, case: &Case) -> String {
             format!("<span class=\"chip{first}\">{}</span>", stage.title())
         })
         .collect();
-    let why = case.change.and_then(|change| report.changes.get(change));
-    let why = why.map_or(String::new(), |change| format!("<p class=why>{}</p>", sentence(&change.sentence)));
+    let why = match case.change.and_then(|change| report.changes.get(change)) {
+        Some(change) => sentence(&change.sentence),
+        None if case.stages.iter().any(|stage| stage.is_seen()) => "not named above: noise could explain it".into(),
+        None => "what was found moved, and no customer sees it".into(),
+    };
+    let why = format!("<p class=why>{why}</p>");
     let alike = case.similarity.map_or(String::new(), |similarity| match similarity {
         1.0.. => "<span class=alike>same text</span>".into(),
         similarity => format!("<span class=alike>{similarity:.2} alike</span>"),
@@ -111,13 +115,15 @@ fn sources(own: &[Source], other: &[Source]) -> String {
     format!("<ol>{}{more}</ol>", own.iter().take(PASSAGES_MAX).map(item).collect::<String>())
 }
 
-/// One side of the comparison: what both say, and what only this one says.
+/// One side of the comparison: what both say, and what only this one says. Texts that have nothing in common are not
+/// marked: all of it would be.
 fn said(pieces: &[Piece], baseline: bool) -> String {
+    let common = |piece: &Piece| matches!(piece, Piece::Same(text) if text.chars().any(char::is_alphanumeric));
+    let marked = pieces.iter().any(common);
     let piece = |piece: &Piece| match piece {
         Piece::Same(text) => escaped(text),
-        // What stands alone is not marked: there is nothing beside it to differ from.
-        Piece::Gone(text) if baseline && pieces.len() == 1 => escaped(text),
-        Piece::New(text) if !baseline && pieces.len() == 1 => escaped(text),
+        Piece::Gone(text) if baseline && !marked => escaped(text),
+        Piece::New(text) if !baseline && !marked => escaped(text),
         Piece::Gone(text) if baseline => format!("<del>{}</del>", escaped(text)),
         Piece::New(text) if !baseline => format!("<ins>{}</ins>", escaped(text)),
         Piece::Gone(_) | Piece::New(_) => String::new(),

@@ -20,8 +20,8 @@ const ROW_MIN: f64 = 20.0;
 const ROWS: f64 = 220.0;
 const GAP: f64 = 8.0;
 
-/// Characters of a name that fit beside the ribbons.
-const NAME_CHARS_MAX: usize = 28;
+/// How wide a name may be beside the ribbons, in Latin letters; Han characters are two of them wide.
+const NAME_LETTERS_MAX: usize = 22;
 
 pub fn intents(report: &Report) -> String {
     let row = &report.stages[Stage::Intent as usize];
@@ -122,10 +122,6 @@ fn foot(side: &BTreeMap<&str, Place>) -> f64 {
 fn labels(side: &BTreeMap<&str, Place>, x: f64, class: &str) -> String {
     let (anchor, away) = if x < WIDE / 2.0 { ("end", -12.0) } else { ("start", 12.0) };
     let label = |(name, place): (&&str, &Place)| {
-        let mut short: String = name.chars().take(NAME_CHARS_MAX).collect();
-        if short.len() < name.len() {
-            short.push('…');
-        }
         format!(
             "<rect class={class} x={:.1} y={:.1} width=5 height={:.1} rx=2 /><text x={:.1} y={:.1} text-anchor={anchor}>{}<tspan dx=6 class=turns>{}</tspan></text>",
             if x < WIDE / 2.0 { x - 5.0 } else { x },
@@ -133,9 +129,22 @@ fn labels(side: &BTreeMap<&str, Place>, x: f64, class: &str) -> String {
             place.high,
             x + away,
             place.y + place.high / 2.0 + 4.5,
-            attribute(&short),
+            attribute(&shortened(name)),
             grouped(place.turns)
         )
     };
     side.iter().map(label).collect()
+}
+
+fn shortened(name: &str) -> String {
+    let mut wide = 0;
+    let fits = |c: &char| {
+        wide += if *c >= '\u{1100}' { 2 } else { 1 };
+        wide <= NAME_LETTERS_MAX
+    };
+    let mut short: String = name.chars().take_while(fits).collect();
+    if short.len() < name.len() {
+        short.push('…');
+    }
+    short
 }
