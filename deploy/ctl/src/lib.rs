@@ -24,6 +24,9 @@ mod chaos;
 /// `talkfleet knowledge`: files into articles.
 pub mod knowledge;
 
+/// `talkfleet replay`: recorded traffic against another fleet, and what it answers differently.
+pub mod replay;
+
 /// `talkfleet intents`: train, list, show, import, roll back.
 mod intents;
 
