@@ -59,6 +59,8 @@ pub struct Deliveries {
     batch_max: usize,
     /// When something was last delivered, or the broker last said that nothing waits.
     alive_at: Instant,
+    /// Whether health was told that nothing can be taken.
+    is_down: bool,
 }
 
 /// A pull that is open at the broker.
@@ -146,7 +148,8 @@ impl Bus {
         // One pull asks for at most this much, so that a worker with many permits leaves something to the others.
         let batch_max = permits.available_permits().clamp(1, 256);
         let alive_at = Instant::now();
-        Ok(Deliveries { bus: self.clone(), consumer, names, permits, batch: None, held: Vec::new(), batch_max, alive_at })
+        let (bus, batch, held, is_down) = (self.clone(), None, Vec::new(), false);
+        Ok(Deliveries { bus, consumer, names, permits, batch, held, batch_max, alive_at, is_down })
     }
 
     pub(super) async fn consumer(&self, stream: &str, name: &str) -> Result<PullConsumer, BusError> {
@@ -223,6 +226,7 @@ impl Deliveries {
                     self.batch = None;
                 }
                 self.alive_at = Instant::now();
+                self.is_well();
                 Some(Delivery { message, bus: self.bus.clone(), _permit: permit })
             }
             Ok(Some(Err(error))) => {
@@ -233,6 +237,7 @@ impl Deliveries {
             Ok(None) => {
                 self.batch = None;
                 self.held.clear();
+                self.is_well();
                 self.look_for_a_stall().await;
                 None
             }
@@ -296,15 +301,20 @@ impl Deliveries {
             joined => joined.map(Some),
         };
         match joined {
-            Ok(Some(joined)) => {
-                self.consumer = joined;
-                self.bus.health.up(consumer);
-            }
+            Ok(Some(joined)) => self.consumer = joined,
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, consumer, "nothing can be taken; trying again");
                 self.bus.health.down(consumer, error.to_string());
+                self.is_down = true;
             }
+        }
+    }
+
+    /// A pull brought something, or ended as it should.
+    fn is_well(&mut self) {
+        if std::mem::take(&mut self.is_down) {
+            self.bus.health.up(self.names.1);
         }
     }
 

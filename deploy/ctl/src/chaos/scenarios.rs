@@ -147,7 +147,7 @@ fn processes() -> Vec<Scenario> {
         Scenario::new("kill-at-record", "kill -9 after the record was sent, before the ack, five times", 20, |_| {
             vec![at(2, Fault::KillAtRecord(5))]
         })
-        .expect(Expected { extra_max: S(18), errors_max: 0, ..Expected::default() }),
+        .expect(Expected { extra_max: S(18), ..Expected::default() }),
         Scenario::new("freeze-worker", "SIGSTOP a worker for 20 s, continue", 30, |rng| {
             often(rng, 1, 1, |n| Fault::Freeze(Who::Responder(n), S(20)))
         })

@@ -35,5 +35,8 @@ mod changes;
 /// The three binaries as an operator starts and stops them.
 mod processes;
 
+/// The queue itself, deleted and paused under its readers.
+mod queue_faults;
+
 /// A real fleet broken on purpose, in short.
 mod chaos;

@@ -24,7 +24,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::harness::{Desk, PATIENCE, python_worker, until};
 
 /// A client as a stranger would have one.
-async fn stranger(desk: &Desk) -> async_nats::Client {
+pub(crate) async fn stranger(desk: &Desk) -> async_nats::Client {
     let server: async_nats::ServerAddr = desk.engines.nats_url.parse().unwrap();
     let (user, password) = (server.username().unwrap().to_owned(), server.password().unwrap().to_owned());
     async_nats::ConnectOptions::with_user_and_password(user, password).connect(server).await.unwrap()
