@@ -3,6 +3,9 @@
 /// Every key of the configuration.
 pub mod config;
 
+/// What holds for each channel.
+pub mod channels;
+
 /// The desk as the faces see it: ask, come back, stop, look back, judge.
 pub mod desk;
 

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use talkfleet_shared::id::{ConversationId, RequestId, TenantId};
+use talkfleet_shared::id::{ChannelId, ConversationId, RequestId, TenantId};
 
 /// Requests per generation; two are kept, about 250 B each, so at 1,000 requests/s a request is known for 50 s or more.
 const GENERATION: usize = 50_000;
@@ -17,6 +17,8 @@ const GENERATION: usize = 50_000;
 pub(super) struct Known {
     pub(super) tenant: TenantId,
     pub(super) conversation: ConversationId,
+    /// Its policy says what hanging up means.
+    pub(super) channel: ChannelId,
     /// Of the ask, when the request came under an idempotency key.
     pub(super) digest: Option<String>,
     /// When its outcome must exist.
@@ -55,6 +57,7 @@ mod tests {
         let known = Known {
             tenant: ours.clone(),
             conversation: ConversationId::parse("c").unwrap(),
+            channel: ChannelId::web(),
             digest: None,
             deadline: Instant::now(),
         };

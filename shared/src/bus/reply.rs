@@ -136,6 +136,11 @@ impl Bus {
         self.publish_core(subject::resume(&wish.tenant, &wish.request), headers, wish.after.to_string().into()).await
     }
 
+    /// Wishes to resume one request.
+    pub async fn resumes_of(&self, tenant: &TenantId, request: &RequestId) -> Result<Resumes, BusError> {
+        self.subscribe(subject::resume(tenant, request)).await.map(Resumes)
+    }
+
     /// Wishes to resume, for every tenant.
     pub async fn resumes(&self) -> Result<Resumes, BusError> {
         self.subscribe(subject::every_resume()).await.map(Resumes)

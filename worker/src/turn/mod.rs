@@ -246,14 +246,14 @@ async fn timed<T>(stage: impl Future<Output = T>) -> (T, f64) {
     (stage.await, started.elapsed().as_secs_f64() * 1_000.0)
 }
 
-/// Work that was spared because nobody could have used it.
+/// Counts a turn that nobody could have used the answer of, if it ended before a model was asked or anything was said.
 fn count_saved(desk: &Desk, outcome: &Outcome, voice: &Voice<'_>) {
     let reason = match outcome {
         Outcome::Expired { .. } => "deadline",
         Outcome::Cancelled { .. } => "cancelled",
         Outcome::Answered { .. } | Outcome::Failed { .. } => return,
     };
-    if voice.text().is_empty() {
+    if voice.text().is_empty() && !voice.has_asked_model() {
         desk.bus.metrics().saved.get_or_create(&Reason { reason }).inc();
     }
 }
