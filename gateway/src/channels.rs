@@ -8,9 +8,6 @@ use talkfleet_shared::{chat::TEXT_CHARS_MAX, id::ChannelId};
 /// The name of the table whose values hold for every channel that has none of its own.
 const DEFAULT: &str = "default";
 
-/// The shortest grace: a client that came back elsewhere is heard of within two seconds, its jitter added.
-const GRACE_MS_MIN: u64 = 3_000;
-
 /// What becomes of a message while an earlier one of its conversation is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,7 +84,7 @@ impl ChannelsConfig {
 }
 
 impl ChannelPolicy {
-    pub(crate) fn disconnect_grace(&self) -> Duration {
+    pub(crate) fn disconnect_grace(self) -> Duration {
         Duration::from_millis(self.disconnect_grace_ms)
     }
 
@@ -109,8 +106,8 @@ impl ChannelPolicy {
             format!("burst_chars_max is {}; give 1 to {TEXT_CHARS_MAX}", self.burst_chars_max),
         );
         must(
-            self.disconnect_grace_ms >= GRACE_MS_MIN,
-            format!("disconnect_grace_ms is {}; give {GRACE_MS_MIN} or more", self.disconnect_grace_ms),
+            self.disconnect_grace_ms > 0,
+            "disconnect_grace_ms must be above 0; clients come back by reconnecting".into(),
         );
         problems
     }
@@ -187,7 +184,7 @@ mod tests {
         refused("channels.sms.burst_ms_max", "20", "channels.sms.burst_ms_max is 20");
         refused("channels.sms.burst_messages_max", "1", "channels.sms.burst_messages_max is 1");
         refused("channels.sms.burst_chars_max", "4001", "channels.sms.burst_chars_max is 4001; give 1 to 4000");
-        refused("channels.sms.disconnect_grace_ms", "10", "channels.sms.disconnect_grace_ms is 10");
+        refused("channels.sms.disconnect_grace_ms", "0", "channels.sms.disconnect_grace_ms must be above 0");
         refused("channels.a b.burst", "merge", "channels.a b: no channel can be called so");
     }
 }

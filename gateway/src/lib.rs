@@ -123,6 +123,10 @@ impl Gateway {
             let (desk, bus, rooms) = (desk.clone(), bus.clone(), rooms.clone());
             async move { desk.keyring().follow(&bus, &rooms).await }
         });
+        rooms.spawn({
+            let (desk, rooms) = (desk.clone(), rooms.clone());
+            async move { desk.answer_gateways(&rooms).await }
+        });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));
         doors.spawn(http::accept::serve(public, http::router(desk.clone()), http_config, metrics, doors.clone()));

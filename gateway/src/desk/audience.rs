@@ -7,17 +7,24 @@ use std::{
 };
 
 use talkfleet_shared::{
-    bus::{Bus, BusError},
+    bus::{Bus, BusError, CallError},
     id::{RequestId, TenantId, UserId},
     lifecycle::Shutdown,
+    retry::Delays,
 };
 use tokio::runtime::Handle;
 
 use crate::channels::{ChannelPolicy, OnDisconnect};
 
+/// How soon another gateway that has a listener says so.
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+
+/// How soon a broken subscription is opened again.
+const REOPEN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
 type Key = (TenantId, RequestId);
 
-/// Everybody who listens to a request that shall stop without them.
+/// Everybody who listens to a request that may stop without them.
 #[derive(Clone)]
 pub(super) struct Audience {
     bus: Bus,
@@ -31,7 +38,8 @@ pub(super) struct Seat {
     key: Key,
     /// On whose behalf the request is stopped.
     user: Option<UserId>,
-    grace: Duration,
+    /// How long somebody may come back.
+    grace: Option<Duration>,
     over: bool,
     /// A seat may be dropped anywhere.
     runtime: Handle,
@@ -42,15 +50,16 @@ impl Audience {
         Self { bus, shutdown, seats: Arc::default() }
     }
 
-    /// A seat; None on a channel where hanging up means nothing.
+    /// A seat; None on a channel where hanging up means nothing. One on a channel that is not known counts, and leaving it
+    /// stops nothing.
     pub(super) fn seat(
         &self,
-        policy: ChannelPolicy,
+        policy: Option<ChannelPolicy>,
         tenant: &TenantId,
         request: &RequestId,
         user: Option<&UserId>,
     ) -> Option<Seat> {
-        if policy.on_disconnect == OnDisconnect::Finish {
+        if policy.is_some_and(|policy| policy.on_disconnect == OnDisconnect::Finish) {
             return None;
         }
         let key = (tenant.clone(), request.clone());
@@ -59,7 +68,7 @@ impl Audience {
             audience: self.clone(),
             key,
             user: user.cloned(),
-            grace: policy.disconnect_grace(),
+            grace: policy.map(ChannelPolicy::disconnect_grace),
             over: false,
             runtime: Handle::current(),
         })
@@ -67,6 +76,35 @@ impl Audience {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, usize>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        self.lock().contains_key(key)
+    }
+
+    /// Tells other gateways who is listened to here, for as long as the process lives.
+    pub(super) async fn answer(&self, until: &Shutdown) {
+        let mut delays = Delays::new(REOPEN.0, REOPEN.1);
+        loop {
+            tokio::select! {
+                () = until.asked() => return,
+                ended = self.answer_once(&mut delays) => if let Err(error) = ended {
+                    tracing::warn!(%error, "other gateways cannot be told who is listened to here; trying again");
+                },
+            }
+            tokio::time::sleep(delays.next_delay()).await;
+        }
+    }
+
+    async fn answer_once(&self, delays: &mut Delays) -> Result<(), BusError> {
+        let mut questions = self.bus.listenings().await?;
+        delays.reset();
+        while let Some(question) = questions.next().await {
+            if self.has(&(question.tenant.clone(), question.request.clone())) {
+                question.yes().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether nobody is left.
@@ -82,20 +120,20 @@ impl Audience {
     }
 
     /// Stops a request unless somebody comes back, here or at another gateway, or it ends by itself.
-    async fn stop_unless_missed(self, key: Key, user: Option<UserId>, grace: Duration) -> Result<(), BusError> {
+    async fn stop_unless_missed(self, key: Key, user: Option<UserId>, grace: Duration) -> Result<(), CallError> {
         let (tenant, request) = &key;
-        // Whoever comes back asks the turn's owner for the frames, again and again, and everybody may hear it.
-        let mut wishes = self.bus.resumes_of(tenant, request).await?;
         tokio::select! {
-            _ = wishes.next() => return Ok(()),
             () = self.shutdown.asked() => return Ok(()),
             () = tokio::time::sleep(grace) => {}
         }
-        if self.lock().contains_key(&key) || self.bus.read_record(tenant, None, request).await?.is_some() {
+        if self.has(&key) || self.bus.read_record(tenant, None, request).await?.is_some() {
+            return Ok(());
+        }
+        if self.bus.is_listened_to(tenant, request, ANSWER_WITHIN).await? {
             return Ok(());
         }
         tracing::debug!(request.id = %request, "nobody waits for this request any more; it is stopped");
-        self.bus.cancel(tenant, request, user.as_ref()).await
+        Ok(self.bus.cancel(tenant, request, user.as_ref()).await?)
     }
 }
 
@@ -109,10 +147,9 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         // The clients of a process that goes away come back elsewhere, in their own time.
-        if !self.audience.leave(&self.key) || self.over || self.audience.shutdown.is_asked() {
-            return;
-        }
-        let (audience, key, user, grace) = (self.audience.clone(), self.key.clone(), self.user.take(), self.grace);
+        let is_last = self.audience.leave(&self.key) && !self.over && !self.audience.shutdown.is_asked();
+        let Some(grace) = self.grace.filter(|_| is_last) else { return };
+        let (audience, key, user) = (self.audience.clone(), self.key.clone(), self.user.take());
         self.runtime.spawn(async move {
             let request = key.1.clone();
             if let Err(error) = audience.stop_unless_missed(key, user, grace).await {

@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use talkfleet_shared::{
-    chat::Problem,
+    bus::{CallError, HandOvers, HandedOver},
+    chat::{Ask, FrameBody, Position, Problem},
     error::Code,
     id::{ConversationId, RequestId, TenantId},
     metrics::Reason,
@@ -15,16 +16,20 @@ use talkfleet_shared::{
 use tokio::sync::{Notify, oneshot};
 
 use super::{
-    Desk, Frames, Submission,
+    Desk, Frames, Submission, broker_away,
     burst::{Burst, is_mergeable},
     jittered_ms,
     line::Place,
-    submit::Named,
+    resume::Running,
+    submit::{Named, accepted},
 };
 use crate::{
     channels::{OnBurst, OnDisconnect},
     relay::Inbox,
 };
+
+/// How much longer than it may take another gateway is waited for.
+const HAND_OVER_GRACE: Duration = Duration::from_millis(500);
 
 /// Every burst of this process that is not whole yet.
 #[derive(Default)]
@@ -65,6 +70,10 @@ impl Bursts {
         }
     }
 
+    fn has(&self, tenant: &TenantId, conversation: &ConversationId) -> bool {
+        self.lock().contains_key(&(tenant.clone(), conversation.clone()))
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<(TenantId, ConversationId), Arc<Open>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,21 +84,27 @@ impl Open {
         self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When it is whole unless something comes before; None when it is.
+    fn whole_at(&self) -> Option<Instant> {
+        let gathering = self.lock();
+        (!gathering.is_whole).then(|| gathering.burst.whole_at())
+    }
+
     fn finish(&self) {
         self.lock().is_whole = true;
         self.changed.notify_one();
     }
 
-    /// Takes a message in; None when it is not part of this burst.
-    fn take(&self, submission: &Submission, named: &Named) -> Option<oneshot::Receiver<Outcome>> {
+    /// Takes a message in; None when it is not part of this burst, which is whole then.
+    fn take(&self, ask: &Ask, deadline: Instant) -> Option<oneshot::Receiver<Outcome>> {
         let mut gathering = self.lock();
-        let deadline = named.began + named.budget;
-        if gathering.is_whole || !gathering.burst.take(&submission.ask, Instant::now(), deadline) {
+        self.changed.notify_one();
+        if gathering.is_whole || !gathering.burst.take(ask, Instant::now(), deadline) {
+            gathering.is_whole = true;
             return None;
         }
         let (sender, outcome) = oneshot::channel();
         gathering.senders.push(sender);
-        self.changed.notify_one();
         Some(outcome)
     }
 }
@@ -104,19 +119,49 @@ impl Desk {
             && is_mergeable(&submission.ask)
     }
 
-    /// Joins the conversation's open burst or begins one, and waits until it is accepted.
+    /// Joins the conversation's open burst, here or at another gateway, or begins one, and waits until it is accepted.
     pub(super) async fn merge(
         self: &Arc<Self>,
         submission: &Submission,
         named: Named,
     ) -> Result<(Named, Frames), Problem> {
+        let tenant = &submission.principal.tenant;
+        if !self.bursts.has(tenant, &named.conversation)
+            && let Some(joined) = self.hand_over(submission, &named).await?
+        {
+            return Ok(joined);
+        }
         let Part { request, inbox, outcome } = self.part(submission, &named)?;
-        let gone = |_| Problem::new(Code::Draining).retry_after_ms(jittered_ms(1_000));
-        let deadline = outcome.await.map_err(gone)??;
-        let budget = deadline.saturating_duration_since(named.began);
-        let named = Named { request, budget, ..named };
+        let deadline = outcome.await.map_err(|_| gone())??;
+        let named = named.merged_into(request, deadline);
         let frames = self.tell(submission, &named, inbox);
         Ok((named, frames))
+    }
+
+    /// Hands a message to the gateway that gathers its conversation's burst; None when there is none that takes it.
+    async fn hand_over(&self, submission: &Submission, named: &Named) -> Result<Option<(Named, Frames)>, Problem> {
+        let (tenant, ask) = (&submission.principal.tenant, &submission.ask);
+        let left = named.budget.saturating_sub(named.began.elapsed());
+        // A burst is accepted or refused within half of the budget of its first message, which came before this one.
+        let asked = self.bus.hand_over(tenant, &named.conversation, ask, left, left / 2 + HAND_OVER_GRACE);
+        let accepted = match asked.await {
+            Ok(Some(accepted)) => accepted,
+            Ok(None) => return Ok(None),
+            Err(CallError::Problem(problem)) => return Err(problem),
+            Err(error) => {
+                tracing::warn!(%error, "it is not known what became of a message that was handed over");
+                return Err(broker_away());
+            }
+        };
+        let FrameBody::Accepted { deadline_ms, .. } = accepted.body else { return Err(Problem::new(Code::Internal)) };
+        let deadline = Instant::now() + Duration::from_millis(deadline_ms).min(left);
+        let named = Named { digest: None, ..named.clone() }.merged_into(accepted.request, deadline);
+        self.remember(submission, &named, deadline);
+        let (inbox, channel) = (self.open_inbox(RequestId::new())?, Some(ask.channel.clone()));
+        let running = Running { inbox, early: Vec::new(), deadline, channel };
+        let (opening, tally) = (Some(named.accepted()), self.tally(submission, &named));
+        let frames = self.follow(&submission.principal, &named.request, Position::default(), running, opening, tally);
+        Ok(Some((named, frames)))
     }
 
     fn part(self: &Arc<Self>, submission: &Submission, named: &Named) -> Result<Part, Problem> {
@@ -125,9 +170,8 @@ impl Desk {
         if let Some(open) = bursts.get(&key) {
             // The inbox stands before the burst is published, which nobody does before this lock is free.
             let (request, inbox) = (open.request.clone(), self.open_inbox_beside(open.request.clone())?);
-            match open.take(submission, named) {
-                Some(outcome) => return Ok(Part { request, inbox, outcome }),
-                None => open.finish(),
+            if let Some(outcome) = open.take(&submission.ask, named.began + named.budget) {
+                return Ok(Part { request, inbox, outcome });
             }
         }
         bursts.remove(&key);
@@ -153,8 +197,8 @@ impl Desk {
     /// Gathers a burst, publishes it in its turn, and tells every sender what became of it.
     async fn see_through(&self, open: &Arc<Open>, first: Submission, mut place: Place, reply_to: String) {
         let Some(conversation) = first.conversation.clone() else { return };
-        self.gather(open).await;
         let tenant = first.principal.tenant.clone();
+        self.gather(open, &tenant, &conversation).await;
         let (submission, named, senders) = {
             let mut bursts = self.bursts.lock();
             let key = (tenant.clone(), conversation.clone());
@@ -187,22 +231,60 @@ impl Desk {
         }
     }
 
-    async fn gather(&self, open: &Open) {
-        loop {
-            let whole_at = {
-                let gathering = open.lock();
-                if gathering.is_whole {
-                    return;
-                }
-                gathering.burst.whole_at()
-            };
+    /// Waits until a burst is whole, and takes in what comes by other gateways.
+    async fn gather(&self, open: &Arc<Open>, tenant: &TenantId, conversation: &ConversationId) {
+        let opened = self.bus.hand_overs(tenant, conversation);
+        let Some(whole_at) = open.whole_at() else { return };
+        // Without them, what comes by other gateways becomes a burst of its own.
+        let mut others = tokio::time::timeout_at(whole_at.into(), opened).await.ok().and_then(Result::ok);
+        while let Some(whole_at) = open.whole_at() {
             tokio::select! {
                 // What is due is whole, whatever else has come.
                 biased;
-                () = tokio::time::sleep_until(whole_at.into()) => return,
-                () = self.shutdown.asked() => return,
+                () = tokio::time::sleep_until(whole_at.into()) => break,
+                () = self.shutdown.asked() => break,
                 () = open.changed.notified() => {}
+                Some(handed) = next(&mut others) => self.take_over(open, handed, conversation),
             }
         }
+        open.finish();
+        if let Some(mut others) = others {
+            self.shutdown.spawn(async move {
+                others.close().await;
+                while let Some(handed) = others.next().await {
+                    let _ = handed.give_back().await;
+                }
+            });
+        }
     }
+
+    /// Takes in a message that came by another gateway, and tells that what became of it.
+    fn take_over(&self, open: &Arc<Open>, handed: HandedOver, conversation: &ConversationId) {
+        let outcome = open.take(&handed.ask, Instant::now() + handed.budget);
+        let (request, conversation) = (open.request.clone(), conversation.clone());
+        self.shutdown.spawn(async move {
+            let told = match outcome {
+                None => handed.give_back().await,
+                Some(outcome) => match outcome.await.unwrap_or_else(|_| Err(gone())) {
+                    Ok(deadline) => handed.accept(&accepted(request, conversation, deadline)).await,
+                    Err(problem) => handed.refuse(&problem).await,
+                },
+            };
+            if let Err(error) = told {
+                tracing::debug!(%error, "another gateway was not told what became of its message");
+            }
+        });
+    }
+}
+
+/// The next message from another gateway; never when they cannot be heard.
+async fn next(others: &mut Option<HandOvers>) -> Option<HandedOver> {
+    match others {
+        Some(others) => others.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn gone() -> Problem {
+    Problem::new(Code::Draining).retry_after_ms(jittered_ms(1_000))
 }

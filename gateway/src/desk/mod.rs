@@ -173,9 +173,14 @@ impl Desk {
         self.config.channels.policy(&submission.ask.channel)
     }
 
-    /// A place to listen from; None where hanging up means nothing, or it is not known what it means.
+    /// Tells other gateways who is listened to here.
+    pub(crate) async fn answer_gateways(&self, until: &Shutdown) {
+        self.audience.answer(until).await;
+    }
+
+    /// A place to listen from; None where hanging up means nothing.
     fn seat(&self, principal: &Principal, request: &RequestId, channel: Option<&ChannelId>) -> Option<Seat> {
-        let policy = self.config.channels.policy(channel?);
+        let policy = channel.map(|channel| self.config.channels.policy(channel));
         self.audience.seat(policy, &principal.tenant, request, principal.acts_for())
     }
 

@@ -22,9 +22,8 @@ use crate::{auth::Principal, relay::Inbox};
 /// How long a request that nobody here knows may stay silent before it is called unknown.
 const DOUBT: Duration = Duration::from_millis(1_500);
 
-/// How often the record is looked for, and the owner asked again: an ask may lie on the queue until somebody takes it, and
-/// the gateway that it came in by may ask itself whether anybody still listens.
-const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// How often the record is looked for, and the owner asked again: an ask may lie on the queue until somebody takes it.
+const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Where a request is.
 pub(super) enum Found {

@@ -35,6 +35,7 @@ const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::f
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(8));
 
 /// A submission whose names are settled.
+#[derive(Clone)]
 pub(super) struct Named {
     pub(super) request: RequestId,
     pub(super) conversation: ConversationId,
@@ -258,18 +259,20 @@ impl Desk {
         self.relay.open_beside(address).map_err(closed)
     }
 
-    fn tally(&self, submission: &Submission, named: &Named) -> Tally {
+    pub(super) fn tally(&self, submission: &Submission, named: &Named) -> Tally {
         let seat = self.seat(&submission.principal, &named.request, Some(&submission.ask.channel));
         Tally::new(self.metrics().clone(), submission.face, named.began, named.request.clone(), submission.trace, seat)
     }
 }
 
 impl Named {
-    fn accepted(&self) -> Frame {
-        let left = self.budget.saturating_sub(self.began.elapsed());
-        let body =
-            FrameBody::Accepted { conversation: self.conversation.clone(), deadline_ms: left.as_millis() as u64 };
-        Frame { request: self.request.clone(), attempt: 1, seq: 0, body }
+    pub(super) fn accepted(&self) -> Frame {
+        accepted(self.request.clone(), self.conversation.clone(), self.began + self.budget)
+    }
+
+    /// The same message as part of a burst.
+    pub(super) fn merged_into(self, request: RequestId, deadline: Instant) -> Self {
+        Self { request, budget: deadline.saturating_duration_since(self.began), ..self }
     }
 
     fn note(&self, channel: &ChannelId) -> Note {
@@ -281,6 +284,13 @@ impl Named {
             deadline_at_ms: unix_ms() + left.as_millis() as u64,
         }
     }
+}
+
+/// Tells that a request is on the queue, and how long it may take.
+pub(super) fn accepted(request: RequestId, conversation: ConversationId, deadline: Instant) -> Frame {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let body = FrameBody::Accepted { conversation, deadline_ms: left.as_millis() as u64 };
+    Frame { request, attempt: 1, seq: 0, body }
 }
 
 /// An earlier message stands in the way.

@@ -136,18 +136,18 @@ impl Bus {
         self.publish_core(subject::resume(&wish.tenant, &wish.request), headers, wish.after.to_string().into()).await
     }
 
-    /// Wishes to resume one request.
-    pub async fn resumes_of(&self, tenant: &TenantId, request: &RequestId) -> Result<Resumes, BusError> {
-        self.subscribe(subject::resume(tenant, request)).await.map(Resumes)
-    }
-
     /// Wishes to resume, for every tenant.
     pub async fn resumes(&self) -> Result<Resumes, BusError> {
         self.subscribe(subject::every_resume()).await.map(Resumes)
     }
 
-    async fn subscribe(&self, subject: String) -> Result<Subscriber, BusError> {
+    pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, BusError> {
         let subscriber = self.client.subscribe(subject).await.map_err(|error| BusError::Refused(error.to_string()))?;
+        self.known(subscriber).await
+    }
+
+    /// The broker knows of a subscription when this returns.
+    pub(super) async fn known(&self, subscriber: Subscriber) -> Result<Subscriber, BusError> {
         match tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await {
             Ok(Ok(())) => Ok(subscriber),
             Ok(Err(_)) => Err(BusError::Away),

@@ -117,6 +117,65 @@ async fn over_websocket_a_burst_is_told_once_to_each_and_what_comes_later_is_the
 }
 
 #[tokio::test]
+async fn a_burst_that_came_in_by_two_gateways_is_one_ask() {
+    let model = Model::start(false).await;
+    let desk = model.speaks_for(policy("merge").gateways(2)).start().await;
+    let mut here = Socket::open(&desk, 0).await;
+    here.ask("h", message(QUESTION, "both")).await;
+    tokio::time::sleep(Duration::from_millis(QUIET_MS / 4)).await;
+    let mut there = desk.stream(1, &message("I mean standard delivery.", "both")).await;
+    let (accepted, same) = (here.frame("h").await, there.next().await.unwrap());
+    assert_eq!(accepted.request, same.request);
+    model.called(1).await;
+    model.answer();
+    let (to_here, to_there) = (here.rest("h").await, there.rest().await);
+    let FrameBody::Done { answer } = &to_here.last().unwrap().body else { panic!("{to_here:?}") };
+    assert_eq!((said(&to_here), said(&to_there)), (answer.text.clone(), answer.text.clone()));
+    assert_eq!(to_here.last(), to_there.last());
+    // What comes while nobody gathers begins a burst of its own.
+    model.answer();
+    let (status, next) = post(&desk, 1, &message("How do I return an item?", "both")).await;
+    assert_eq!(status, 200, "{next}");
+    let told = records(&desk, "both", 2).await;
+    let texts: Vec<_> = told.iter().map(|record| record.ask.text.as_str()).collect();
+    assert_eq!(texts, [&format!("{QUESTION}\nI mean standard delivery."), "How do I return an item?"]);
+    assert_eq!(model.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_retry_under_its_key_neither_interrupts_nor_is_rejected() {
+    let model = Model::start(false).await;
+    for burst in ["interrupt", "reject", "merge"] {
+        let desk = model.speaks_for(policy(burst).gateways(2)).start().await;
+        let calls = model.calls();
+        let ask = |gateway: usize| {
+            let request = reqwest::Client::new().post(desk.url_of(gateway, "/v1/chat")).bearer_auth(&desk.key);
+            let request = request.header("idempotency-key", burst).json(&message(QUESTION, "again"));
+            async move { request.send().await.unwrap().json::<Value>().await.unwrap() }
+        };
+        let (first, second, third, ()) = tokio::join!(
+            ask(0),
+            async {
+                model.called(calls + 1).await;
+                ask(1).await
+            },
+            async {
+                model.called(calls + 1).await;
+                ask(0).await
+            },
+            async {
+                model.called(calls + 1).await;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                model.answer();
+            }
+        );
+        assert_eq!(first["kind"], "answer", "{burst}: {first}");
+        assert_eq!((&first, &first), (&second, &third), "{burst}");
+        assert_eq!(model.calls(), calls + 1, "{burst}");
+    }
+}
+
+#[tokio::test]
 async fn a_burst_goes_on_when_its_first_sender_hangs_up_and_a_key_has_an_outcome_of_its_own() {
     let desk = policy("merge").start().await;
     let mut first = Socket::open(&desk, 0).await;
@@ -270,7 +329,7 @@ async fn hanging_up_stops_nothing_unless_the_channel_says_so() {
 }
 
 #[tokio::test]
-async fn whoever_comes_back_in_time_keeps_the_answer_going() {
+async fn as_long_as_somebody_listens_on_any_gateway_the_answer_goes_on() {
     let model = Model::start(false).await;
     let open = policy("queue").gateways(2).gateway_set("channels.chat.on_disconnect", "cancel");
     let desk = model.speaks_for(open).start().await;
@@ -278,13 +337,19 @@ async fn whoever_comes_back_in_time_keeps_the_answer_going() {
     socket.ask("a", message(QUESTION, "back")).await;
     let request = socket.frame("a").await.request;
     model.called(1).await;
+    let goes_on = async |why: &str| {
+        tokio::time::sleep(Duration::from_millis(3_200)).await;
+        assert!(desk.bus.read_record(&demo(), None, &request).await.unwrap().is_none(), "{why}");
+    };
+    let tab = desk.resume(1, request.as_str(), "0").await;
+    drop(tab);
+    goes_on("stopped while the first client listens").await;
     drop(socket);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let resumed = desk.resume(1, request.as_str(), "0").await;
-    tokio::time::sleep(Duration::from_millis(3_500)).await;
-    assert!(desk.bus.read_record(&demo(), None, &request).await.unwrap().is_none(), "it was stopped");
-    // The second gateway knows the channel too.
-    drop(resumed);
+    let back = desk.resume(1, request.as_str(), "0").await;
+    goes_on("stopped though somebody came back").await;
+    // The second gateway knows the channel as well.
+    drop(back);
     let outcome = record(&desk, &request).await.outcome;
     assert!(matches!(outcome, Outcome::Cancelled { .. }), "{outcome:?}");
 }
@@ -303,8 +368,10 @@ async fn what_nobody_waits_for_costs_no_call_and_is_counted() {
     });
     let (status, problem) = post(&desk, 0, &json!({ "text": QUESTION, "deadline_ms": 600 })).await;
     assert_eq!((status, &problem["code"]), (504, &json!("expired")), "{problem}");
+    let conversation = ConversationId::parse("left").unwrap();
+    let request = desk.bus.open_request(&demo(), &conversation).await.unwrap().unwrap();
     left.abort();
-    tokio::time::sleep(Duration::from_millis(3_000)).await;
+    until("the wish to stop", || async { desk.bus.is_cancelled(&demo(), &request).await.unwrap() }).await;
     model.answer();
     busy.rest().await;
     let outcome = records(&desk, "left", 1).await.remove(0).outcome;
