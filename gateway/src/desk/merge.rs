@@ -141,6 +141,7 @@ impl Desk {
     /// Hands a message to the gateway that gathers its conversation's burst; None when there is none that takes it.
     async fn hand_over(&self, submission: &Submission, named: &Named) -> Result<Option<(Named, Frames)>, Problem> {
         let (tenant, ask) = (&submission.principal.tenant, &submission.ask);
+        let inbox = self.open_inbox(RequestId::new())?;
         let left = named.budget.saturating_sub(named.began.elapsed());
         // A burst is accepted or refused within half of the budget of its first message, which came before this one.
         let asked = self.bus.hand_over(tenant, &named.conversation, ask, left, left / 2 + HAND_OVER_GRACE);
@@ -157,8 +158,7 @@ impl Desk {
         let deadline = Instant::now() + Duration::from_millis(deadline_ms).min(left);
         let named = Named { digest: None, ..named.clone() }.merged_into(accepted.request, deadline);
         self.remember(submission, &named, deadline);
-        let (inbox, channel) = (self.open_inbox(RequestId::new())?, Some(ask.channel.clone()));
-        let running = Running { inbox, early: Vec::new(), deadline, channel };
+        let running = Running { inbox, early: Vec::new(), deadline, channel: Some(ask.channel.clone()) };
         let (opening, tally) = (Some(named.accepted()), self.tally(submission, &named));
         let frames = self.follow(&submission.principal, &named.request, Position::default(), running, opening, tally);
         Ok(Some((named, frames)))

@@ -94,12 +94,15 @@ impl Desk {
         if let Some(record) = self.record_of(principal, request).await? {
             return Ok(Found::Ended(record));
         }
+        let age = age(request, unix_ms(), Duration::from_millis(self.config.turns.budget_ms_max));
         // The address is fresh: frames of a request that is being told to somebody else never come here.
         let inbox = self.open_inbox(RequestId::new())?;
-        if let Some((deadline, channel)) = self.known(principal, request).await? {
+        if age != Age::Gone
+            && let Some((deadline, channel)) = self.known(principal, request).await?
+        {
             return Ok(Found::Running(Running { inbox, early: Vec::new(), deadline, channel }));
         }
-        match age(request, unix_ms(), Duration::from_millis(self.config.turns.budget_ms_max)) {
+        match age {
             Age::Young => self.ask_around(principal, request, after, inbox).await,
             // The other gateways would know it, were it not made up.
             Age::Over if self.peers.is_some() => Err(Problem::new(Code::NotFound)),
@@ -124,6 +127,10 @@ impl Desk {
         request: &RequestId,
     ) -> Result<Option<(Instant, Option<ChannelId>)>, Problem> {
         let (conversation, deadline, channel) = match (self.ledger.recall(&principal.tenant, request), &self.peers) {
+            // An id from an idempotency key tells no age, its deadline does.
+            (Some(known), _) if known.is_gone(Instant::now()) && principal.owns(&known.conversation) => {
+                return Err(Problem::new(Code::NotResumable));
+            }
             (Some(known), _) => (known.conversation, known.deadline, Some(known.channel)),
             (None, Some(peers)) => match peers.recall(&principal.tenant, request).await {
                 Some(note) => {

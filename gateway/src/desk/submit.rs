@@ -128,7 +128,9 @@ impl Desk {
                 None => Ok(Way::Told(Frames::retold(&record))),
             };
         }
-        if let Some(known) = self.ledger.recall(tenant, &named.request) {
+        // A key whose outcome is no longer kept is free again.
+        let known = self.ledger.recall(tenant, &named.request).filter(|known| !known.is_gone(Instant::now()));
+        if let Some(known) = known {
             return match other(known.digest.as_deref().unwrap_or_default(), &known.conversation) {
                 Some(problem) => Err(problem),
                 None => Ok(Way::Join),

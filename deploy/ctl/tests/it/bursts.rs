@@ -51,9 +51,9 @@ async fn record(desk: &Desk, request: &RequestId) -> TurnRecord {
     until("the record", || async { desk.bus.read_record(&demo(), None, request).await.unwrap() }).await
 }
 
-/// How many turns the first worker counts as saved.
-async fn saved(desk: &Desk, reason: &str) -> u64 {
-    let text = reqwest::get(format!("{}/metrics", desk.fleet.worker_urls()[0])).await.unwrap().text().await.unwrap();
+/// How many turns a process counts as saved.
+async fn saved(process: &[String], reason: &str) -> u64 {
+    let text = reqwest::get(format!("{}/metrics", process[0])).await.unwrap().text().await.unwrap();
     let line = format!("talkfleet_saved_total{{reason=\"{reason}\"}} ");
     text.lines().find_map(|found| found.strip_prefix(&line)?.parse().ok()).unwrap_or_default()
 }
@@ -202,6 +202,29 @@ async fn a_burst_goes_on_when_its_first_sender_hangs_up_and_a_key_has_an_outcome
 }
 
 #[tokio::test]
+async fn a_burst_whose_senders_have_all_hung_up_is_asked_unless_the_channel_says_cancel() {
+    let model = Model::start(false).await;
+    let open = policy("merge").gateway_set("channels.phone.burst", "merge");
+    let desk = model.speaks_for(open.gateway_set("channels.phone.on_disconnect", "cancel")).start().await;
+    for channel in ["phone", "chat"] {
+        let mut socket = Socket::open(&desk, 0).await;
+        for reference in ["a", "b"] {
+            let mut body = message(QUESTION, channel);
+            body["channel"] = channel.into();
+            socket.ask(reference, body).await;
+        }
+        tokio::time::sleep(Duration::from_millis(QUIET_MS / 4)).await;
+        drop(socket);
+    }
+    model.answer();
+    let told = records(&desk, "chat", 1).await;
+    assert!(matches!(told[0].outcome, Outcome::Answered { .. }), "{:?}", told[0].outcome);
+    let gateways = desk.fleet.admin_urls();
+    until("the saving", || async { (saved(&gateways, "left").await == 1).then_some(()) }).await;
+    assert_eq!(model.calls(), 1);
+}
+
+#[tokio::test]
 async fn a_new_message_interrupts_the_answer_that_another_gateway_took() {
     let model = Model::start(false).await;
     let desk = model.speaks_for(policy("interrupt").gateways(2)).start().await;
@@ -325,7 +348,7 @@ async fn hanging_up_stops_nothing_unless_the_channel_says_so() {
         assert_eq!(matches!(outcome, Outcome::Answered { .. }), !stopped, "{channel}: {outcome:?}");
     }
     // Nothing had been said, but the model had been asked: that is no saving.
-    assert_eq!(saved(&desk, "cancelled").await, 0);
+    assert_eq!(saved(&desk.fleet.worker_urls(), "cancelled").await, 0);
 }
 
 #[tokio::test]
@@ -376,8 +399,9 @@ async fn what_nobody_waits_for_costs_no_call_and_is_counted() {
     busy.rest().await;
     let outcome = records(&desk, "left", 1).await.remove(0).outcome;
     assert_eq!(outcome, Outcome::Cancelled { text: String::new() });
+    let workers = desk.fleet.worker_urls();
     until("both savings", || async {
-        (saved(&desk, "cancelled").await == 1 && saved(&desk, "deadline").await == 1).then_some(())
+        (saved(&workers, "cancelled").await == 1 && saved(&workers, "deadline").await == 1).then_some(())
     })
     .await;
     assert_eq!(model.calls(), 1, "a call that nobody could use");
