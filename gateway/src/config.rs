@@ -11,6 +11,8 @@ use talkfleet_shared::{
     telemetry::LogConfig,
 };
 
+use crate::channels::ChannelsConfig;
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayConfig {
@@ -19,6 +21,7 @@ pub struct GatewayConfig {
     pub log: LogConfig,
     pub http: HttpConfig,
     pub turns: TurnsConfig,
+    pub channels: ChannelsConfig,
     pub limits: LimitsConfig,
     pub redis: RedisConfig,
     pub sse: SseConfig,
@@ -133,6 +136,7 @@ impl TurnsConfig {
 impl Checked for GatewayConfig {
     fn problems(&self) -> Vec<String> {
         let mut problems = self.nats.problems();
+        problems.extend(self.channels.problems());
         let mut must = |holds: bool, line: String| {
             if !holds {
                 problems.push(line);

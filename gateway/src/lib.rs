@@ -3,6 +3,9 @@
 /// Every key of the configuration.
 pub mod config;
 
+/// What holds for each channel.
+pub mod channels;
+
 /// The desk as the faces see it: ask, come back, stop, look back, judge.
 pub mod desk;
 
@@ -128,6 +131,10 @@ impl Gateway {
         rooms.spawn({
             let (desk, bus, rooms) = (desk.clone(), bus.clone(), rooms.clone());
             async move { desk.keyring().follow(&bus, &rooms).await }
+        });
+        rooms.spawn({
+            let (desk, rooms) = (desk.clone(), rooms.clone());
+            async move { desk.answer_gateways(&rooms).await }
         });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));

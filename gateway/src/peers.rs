@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use talkfleet_shared::{
     admin::Health,
     config::Url,
-    id::{ConversationId, RequestId, TenantId},
+    id::{ChannelId, ConversationId, RequestId, TenantId},
     lifecycle::Shutdown,
 };
 use tokio::sync::mpsc;
@@ -28,6 +28,9 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Note {
     pub(crate) conversation: ConversationId,
+    /// Its policy says what hanging up means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) channel: Option<ChannelId>,
     /// Of the ask, when the request came under an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<String>,

@@ -22,7 +22,13 @@ const INBOX_FRAMES_MAX: usize = 256;
 /// How soon a broken mailbox is opened again.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-type Inboxes = HashMap<RequestId, mpsc::Sender<Frame>>;
+/// Every open inbox by its address; the senders of a merged burst share one.
+#[derive(Default)]
+struct Inboxes {
+    open: HashMap<RequestId, Vec<(u64, mpsc::Sender<Frame>)>>,
+    waiting: usize,
+    opened: u64,
+}
 
 /// Everybody who waits in this process.
 pub(crate) struct Relay {
@@ -36,6 +42,8 @@ pub(crate) struct Relay {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     address: RequestId,
+    /// Tells those who share an address apart.
+    number: u64,
     frames: mpsc::Receiver<Frame>,
     relay: Arc<Relay>,
 }
@@ -57,27 +65,41 @@ pub(crate) enum Closed {
 
 impl Relay {
     pub(crate) fn new(gateway: GatewayId, waiting_max: usize) -> Arc<Self> {
-        Arc::new(Self { gateway, waiting_max, inboxes: Mutex::new(Some(HashMap::new())) })
+        Arc::new(Self { gateway, waiting_max, inboxes: Mutex::new(Some(Inboxes::default())) })
     }
 
     /// Opens an inbox under an address that nobody else of this process uses.
     ///
     /// The address is part of what only the owner of a turn is told, so a stranger who guesses a request's id hears nothing.
     pub(crate) fn open(self: &Arc<Self>, address: RequestId) -> Result<Inbox, Closed> {
+        self.enter(|open| if open.contains_key(&address) { RequestId::new() } else { address })
+    }
+
+    /// Opens one more inbox under an address that its holder shares: whatever is sent there, all of them hear.
+    pub(crate) fn open_beside(self: &Arc<Self>, address: RequestId) -> Result<Inbox, Closed> {
+        self.enter(|_| address)
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        address: impl FnOnce(&HashMap<RequestId, Vec<(u64, mpsc::Sender<Frame>)>>) -> RequestId,
+    ) -> Result<Inbox, Closed> {
         let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = inboxes.as_mut().ok_or(Closed::Draining)?;
-        if open.len() >= self.waiting_max {
+        let inboxes = inboxes.as_mut().ok_or(Closed::Draining)?;
+        if inboxes.waiting >= self.waiting_max {
             return Err(Closed::Full);
         }
         let (sender, frames) = mpsc::channel(INBOX_FRAMES_MAX);
-        let address = if open.contains_key(&address) { RequestId::new() } else { address };
-        open.insert(address.clone(), sender);
-        Ok(Inbox { address, frames, relay: self.clone() })
+        let (address, number) = (address(&inboxes.open), inboxes.opened);
+        inboxes.open.entry(address.clone()).or_default().push((number, sender));
+        inboxes.opened += 1;
+        inboxes.waiting += 1;
+        Ok(Inbox { address, number, frames, relay: self.clone() })
     }
 
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.inboxes.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, HashMap::len)
+        self.inboxes.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |inboxes| inboxes.waiting)
     }
 
     /// Ends every story that is still being told: their clients come back to another gateway.
@@ -112,8 +134,10 @@ impl Relay {
     /// Never waits: one client who does not read must not hold up the others.
     fn hand_over(&self, address: &RequestId, frame: Frame) {
         let inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(inbox) = inboxes.as_ref().and_then(|open| open.get(address)) {
-            let _ = inbox.try_send(frame);
+        let Some(sharing) = inboxes.as_ref().and_then(|inboxes| inboxes.open.get(address)) else { return };
+        if let Some(((_, last), others)) = sharing.split_last() {
+            others.iter().for_each(|(_, inbox)| drop(inbox.try_send(frame.clone())));
+            let _ = last.try_send(frame);
         }
     }
 }
@@ -133,8 +157,12 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         let mut inboxes = self.relay.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = inboxes.as_mut() {
-            open.remove(&self.address);
+        let Some(inboxes) = inboxes.as_mut() else { return };
+        inboxes.waiting -= 1;
+        let Some(sharing) = inboxes.open.get_mut(&self.address) else { return };
+        sharing.retain(|(number, _)| *number != self.number);
+        if sharing.is_empty() {
+            inboxes.open.remove(&self.address);
         }
     }
 }
@@ -166,6 +194,22 @@ mod tests {
         relay.close();
         assert_eq!(two.next().await, None);
         assert_eq!(relay.open(request("s")).unwrap_err(), Closed::Draining);
+    }
+
+    #[tokio::test]
+    async fn those_who_share_an_address_hear_the_same() {
+        let relay = Relay::new(GatewayId::new(), 10);
+        let mut one = relay.open(request("r")).unwrap();
+        let mut two = relay.open_beside(request("r")).unwrap();
+        assert_eq!((one.subject(), relay.waiting()), (two.subject(), 2));
+        relay.hand_over(&request("r"), frame(1));
+        assert_eq!((one.next().await, two.next().await), (Some(frame(1)), Some(frame(1))));
+        drop(one);
+        relay.hand_over(&request("r"), frame(2));
+        assert_eq!(two.next().await, Some(frame(2)));
+        drop(two);
+        assert_eq!(relay.waiting(), 0);
+        assert!(relay.inboxes.lock().unwrap().as_ref().unwrap().open.is_empty());
     }
 
     #[test]

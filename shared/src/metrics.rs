@@ -99,7 +99,7 @@ metrics! {
     redeliveries: Counter = Counter::default(), "redeliveries";
     /// Asks that were set aside, by reason
     dead_letters: Family<Reason, Counter> = Family::default(), "dead_letters";
-    /// Turns that ended before the model was called because nobody could use the answer any more, by reason
+    /// Turns that ended, and messages that were dropped, before a model was called, since nobody could use the answer, by reason
     saved: Family<Reason, Counter> = Family::default(), "saved";
     /// Calls of a model, by outcome
     model_calls: Family<Reason, Counter> = Family::default(), "model_calls";

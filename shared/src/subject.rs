@@ -135,7 +135,22 @@ pub fn every_resume() -> String {
     format!("{PREFIX}.resume.*.*")
 }
 
-/// The tenant and request of `chat.v1.<cancel|resume>.<tenant>.<request>`.
+/// Messages for the burst of a conversation, where a gateway gathers one: `chat.v1.burst.<tenant>.<conversation>`.
+pub fn burst(tenant: &TenantId, conversation: &ConversationId) -> String {
+    format!("{PREFIX}.burst.{tenant}.{conversation}")
+}
+
+/// Asks the gateways whether anybody listens to a request: `chat.v1.listening.<tenant>.<request>`.
+pub fn listening(tenant: &TenantId, request: &RequestId) -> String {
+    format!("{PREFIX}.listening.{tenant}.{request}")
+}
+
+/// Every such question.
+pub fn every_listening() -> String {
+    format!("{PREFIX}.listening.*.*")
+}
+
+/// The tenant and request of `chat.v1.<cancel|resume|listening>.<tenant>.<request>`.
 pub fn parse_request(subject: &str) -> Option<(TenantId, RequestId)> {
     let mut tokens = subject.strip_prefix(PREFIX)?.strip_prefix('.')?.split('.').skip(1);
     let tenant = TenantId::parse(tokens.next()?).ok()?;

@@ -7,7 +7,11 @@ use std::{
     time::Instant,
 };
 
-use talkfleet_shared::id::{ConversationId, RequestId, TenantId};
+use talkfleet_shared::{
+    bus::BUDGET_MAX,
+    id::{ChannelId, ConversationId, RequestId, TenantId},
+    topology::Scale,
+};
 
 /// Requests per generation; two are kept, about 250 B each, so at 1,000 requests/s a request is known for 50 s or more.
 const GENERATION: usize = 50_000;
@@ -17,10 +21,19 @@ const GENERATION: usize = 50_000;
 pub(super) struct Known {
     pub(super) tenant: TenantId,
     pub(super) conversation: ConversationId,
+    /// Its policy says what hanging up means.
+    pub(super) channel: ChannelId,
     /// Of the ask, when the request came under an idempotency key.
     pub(super) digest: Option<String>,
     /// When its outcome must exist.
     pub(super) deadline: Instant,
+}
+
+impl Known {
+    /// Whether even its record may be gone, so that nobody can tell any more how it ended.
+    pub(super) fn is_gone(&self, now: Instant) -> bool {
+        now > self.deadline + Scale::default().turns_age.saturating_sub(BUDGET_MAX)
+    }
 }
 
 /// Two generations of a map: when the young one is full it becomes the old one, and the old one is forgotten.
@@ -46,7 +59,23 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn what_ended_an_hour_ago_is_gone_and_has_not_expired() {
+        let known = Known {
+            tenant: TenantId::parse("a").unwrap(),
+            conversation: ConversationId::parse("c").unwrap(),
+            channel: ChannelId::web(),
+            digest: None,
+            deadline: Instant::now(),
+        };
+        for (after_s, expected) in [(0, false), (3_400, false), (3_481, true), (86_400, true)] {
+            assert_eq!(known.is_gone(known.deadline + Duration::from_secs(after_s)), expected, "{after_s} s");
+        }
+    }
 
     #[test]
     fn a_request_is_known_to_its_tenant_only_and_not_for_ever() {
@@ -55,6 +84,7 @@ mod tests {
         let known = Known {
             tenant: ours.clone(),
             conversation: ConversationId::parse("c").unwrap(),
+            channel: ChannelId::web(),
             digest: None,
             deadline: Instant::now(),
         };

@@ -11,8 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 type Key = (TenantId, ConversationId);
 
 /// Every conversation that somebody is putting a message of on the queue.
+#[derive(Default)]
 pub(super) struct Lines {
-    waiting_max: usize,
     lines: Arc<Mutex<HashMap<Key, Line>>>,
 }
 
@@ -32,17 +32,13 @@ pub(super) struct Place {
 }
 
 impl Lines {
-    pub(super) fn new(waiting_max: usize) -> Self {
-        Self { waiting_max, lines: Arc::default() }
-    }
-
-    /// Takes a place; None when too many wait already.
-    pub(super) fn enter(&self, tenant: &TenantId, conversation: &ConversationId) -> Option<Place> {
+    /// Takes a place; None when more than `waiting_max` would wait behind the one at the head.
+    pub(super) fn enter(&self, tenant: &TenantId, conversation: &ConversationId, waiting_max: usize) -> Option<Place> {
         let key = (tenant.clone(), conversation.clone());
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines.entry(key.clone()).or_insert_with(|| Line { places: 0, head: Arc::new(Semaphore::new(1)) });
         // The one at the head is being published; those behind it wait.
-        if line.places > self.waiting_max {
+        if line.places > waiting_max {
             return None;
         }
         line.places += 1;
@@ -81,13 +77,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_is_fair_bounded_and_forgotten() {
-        let lines = Lines::new(2);
+        let lines = Lines::default();
         let tenant = TenantId::parse("demo").unwrap();
         let [one, other] = ["c1", "c2"].map(|c| ConversationId::parse(c).unwrap());
-        let enter = |conversation| lines.enter(&tenant, conversation);
+        let enter = |conversation| lines.enter(&tenant, conversation, 2);
         let first = enter(&one).unwrap();
         let (mut second, third) = (enter(&one).unwrap(), enter(&one).unwrap());
         assert!(enter(&one).is_none(), "one at the head and two behind it");
+        assert!(lines.enter(&tenant, &other, 0).is_some(), "with nobody there, nobody is waited for");
         assert!(enter(&other).is_some(), "another conversation does not wait");
         let order = Arc::new(Mutex::new(Vec::new()));
         let wait = |mut place: Place, name: &'static str| {

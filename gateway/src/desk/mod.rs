@@ -21,6 +21,18 @@ mod line;
 /// PURE: how long a broker that does not take messages is waited for.
 mod outage;
 
+/// What a message does about an earlier one that is still open.
+mod earlier;
+
+/// Bursts that become one ask.
+mod merge;
+
+/// PURE: which messages are one burst, and when it is whole.
+mod burst;
+
+/// Who listens to which request here.
+mod audience;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -30,7 +42,7 @@ use talkfleet_shared::{
     bus::{Bus, BusError, CallError},
     chat::{Ask, Feedback, HistoryReply, HistoryRequest, Problem, Verdict},
     error::Code,
-    id::{ConversationId, RequestId, UserId},
+    id::{ChannelId, ConversationId, RequestId, UserId},
     lifecycle::Shutdown,
     metrics::Metrics,
     subject,
@@ -38,10 +50,17 @@ use talkfleet_shared::{
 };
 
 pub use self::story::Frames;
-use self::{ledger::Ledger, line::Lines, outage::SharedOutage};
+use self::{
+    audience::{Audience, Seat},
+    ledger::Ledger,
+    line::Lines,
+    merge::Bursts,
+    outage::SharedOutage,
+};
 use crate::{
     admit::Allowance,
     auth::{Keyring, Principal},
+    channels::ChannelPolicy,
     config::GatewayConfig,
     limiter::Limiter,
     peers::Peers,
@@ -87,6 +106,8 @@ pub struct Desk {
     keyring: Keyring,
     limiter: Limiter,
     lines: Lines,
+    bursts: Bursts,
+    audience: Audience,
     ledger: Ledger,
     outage: SharedOutage,
     peers: Option<Peers>,
@@ -105,7 +126,9 @@ impl Desk {
         Self {
             keyring: Keyring::default(),
             limiter: Limiter::new(config.limits),
-            lines: Lines::new(config.turns.conversation_waiting_max),
+            lines: Lines::default(),
+            bursts: Bursts::default(),
+            audience: Audience::new(bus.clone(), shutdown.clone()),
             ledger: Ledger::default(),
             outage: SharedOutage::default(),
             bus,
@@ -149,6 +172,22 @@ impl Desk {
         let expires_at_ms = unix_ms() + self.config.web.visitor_life().as_millis() as u64;
         let (user, token) = self.keyring.admit_visitor(tenant, expires_at_ms).ok_or_else(broker_away)?;
         Ok((user, token, expires_at_ms))
+    }
+
+    /// What holds for a message's channel.
+    fn policy(&self, submission: &Submission) -> ChannelPolicy {
+        self.config.channels.policy(&submission.ask.channel)
+    }
+
+    /// Tells other gateways who is listened to here.
+    pub(crate) async fn answer_gateways(&self, until: &Shutdown) {
+        self.audience.answer(until).await;
+    }
+
+    /// A place to listen from; None where hanging up means nothing.
+    fn seat(&self, principal: &Principal, request: &RequestId, channel: Option<&ChannelId>) -> Option<Seat> {
+        let policy = channel.map(|channel| self.config.channels.policy(channel));
+        self.audience.seat(policy, &principal.tenant, request, principal.acts_for())
     }
 
     /// Stops a request; doing so twice, or after its end, changes nothing.

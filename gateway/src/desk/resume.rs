@@ -6,7 +6,7 @@ use talkfleet_shared::{
     bus::{ASK_GRACE, ResumeRequest},
     chat::{Frame, FrameBody, Position, Problem, TurnRecord},
     error::Code,
-    id::RequestId,
+    id::{ChannelId, RequestId},
     retry::Delays,
     telemetry::Trace,
     topology::Scale,
@@ -39,6 +39,8 @@ pub(super) struct Running {
     /// What came while it was looked for.
     pub early: Vec<Frame>,
     pub deadline: Instant,
+    /// None when it is not known here.
+    pub channel: Option<ChannelId>,
 }
 
 impl Desk {
@@ -49,7 +51,8 @@ impl Desk {
             Found::Forgotten => Ok(Frames::expired(request, after)),
             Found::Running(running) => {
                 let trace = Trace::start(&mut rand::rng());
-                let tally = Tally::new(self.metrics().clone(), "resume", Instant::now(), request.clone(), trace);
+                let seat = self.seat(principal, request, running.channel.as_ref());
+                let tally = Tally::new(self.metrics().clone(), "resume", Instant::now(), request.clone(), trace, seat);
                 Ok(self.follow(principal, request, after, running, None, tally))
             }
         }
@@ -91,12 +94,15 @@ impl Desk {
         if let Some(record) = self.record_of(principal, request).await? {
             return Ok(Found::Ended(record));
         }
+        let age = age(request, unix_ms(), Duration::from_millis(self.config.turns.budget_ms_max));
         // The address is fresh: frames of a request that is being told to somebody else never come here.
         let inbox = self.open_inbox(RequestId::new())?;
-        if let Some(deadline) = self.known_deadline(principal, request).await? {
-            return Ok(Found::Running(Running { inbox, early: Vec::new(), deadline }));
+        if age != Age::Gone
+            && let Some((deadline, channel)) = self.known(principal, request).await?
+        {
+            return Ok(Found::Running(Running { inbox, early: Vec::new(), deadline, channel }));
         }
-        match age(request, unix_ms(), Duration::from_millis(self.config.turns.budget_ms_max)) {
+        match age {
             Age::Young => self.ask_around(principal, request, after, inbox).await,
             // The other gateways would know it, were it not made up.
             Age::Over if self.peers.is_some() => Err(Problem::new(Code::NotFound)),
@@ -114,20 +120,28 @@ impl Desk {
         }
     }
 
-    /// The deadline of a request that this process or another gateway took.
-    async fn known_deadline(&self, principal: &Principal, request: &RequestId) -> Result<Option<Instant>, Problem> {
-        let (conversation, deadline) = match (self.ledger.recall(&principal.tenant, request), &self.peers) {
-            (Some(known), _) => (known.conversation, known.deadline),
+    /// The deadline and channel of a request that this process or another gateway took.
+    async fn known(
+        &self,
+        principal: &Principal,
+        request: &RequestId,
+    ) -> Result<Option<(Instant, Option<ChannelId>)>, Problem> {
+        let (conversation, deadline, channel) = match (self.ledger.recall(&principal.tenant, request), &self.peers) {
+            // An id from an idempotency key tells no age, its deadline does.
+            (Some(known), _) if known.is_gone(Instant::now()) && principal.owns(&known.conversation) => {
+                return Err(Problem::new(Code::NotResumable));
+            }
+            (Some(known), _) => (known.conversation, known.deadline, Some(known.channel)),
             (None, Some(peers)) => match peers.recall(&principal.tenant, request).await {
                 Some(note) => {
                     let left_ms = note.deadline_at_ms.saturating_sub(unix_ms()).min(self.config.turns.budget_ms_max);
-                    (note.conversation, Instant::now() + Duration::from_millis(left_ms))
+                    (note.conversation, Instant::now() + Duration::from_millis(left_ms), note.channel)
                 }
                 None => return Ok(None),
             },
             (None, None) => return Ok(None),
         };
-        if principal.owns(&conversation) { Ok(Some(deadline)) } else { Err(Problem::new(Code::NotFound)) }
+        if principal.owns(&conversation) { Ok(Some((deadline, channel))) } else { Err(Problem::new(Code::NotFound)) }
     }
 
     /// Asks the fleet whether somebody runs this request; the first frame, or its record, is the proof.
@@ -158,7 +172,8 @@ impl Desk {
                         FrameBody::Accepted { deadline_ms, .. } => Duration::from_millis(*deadline_ms).min(longest),
                         _ => longest,
                     };
-                    return Ok(Found::Running(Running { inbox, early: vec![frame], deadline: Instant::now() + left }));
+                    let (early, deadline) = (vec![frame], Instant::now() + left);
+                    return Ok(Found::Running(Running { inbox, early, deadline, channel: None }));
                 }
                 Ok(None) => return Err(Problem::new(Code::Draining)),
                 Err(_) => {

@@ -18,7 +18,10 @@ use talkfleet_shared::{
     telemetry::Trace,
 };
 
-use super::order::{Next, Order};
+use super::{
+    audience::Seat,
+    order::{Next, Order},
+};
 use crate::relay::Inbox;
 
 /// How long after its deadline a turn may still end by its worker's hand; then this gateway says that it expired.
@@ -30,7 +33,8 @@ const GAP_PATIENCE: Duration = Duration::from_millis(300);
 /// A request that took this long is worth a line in the log.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// The frames of one request for one client; dropping it says that nobody waits, which is no wish to stop.
+/// The frames of one request for one client; dropping it says that nobody waits, which is a wish to stop only where the
+/// channel says so.
 pub struct Frames {
     told: BoxStream<'static, Frame>,
     cut: Arc<OnceLock<Code>>,
@@ -186,6 +190,7 @@ fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Fram
                 },
                 Heard::Nothing => look = true,
                 Heard::Closing => {
+                    script.tally.over();
                     let _ = cut.set(Code::Draining);
                     return;
                 }
@@ -226,6 +231,8 @@ pub(super) struct Tally {
     spoke: bool,
     outcome: &'static str,
     code: Option<Code>,
+    /// Where hanging up may stop the request.
+    seat: Option<Seat>,
 }
 
 impl Tally {
@@ -235,9 +242,17 @@ impl Tally {
         began: Instant,
         request: RequestId,
         trace: Trace,
+        seat: Option<Seat>,
     ) -> Self {
         metrics.waiting.inc();
-        Self { metrics, face, began, request, trace, spoke: false, outcome: "left", code: None }
+        Self { metrics, face, began, request, trace, spoke: false, outcome: "left", code: None, seat }
+    }
+
+    /// There is nothing to wait for here any more.
+    fn over(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            seat.over();
+        }
     }
 
     fn shown(&mut self, frame: &Frame) {
@@ -253,6 +268,7 @@ impl Tally {
             FrameBody::Cancelled { .. } => ("cancelled", None),
             _ => return,
         };
+        self.over();
     }
 }
 

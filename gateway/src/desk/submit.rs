@@ -1,13 +1,16 @@
 //! Taking a message: limits, what is known of its idempotency key, the line of its conversation, the queue.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use talkfleet_shared::{
     bus::{self, Accepted, AskHeaders, SubmitError},
     chat::{Ask, Frame, FrameBody, Position, Problem, TurnRecord},
     envelope::{self, Format},
     error::Code,
-    id::{ConversationId, RequestId, TenantId},
+    id::{ChannelId, ConversationId, RequestId, TenantId},
     metrics::FaceCode,
     retry::Delays,
 };
@@ -32,13 +35,14 @@ const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::f
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(8));
 
 /// A submission whose names are settled.
-struct Named {
-    request: RequestId,
-    conversation: ConversationId,
+#[derive(Clone)]
+pub(super) struct Named {
+    pub(super) request: RequestId,
+    pub(super) conversation: ConversationId,
     /// Of the ask, when there is an idempotency key.
-    digest: Option<String>,
-    budget: Duration,
-    began: Instant,
+    pub(super) digest: Option<String>,
+    pub(super) budget: Duration,
+    pub(super) began: Instant,
 }
 
 /// What is to be done with it.
@@ -53,7 +57,7 @@ enum Way {
 
 impl Desk {
     /// Takes a message: once this returns, the broker has stored it and exactly one outcome will exist.
-    pub async fn submit(&self, submission: Submission) -> Result<Story, Problem> {
+    pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Story, Problem> {
         let face = submission.face;
         let taken = self.take(submission).await;
         if let Err(problem) = &taken {
@@ -62,7 +66,7 @@ impl Desk {
         taken
     }
 
-    async fn take(&self, mut submission: Submission) -> Result<Story, Problem> {
+    async fn take(self: &Arc<Self>, mut submission: Submission) -> Result<Story, Problem> {
         if self.shutdown.is_asked() {
             return Err(Problem::new(Code::Draining).retry_after_ms(jittered_ms(1_000)));
         }
@@ -75,6 +79,10 @@ impl Desk {
         let frames = match self.way(&submission, &named).await? {
             Way::Told(frames) => frames,
             Way::Join => self.join(&submission, &named).await?,
+            Way::Queue if self.is_merged(&submission) => {
+                let (named, frames) = self.merge(&submission, named).await?;
+                return Ok(Story { request: named.request, conversation: named.conversation, allowance, frames });
+            }
             Way::Queue => self.queue(&submission, &named).await?,
         };
         Ok(Story { request: named.request, conversation: named.conversation, allowance, frames })
@@ -119,14 +127,17 @@ impl Desk {
                 None => Ok(Way::Told(Frames::retold(&record))),
             };
         }
-        if let Some(known) = self.ledger.recall(tenant, &named.request) {
+        // A key whose outcome is no longer kept is free again.
+        let known = self.ledger.recall(tenant, &named.request).filter(|known| !known.is_gone(Instant::now()));
+        if let Some(known) = known {
             return match other(known.digest.as_deref().unwrap_or_default(), &known.conversation) {
                 Some(problem) => Err(problem),
                 None => Ok(Way::Join),
             };
         }
         if let Some(peers) = &self.peers {
-            let theirs = peers.tell_first(tenant, &named.request, &named.note()).await;
+            let note = named.note(&submission.ask.channel);
+            let theirs = peers.tell_first(tenant, &named.request, &note).await;
             let problem = theirs.and_then(|n| other(n.digest.as_deref().unwrap_or_default(), &n.conversation));
             if let Some(problem) = problem {
                 return Err(problem);
@@ -153,52 +164,53 @@ impl Desk {
     }
 
     async fn queue(&self, submission: &Submission, named: &Named) -> Result<Frames, Problem> {
-        let tenant = &submission.principal.tenant;
-        let busy = || Problem::new(Code::ConversationBusy).retry_after_ms(jittered_ms(1_000));
-        let mut place = self.lines.enter(tenant, &named.conversation).ok_or_else(busy)?;
+        let mut place = self.place(submission, named)?;
         // The inbox stands before the ask is published: an answer can come before the broker's ack.
         let inbox = self.open_inbox(named.request.clone())?;
-        let accepted = self.publish(submission, named, &inbox, &mut place).await?;
+        let accepted = self.publish(submission, named, &inbox.subject(), &mut place).await?;
         drop(place);
-        let deadline = named.began + named.budget;
         if accepted.duplicate {
             return self.join(submission, named).await;
         }
-        self.remember(tenant, named, deadline);
-        Ok(Frames::running(Script {
+        self.remember(submission, named, named.began + named.budget);
+        Ok(self.tell(submission, named, inbox))
+    }
+
+    /// Tells a request that was accepted just now to its sender.
+    pub(super) fn tell(&self, submission: &Submission, named: &Named, inbox: Inbox) -> Frames {
+        Frames::running(Script {
             bus: self.bus.clone(),
             inbox,
-            tenant: tenant.clone(),
+            tenant: submission.principal.tenant.clone(),
             request: named.request.clone(),
             user: submission.principal.acts_for().cloned(),
             opening: Some(named.accepted()),
             early: Vec::new(),
             after: Position { attempt: 1, seq: 0 },
-            deadline,
+            deadline: named.began + named.budget,
             patience: Delays::new(PATIENCE.0, PATIENCE.1),
             came_back: false,
             tally: self.tally(submission, named),
-        }))
+        })
     }
 
     /// Publishes at the head of the line, again and again while the message before is not settled or the broker elects a
     /// leader, up to half of the budget.
-    async fn publish(
+    pub(super) async fn publish(
         &self,
         submission: &Submission,
         named: &Named,
-        inbox: &Inbox,
+        reply_to: &str,
         place: &mut Place,
     ) -> Result<Accepted, Problem> {
-        let busy = || Problem::new(Code::ConversationBusy).retry_after_ms(jittered_ms(1_000));
         let patient_until = named.patient_until();
         let reached = tokio::time::timeout_at(patient_until.into(), place.reach_head());
         reached.await.map_err(|_| busy())?;
-        let mut delays = Delays::new(BUSY_RETRY.0, BUSY_RETRY.1);
+        let (mut delays, mut stopped) = (Delays::new(BUSY_RETRY.0, BUSY_RETRY.1), None);
         loop {
             let headers = AskHeaders {
                 request: named.request.clone(),
-                reply_to: inbox.subject(),
+                reply_to: reply_to.to_owned(),
                 budget: named.budget.saturating_sub(named.began.elapsed()),
                 trace: submission.trace,
             };
@@ -209,6 +221,7 @@ impl Desk {
                     return Ok(accepted);
                 }
                 Err(SubmitError::Busy) => {
+                    self.meet_earlier(submission, named, &mut stopped).await?;
                     let delay = delays.next_delay();
                     if Instant::now() + delay >= patient_until {
                         return Err(busy());
@@ -237,7 +250,8 @@ impl Desk {
     async fn join(&self, submission: &Submission, named: &Named) -> Result<Frames, Problem> {
         let tenant = &submission.principal.tenant;
         let deadline = self.ledger.recall(tenant, &named.request).map_or(named.began + named.budget, |k| k.deadline);
-        let running = Running { inbox: self.open_inbox(RequestId::new())?, early: Vec::new(), deadline };
+        let (inbox, channel) = (self.open_inbox(RequestId::new())?, Some(submission.ask.channel.clone()));
+        let running = Running { inbox, early: Vec::new(), deadline, channel };
         let tally = self.tally(submission, named);
         Ok(self.follow(
             &submission.principal,
@@ -250,28 +264,32 @@ impl Desk {
     }
 
     /// Notes the request for clients that come back, here and on the other gateways.
-    fn remember(&self, tenant: &TenantId, named: &Named, deadline: Instant) {
+    pub(super) fn remember(&self, submission: &Submission, named: &Named, deadline: Instant) {
+        let (tenant, channel) = (&submission.principal.tenant, &submission.ask.channel);
         let known = Known {
             tenant: tenant.clone(),
             conversation: named.conversation.clone(),
+            channel: channel.clone(),
             digest: named.digest.clone(),
             deadline,
         };
         self.ledger.note(named.request.clone(), known);
         if let Some(peers) = &self.peers {
-            peers.tell(tenant, &named.request, named.note());
+            peers.tell(tenant, &named.request, named.note(channel));
         }
     }
 
     pub(super) fn open_inbox(&self, address: RequestId) -> Result<Inbox, Problem> {
-        self.relay.open(address).map_err(|closed| match closed {
-            Closed::Full => Problem::new(Code::Overloaded).retry_after_ms(jittered_ms(2_000)),
-            Closed::Draining => Problem::new(Code::Draining).retry_after_ms(jittered_ms(1_000)),
-        })
+        self.relay.open(address).map_err(closed)
     }
 
-    fn tally(&self, submission: &Submission, named: &Named) -> Tally {
-        Tally::new(self.metrics().clone(), submission.face, named.began, named.request.clone(), submission.trace)
+    pub(super) fn open_inbox_beside(&self, address: RequestId) -> Result<Inbox, Problem> {
+        self.relay.open_beside(address).map_err(closed)
+    }
+
+    pub(super) fn tally(&self, submission: &Submission, named: &Named) -> Tally {
+        let seat = self.seat(&submission.principal, &named.request, Some(&submission.ask.channel));
+        Tally::new(self.metrics().clone(), submission.face, named.began, named.request.clone(), submission.trace, seat)
     }
 }
 
@@ -281,20 +299,42 @@ impl Named {
         self.began + self.budget / 2
     }
 
-    fn accepted(&self) -> Frame {
-        let left = self.budget.saturating_sub(self.began.elapsed());
-        let body =
-            FrameBody::Accepted { conversation: self.conversation.clone(), deadline_ms: left.as_millis() as u64 };
-        Frame { request: self.request.clone(), attempt: 1, seq: 0, body }
+    pub(super) fn accepted(&self) -> Frame {
+        accepted(self.request.clone(), self.conversation.clone(), self.began + self.budget)
     }
 
-    fn note(&self) -> Note {
+    /// The same message as part of a burst.
+    pub(super) fn merged_into(self, request: RequestId, deadline: Instant) -> Self {
+        Self { request, budget: deadline.saturating_duration_since(self.began), ..self }
+    }
+
+    fn note(&self, channel: &ChannelId) -> Note {
         let left = self.budget.saturating_sub(self.began.elapsed());
         Note {
             conversation: self.conversation.clone(),
+            channel: Some(channel.clone()),
             digest: self.digest.clone(),
             deadline_at_ms: unix_ms() + left.as_millis() as u64,
         }
+    }
+}
+
+/// Tells that a request is on the queue, and how long it may take.
+pub(super) fn accepted(request: RequestId, conversation: ConversationId, deadline: Instant) -> Frame {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let body = FrameBody::Accepted { conversation, deadline_ms: left.as_millis() as u64 };
+    Frame { request, attempt: 1, seq: 0, body }
+}
+
+/// An earlier message stands in the way.
+pub(super) fn busy() -> Problem {
+    Problem::new(Code::ConversationBusy).retry_after_ms(jittered_ms(1_000))
+}
+
+fn closed(closed: Closed) -> Problem {
+    match closed {
+        Closed::Full => Problem::new(Code::Overloaded).retry_after_ms(jittered_ms(2_000)),
+        Closed::Draining => Problem::new(Code::Draining).retry_after_ms(jittered_ms(1_000)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `POST /v1/chat` and what belongs to a request: its stream, its end, its verdict. Hanging up is no wish to stop.
+//! `POST /v1/chat` and what belongs to a request: its stream, its end, its verdict. Hanging up is no wish to stop, unless the channel says so.
 
 use std::sync::Arc;
 

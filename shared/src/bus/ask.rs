@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue};
 
-use super::{Bus, BusError, headers_for, insert_checked};
+use super::{Bus, BusError, header_of, headers_for, insert_checked};
 use crate::{
     chat::Ask,
     envelope::{self, Format},
@@ -12,6 +12,7 @@ use crate::{
     id::{ConversationId, RequestId, TenantId},
     subject,
     telemetry::Trace,
+    topology,
 };
 
 /// How long an ask may outlive its budget on the queue, so that a returning worker can still write down that it expired.
@@ -58,17 +59,44 @@ impl Bus {
         ask: &Ask,
         with: &AskHeaders,
     ) -> Result<Accepted, SubmitError> {
-        let shard = (conversation.spread() % u64::from(self.shards)) as u32;
         let body = envelope::encode(ask, Format::MessagePack).map_err(|error| SubmitError::Unknown(error.into()))?;
         if body.len() > envelope::BODY_BYTES_MAX {
             return Err(SubmitError::TooLarge);
         }
-        match self.publish_stored(subject::ask(shard, tenant, conversation), with.to_map(), body).await {
+        match self.publish_stored(self.ask_subject(tenant, conversation), with.to_map(), body).await {
             Ok(ack) => Ok(Accepted { sequence: ack.sequence, duplicate: ack.duplicate }),
             Err(BusError::Refused(why)) => Err(refusal(&why)),
             Err(BusError::Envelope(_)) => Err(SubmitError::TooLarge),
             Err(error) => Err(SubmitError::Unknown(error)),
         }
+    }
+
+    /// The request of a conversation that is open, waiting or being answered, through whichever gateway it came.
+    pub async fn open_request(
+        &self,
+        tenant: &TenantId,
+        conversation: &ConversationId,
+    ) -> Result<Option<RequestId>, BusError> {
+        use async_nats::jetstream::stream::DirectGetErrorKind as Kind;
+        let stream = self.stream(topology::ASK).await?;
+        let subject = self.ask_subject(tenant, conversation);
+        match stream.direct_get_builder().last_by_subject(subject).send().await {
+            Ok(message) => {
+                let header = |name| header_of(Some(&message.headers), name);
+                let id = header(header::REQUEST).or_else(|| header(header::MESSAGE_ID));
+                Ok(id.and_then(|id| RequestId::parse(id).ok()))
+            }
+            Err(error) => match error.kind() {
+                Kind::NotFound => Ok(None),
+                Kind::TimedOut => Err(BusError::Timeout),
+                _ => Err(BusError::Refused(error.to_string())),
+            },
+        }
+    }
+
+    fn ask_subject(&self, tenant: &TenantId, conversation: &ConversationId) -> String {
+        let shard = (conversation.spread() % u64::from(self.shards)) as u32;
+        subject::ask(shard, tenant, conversation)
     }
 }
 

@@ -9,6 +9,9 @@ mod apply;
 /// Taking messages from a consumer and settling them.
 mod deliver;
 
+/// What gateways ask of one another.
+mod peer;
+
 /// Turn records: first writer wins, everybody reads.
 mod record;
 
@@ -37,6 +40,7 @@ pub use self::{
     apply::{Change, ServerInfo},
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
     deliver::{AskDelivery, BUDGET_MAX, DeadLetter, Deliveries, Delivery, Settle, StoredAsk, digest},
+    peer::{HandOvers, HandedOver, Listening, Listenings},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},

@@ -141,8 +141,13 @@ impl Bus {
         self.subscribe(subject::every_resume()).await.map(Resumes)
     }
 
-    async fn subscribe(&self, subject: String) -> Result<Subscriber, BusError> {
+    pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, BusError> {
         let subscriber = self.client.subscribe(subject).await.map_err(|error| BusError::Refused(error.to_string()))?;
+        self.known(subscriber).await
+    }
+
+    /// The broker knows of a subscription when this returns.
+    pub(super) async fn known(&self, subscriber: Subscriber) -> Result<Subscriber, BusError> {
         match tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await {
             Ok(Ok(())) => Ok(subscriber),
             Ok(Err(_)) => Err(BusError::Away),

@@ -37,6 +37,14 @@ pub enum CallError {
 }
 
 impl CallError {
+    pub(super) fn of(error: &async_nats::RequestError) -> Self {
+        match error.kind() {
+            async_nats::RequestErrorKind::NoResponders => Self::Nobody,
+            async_nats::RequestErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Bus(BusError::Refused(error.to_string())),
+        }
+    }
+
     /// The word for metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -154,16 +162,13 @@ impl Bus {
         headers.insert(header::TRACEPARENT, trace.to_string());
         let request =
             async_nats::Request::new().headers(headers).payload(body).timeout(Some(within.min(self.call_timeout)));
-        let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
-            async_nats::RequestErrorKind::NoResponders => CallError::Nobody,
-            async_nats::RequestErrorKind::TimedOut => CallError::Timeout,
-            _ => CallError::Bus(BusError::Refused(error.to_string())),
-        })?;
+        let reply = self.client.send_request(subject, request).await.map_err(|error| CallError::of(&error))?;
         read_reply(reply.headers.as_ref(), &reply.payload)
     }
 }
 
-fn read_reply<A: DeserializeOwned>(headers: Option<&HeaderMap>, body: &[u8]) -> Result<A, CallError> {
+/// The answer of a reply, or the problem that it tells.
+pub(super) fn read_reply<A: DeserializeOwned>(headers: Option<&HeaderMap>, body: &[u8]) -> Result<A, CallError> {
     let format = Format::detect(header_of(headers, header::CONTENT_TYPE), body).map_err(BusError::from)?;
     if header_of(headers, header::PROBLEM).is_some() {
         return Err(CallError::Problem(envelope::decode_large(body, format).map_err(BusError::from)?));

@@ -142,7 +142,9 @@ async fn relay(
     };
     let hosts = passages.iter().filter_map(|passage| marks::host(&passage.url)).map(str::to_owned).collect();
     let mut marks = Marks::new(passages.len(), hosts);
-    let mut answering = model.ask(&Prompt::new(model.config(), &question), brief.left).await?;
+    let leave = model.enter()?;
+    voice.ask_model();
+    let mut answering = model.ask(leave, &Prompt::new(model.config(), &question), brief.left).await?;
     let told = tell(&mut answering, &mut marks, voice).await;
     voice.say(&marks.finish()).await;
     let tokens = match told {

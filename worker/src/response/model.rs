@@ -113,6 +113,9 @@ pub enum Piece {
     End,
 }
 
+/// Leave to ask; the API has not been called yet.
+pub struct Leave(Call);
+
 /// One call; it reports to the breaker and the metrics once, however it ends.
 struct Call {
     breaker: Arc<Mutex<Breaker>>,
@@ -154,13 +157,17 @@ impl Model {
         if ready { ModelState::Ready } else { ModelState::Away }
     }
 
-    /// Asks, and waits for the first words; what can be mended by asking again is asked again once.
-    pub async fn ask(&self, prompt: &Prompt, left: Duration) -> Result<Answering, ModelError> {
+    /// Leave to ask, unless the model failed a moment ago or is fully occupied.
+    pub fn enter(&self) -> Result<Leave, ModelError> {
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| ModelError::Away)?;
         if !lock(&self.breaker).enter(Instant::now()) {
             return Err(ModelError::Away);
         }
-        let call = Call { breaker: self.breaker.clone(), metrics: self.metrics.clone(), _permit: permit };
+        Ok(Leave(Call { breaker: self.breaker.clone(), metrics: self.metrics.clone(), _permit: permit }))
+    }
+
+    /// Asks, and waits for the first words; what can be mended by asking again is asked again once.
+    pub async fn ask(&self, Leave(call): Leave, prompt: &Prompt, left: Duration) -> Result<Answering, ModelError> {
         let patience = Duration::from_millis(self.config.first_token_timeout_ms);
         let within = patience.min(left.saturating_sub(QUOTE_RESERVE));
         let begun = tokio::time::timeout(within, self.begin_with_retry(prompt)).await;

@@ -146,7 +146,7 @@ fn prompt(model: &Model) -> Prompt {
 impl Bench {
     /// The whole answer, with what it was charged.
     async fn answer(&self, left: Duration) -> Result<(String, Option<u32>), ModelError> {
-        let mut answering = self.model.ask(&prompt(&self.model), left).await?;
+        let mut answering = self.model.ask(self.model.enter()?, &prompt(&self.model), left).await?;
         let (mut text, mut prompt_tokens) = (String::new(), None);
         loop {
             match answering.next().await {

@@ -163,7 +163,7 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
     let ended = tokio::select! {
         biased;
         () = place.line().cancelled() => Ended::Cancelled,
-        () = tokio::time::sleep(desk.clock().until(ask.deadline)) => Ended::Expired,
+        () = passed(desk.clock().until(ask.deadline)) => Ended::Expired,
         () = desk.hand_back.cancelled() => Ended::HandBack,
         spoken = compose(desk, ask, &mut draft, &mut voice) => Ended::Spoken(spoken),
     };
@@ -180,6 +180,13 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
     count_saved(desk, &outcome, &voice);
     let record = draft.record(ask, voice.said(), outcome, desk.now());
     ending::end(desk, place.line(), record, voice).await
+}
+
+/// Waits until a deadline has passed; one that has is not waited for at all, as even an empty sleep takes a millisecond.
+async fn passed(left: Duration) {
+    if !left.is_zero() {
+        tokio::time::sleep(left).await;
+    }
 }
 
 /// Composes the answer; roles that are away degrade it and never end it.
@@ -246,14 +253,14 @@ async fn timed<T>(stage: impl Future<Output = T>) -> (T, f64) {
     (stage.await, started.elapsed().as_secs_f64() * 1_000.0)
 }
 
-/// Work that was spared because nobody could have used it.
+/// Counts a turn that nobody could have used the answer of, if it ended before a model was asked or anything was said.
 fn count_saved(desk: &Desk, outcome: &Outcome, voice: &Voice<'_>) {
     let reason = match outcome {
         Outcome::Expired { .. } => "deadline",
         Outcome::Cancelled { .. } => "cancelled",
         Outcome::Answered { .. } | Outcome::Failed { .. } => return,
     };
-    if voice.text().is_empty() {
+    if voice.text().is_empty() && !voice.has_asked_model() {
         desk.bus.metrics().saved.get_or_create(&Reason { reason }).inc();
     }
 }

@@ -16,12 +16,13 @@ use super::{
 pub struct Voice<'a> {
     speech: Speech,
     line: &'a Line,
+    asked_model: bool,
 }
 
 impl<'a> Voice<'a> {
     pub async fn open(line: &'a Line, request: RequestId, attempt: u32) -> Self {
         let (speech, restart) = Speech::open(request, attempt);
-        let voice = Self { speech, line };
+        let voice = Self { speech, line, asked_model: false };
         voice.send(restart).await;
         voice
     }
@@ -65,6 +66,15 @@ impl<'a> Voice<'a> {
     /// Everything said, and what is held.
     pub fn text(&self) -> &str {
         self.speech.text()
+    }
+
+    /// A model is asked now what to say: from here on the turn costs, whether or not it says anything.
+    pub fn ask_model(&mut self) {
+        self.asked_model = true;
+    }
+
+    pub fn has_asked_model(&self) -> bool {
+        self.asked_model
     }
 
     pub fn said(&self) -> Said {

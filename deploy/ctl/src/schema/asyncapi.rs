@@ -186,6 +186,12 @@ fn message_map(messages: &[Message], generator: &mut SchemaGenerator) -> Map<Str
     map.insert("cancel".into(), plain("Cancel", "A wish to stop", headers::CANCEL, text("Empty.")));
     let position = text("The last frame seen, `attempt.seq`; `0.0` for all of them.");
     map.insert("resume".into(), plain("Resume", "A wish to resume", headers::RESUME, position));
+    map.insert("listening".into(), plain("Listening", "The question, and its answer yes", &[], text("Empty.")));
+    let ask = json!({ "$ref": "#/components/schemas/Ask" });
+    map.insert(
+        "handed_over".into(),
+        plain("HandedOver", "A message for another gateway's burst", headers::HANDED_OVER, ask),
+    );
     let dead = text("The body as it was, whatever it was.");
     map.insert("dead_letter".into(), plain("DeadLetter", "A message that was set aside", headers::DEAD, dead));
     map.extend(socket::messages().map(|(name, message)| (name.to_owned(), message)));

@@ -87,6 +87,11 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
             read_as: vec![subject::every_resume()],
             ..channel("resume", subject::resume(&tenant, &request), "A wish for the frames of a running turn, those so far and those to come.", &["resume"])
         },
+        channel("burst", subject::burst(&tenant, &conversation), "Messages for a burst, to the gateway that gathers it.", &["handed_over"]),
+        Channel {
+            read_as: vec![subject::every_listening()],
+            ..channel("listening", subject::listening(&tenant, &request), "Does anybody listen to this request?", &["listening"])
+        },
         Channel {
             read_as: vec![subject::every_tenant("dead")], stream: Some(topology::DEAD),
             ..channel("dead", subject::dead(Some(&tenant)), "What could not be processed; the tenant is `_` when it is not known.", &["dead_letter"])
@@ -117,6 +122,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "hearCancel", action: "receive", channel: "cancel", who: "response", queue: None, replies: &[], what: "Every worker hears it; the owner of the turn acts." },
     Operation { name: "sendResume", action: "send", channel: "resume", who: "gateway", queue: None, replies: &[], what: "When the record does not exist yet." },
     Operation { name: "hearResume", action: "receive", channel: "resume", who: "response", queue: None, replies: &[], what: "Every worker hears it; the owner of the turn sends the frames to Talkfleet-Reply-To." },
+    Operation { name: "handOver", action: "send", channel: "burst", who: "gateway", queue: None, replies: &["frame", "problem"], what: "On channels that merge. Without a responder, or with `not_found`, the message begins a burst of its own; `accepted` names the request that it is part of." },
+    Operation { name: "takeOver", action: "receive", channel: "burst", who: "gateway", queue: Some("burst"), replies: &["frame", "problem"], what: "While a burst is gathered, and answered once it is accepted or refused." },
+    Operation { name: "askListening", action: "send", channel: "listening", who: "gateway", queue: None, replies: &["listening"], what: "Before a request is stopped because its last client hung up here." },
+    Operation { name: "answerListening", action: "receive", channel: "listening", who: "gateway", queue: None, replies: &["listening"], what: "Only by who knows of a listener; the others keep silent." },
     Operation { name: "setAside", action: "send", channel: "dead", who: "response", queue: None, replies: &[], what: "The message as it was, with the reason." },
     Operation { name: "readDeadLetters", action: "receive", channel: "dead", who: "operator", queue: None, replies: &[], what: "To look at them and to send them again." },
     Operation { name: "hearSocket", action: "receive", channel: "socket", who: "gateway", queue: None, replies: &[], what: "Only `socket_wish`; a message that is none is answered with a problem." },

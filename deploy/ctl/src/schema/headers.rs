@@ -21,6 +21,9 @@ pub(super) const ASK: &[&str] = &[
 /// On a turn record.
 pub(super) const RECORD: &[&str] = &[header::EXPECTED_LAST_SUBJECT_SEQUENCE, header::CONTENT_TYPE, header::SCHEMA];
 
+/// On a message that is handed over to a burst.
+pub(super) const HANDED_OVER: &[&str] = &[header::BUDGET_MS, header::CONTENT_TYPE, header::SCHEMA];
+
 /// On a question to a role.
 pub(super) const CALL: &[&str] = &[header::TRACEPARENT, header::CONTENT_TYPE, header::SCHEMA];
 
@@ -67,7 +70,9 @@ fn property(name: &str) -> Value {
         header::REPLY_TO => {
             text("Where the frames go; honoured only in the shape `chat.v1.reply.<gateway>.<request>`.")
         }
-        header::BUDGET_MS => digits("Milliseconds that the turn may take from when the broker stored the ask."),
+        header::BUDGET_MS => {
+            digits("Milliseconds that the turn may take from when the broker stored the ask, or that are left of them.")
+        }
         header::SCHEMA => digits(&format!("The version of the body's shape, now {}.", envelope::SCHEMA_VERSION)),
         header::USER => text("On whose behalf: only their own requests are found."),
         header::STREAM => json!({ "const": "frames", "description": "Every frame instead of the final answer alone." }),

@@ -2,10 +2,10 @@
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use talkfleet_shared::chat::FrameBody;
+use talkfleet_shared::{chat::FrameBody, id::RequestId};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::harness::{Desk, PATIENCE};
+use crate::harness::{Desk, PATIENCE, Socket};
 
 #[track_caller]
 fn cites(answer: &Value, url: &str) {
@@ -112,8 +112,22 @@ async fn an_answer_is_resumed_on_another_gateway() {
     for (after, from) in [("0", 1), ("2", 3), ("1.3", 4)] {
         assert_eq!(desk.resume(1, request, after).await.rest().await, frames[from..], "after {after}");
     }
-    let (status, problem) = desk.get("/v1/chat/01ARZ3NDEKTSV4RRFFQ69G5FAV/stream?after=0").await;
-    assert!(status == 404 || status == 410, "{status} {problem}");
+}
+
+#[tokio::test]
+async fn what_is_too_old_to_resume_is_told_so_and_what_never_was_is_not_found() {
+    let desk = Desk::open().gateways(2).start().await;
+    let mut socket = Socket::open(&desk, 1).await;
+    let young = RequestId::new().to_string();
+    for (id, status, code) in [("01ARZ3NDEKTSV4RRFFQ69G5FAV", 410, "not_resumable"), (young.as_str(), 404, "not_found")]
+    {
+        let (found, problem) = desk.get(&format!("/v1/chat/{id}/stream?after=0")).await;
+        assert_eq!((found, &problem["code"]), (status, &json!(code)), "{problem}");
+        socket.say(&json!({ "type": "resume", "ref": "r", "request": id, "after": "1.4" })).await;
+        let told = socket.next().await;
+        assert_eq!((&told["type"], &told["ref"], &told["request"]), (&json!("problem"), &json!("r"), &json!(id)));
+        assert_eq!(told["problem"]["code"], code, "{told}");
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ use talkfleet_shared::{
 };
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 
 /// How long anything that should happen may take on a busy machine before a test says that it does not.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -311,6 +312,59 @@ pub(crate) fn built() {
         assert!(build.args(["test", "--no-run", "--quiet"]).args(profile).status().unwrap().success());
     });
     LazyLock::force(&BUILT);
+}
+
+/// One client on a WebSocket.
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>);
+
+impl Socket {
+    /// Connects to a gateway and says who it is.
+    pub(crate) async fn open(desk: &Desk, gateway: usize) -> Self {
+        let url = desk.url_of(gateway, "/v1/ws").replace("http://", "ws://");
+        let mut socket = Self(tokio_tungstenite::connect_async(url).await.unwrap().0);
+        socket.say(&json!({ "type": "auth", "token": desk.key })).await;
+        assert_eq!(socket.next().await["type"], "ready");
+        socket
+    }
+
+    pub(crate) async fn say(&mut self, message: &Value) {
+        use futures::SinkExt;
+        self.0.send(Message::text(message.to_string())).await.unwrap();
+    }
+
+    /// Asks under a name of the client's own.
+    pub(crate) async fn ask(&mut self, reference: &str, mut body: Value) {
+        body["type"] = "ask".into();
+        body["ref"] = reference.into();
+        self.say(&body).await;
+    }
+
+    /// What is told next.
+    pub(crate) async fn next(&mut self) -> Value {
+        use futures::StreamExt;
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("nothing was told in time");
+            if let Message::Text(text) = message.unwrap().unwrap() {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+
+    /// The next frame of an ask; another's, or a problem, is a failure.
+    pub(crate) async fn frame(&mut self, reference: &str) -> Frame {
+        let told = self.next().await;
+        assert_eq!((&told["type"], &told["ref"]), (&json!("frame"), &json!(reference)), "{told}");
+        serde_json::from_value(told).unwrap()
+    }
+
+    /// Every further frame of an ask, up to its last one.
+    pub(crate) async fn rest(&mut self, reference: &str) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while frames.last().is_none_or(|frame: &Frame| !frame.body.is_last()) {
+            frames.push(self.frame(reference).await);
+        }
+        frames
+    }
 }
 
 /// Waits until something is so, at most [`PATIENCE`].

@@ -20,6 +20,9 @@ mod promises;
 /// A model that streams slowly: frames in mid-answer, stopped, resumed, taken over.
 mod model;
 
+/// Bursts of messages and clients that hang up: what each channel's policy makes of them.
+mod bursts;
+
 /// Tenants and visitors see nothing of one another.
 mod walls;
 

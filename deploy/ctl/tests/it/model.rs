@@ -1,6 +1,13 @@
 //! A model that streams slowly: frames in mid-answer, stopped, resumed, taken over; and one that fails.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -12,12 +19,12 @@ use axum::{
 use futures::StreamExt;
 use serde_json::{Value, json};
 use talkfleet_shared::{
-    chat::{Frame, FrameBody, Outcome},
+    chat::{Frame, FrameBody, Outcome, Position},
     id::TenantId,
 };
 use tokio::sync::Semaphore;
 
-use crate::harness::{Desk, until};
+use crate::harness::{Desk, Open, Socket, until};
 
 /// Words of the stand-in's answer; it says one for each permit that a test gives.
 const WORDS: [&str; 6] = ["Standard ", "delivery ", "takes ", "3–5 ", "working ", "days. [1]"];
@@ -26,25 +33,54 @@ const WORDS: [&str; 6] = ["Standard ", "delivery ", "takes ", "3–5 ", "working
 pub(crate) struct Model {
     pub(crate) url: String,
     pace: Arc<Semaphore>,
+    calls: Arc<AtomicUsize>,
 }
 
 impl Model {
     pub(crate) async fn start(failing: bool) -> Self {
         let pace = Arc::new(Semaphore::new(0));
-        let app = Router::new().route("/v1/chat/completions", post(complete)).with_state((pace.clone(), failing));
+        let calls = Arc::new(AtomicUsize::new(0));
+        let state = (pace.clone(), calls.clone(), failing);
+        let app = Router::new().route("/v1/chat/completions", post(complete)).with_state(state);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, pace }
+        Self { url, pace, calls }
     }
 
     pub(crate) fn say(&self, words: usize) {
         self.pace.add_permits(words);
     }
+
+    /// Says a whole answer.
+    pub(crate) fn answer(&self) {
+        self.say(WORDS.len());
+    }
+
+    /// How often it was called.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it was called so often.
+    pub(crate) async fn called(&self, times: usize) {
+        until("the model's call", || async { (self.calls() >= times).then_some(()) }).await;
+    }
+
+    /// A fleet that speaks through it.
+    pub(crate) fn speaks_for(&self, open: Open) -> Open {
+        let open = open.worker_set("model.base_url", &self.url).worker_set("model.token_timeout_ms", 60_000);
+        let open = open.worker_set("model.first_token_timeout_ms", 60_000).worker_set("turn.grace_ms", 500);
+        open.worker_set("model.api_key", "\"not-a-real-key\"")
+    }
 }
 
-async fn complete(State((pace, failing)): State<(Arc<Semaphore>, bool)>, Json(request): Json<Value>) -> Response {
+async fn complete(
+    State((pace, calls, failing)): State<(Arc<Semaphore>, Arc<AtomicUsize>, bool)>,
+    Json(request): Json<Value>,
+) -> Response {
     assert_eq!(request["stream"], true);
+    calls.fetch_add(1, Ordering::SeqCst);
     if failing {
         return (StatusCode::INTERNAL_SERVER_ERROR, "overloaded").into_response();
     }
@@ -63,9 +99,7 @@ async fn complete(State((pace, failing)): State<(Arc<Semaphore>, bool)>, Json(re
 }
 
 async fn desk(model: &Model) -> Desk {
-    let open = Desk::open().gateways(2).worker_set("model.base_url", &model.url);
-    let open = open.worker_set("model.token_timeout_ms", 60_000).worker_set("turn.grace_ms", 500);
-    open.worker_set("model.api_key", "\"not-a-real-key\"").start().await
+    model.speaks_for(Desk::open().gateways(2)).start().await
 }
 
 pub(crate) fn said(frames: &[Frame]) -> String {
@@ -112,6 +146,42 @@ async fn an_answer_is_resumed_in_mid_answer_on_another_gateway() {
         row
     });
     usage.await;
+}
+
+#[tokio::test]
+async fn over_websocket_an_answer_is_resumed_elsewhere_in_mid_answer_and_after_its_end() {
+    let model = Model::start(false).await;
+    let desk = desk(&model).await;
+    model.say(2);
+    let mut first = Socket::open(&desk, 0).await;
+    first.ask("a", json!({ "text": "How long does delivery take?" })).await;
+    let mut seen = vec![first.frame("a").await];
+    while said(&seen).is_empty() {
+        seen.push(first.frame("a").await);
+    }
+    drop(first);
+    let (request, after) = (seen[0].request.clone(), seen.last().unwrap().position());
+    let resume = json!({ "type": "resume", "ref": "b", "request": request, "after": after.to_string() });
+    let mut second = Socket::open(&desk, 1).await;
+    second.say(&resume).await;
+    model.answer();
+    let rest = second.rest("b").await;
+    assert_eq!(rest[0].position(), Position { seq: after.seq + 1, ..after }, "{rest:?}");
+    seen.extend(rest.clone());
+    let seqs: Vec<_> = seen.iter().map(|frame| frame.seq).collect();
+    assert_eq!(seqs, (0..seen.len() as u32).collect::<Vec<_>>(), "a frame is missing or came twice");
+    let FrameBody::Done { answer } = &seen.last().unwrap().body else { panic!("{seen:?}") };
+    assert_eq!(said(&seen), answer.text);
+
+    // After the end, on either gateway: what follows the position; and at the very end the last frame once more.
+    for (gateway, after, expected) in [(0, after.to_string(), &rest[..]), (1, "0".into(), &seen[1..])] {
+        let mut socket = Socket::open(&desk, gateway).await;
+        socket.say(&json!({ "type": "resume", "ref": "c", "request": request, "after": after })).await;
+        assert_eq!(socket.rest("c").await, expected);
+        let end = seen.last().unwrap().position().to_string();
+        socket.say(&json!({ "type": "resume", "ref": "d", "request": request, "after": end })).await;
+        assert_eq!(socket.rest("d").await, seen[seen.len() - 1..]);
+    }
 }
 
 #[tokio::test]
