@@ -148,12 +148,16 @@ impl Bus {
         };
         if let Err(error) = self.jetstream.get_stream(stream).await {
             missing(&error)?;
-            tracing::warn!(stream, "a stream was deleted; it is made again as the topology says, and what it held is lost");
+            tracing::warn!(
+                stream,
+                "a stream was deleted; it is made again as the topology says, and what it held is lost"
+            );
             self.jetstream.get_or_create_stream(wanted).await.map_err(|error| refused(&error))?;
         }
         let named = |config: &pull::Config| config.durable_name.as_deref() == consumer;
         let mut consumers = topology::consumers(scale).into_iter();
-        let Some((_, wanted)) = consumers.find(|(of, config)| *of == stream && consumer.is_some() && named(config)) else {
+        let Some((_, wanted)) = consumers.find(|(of, config)| *of == stream && consumer.is_some() && named(config))
+        else {
             return Ok(None);
         };
         tracing::warn!(stream, consumer, "a consumer was deleted; it is made again as the topology says");

@@ -140,7 +140,9 @@ impl Fault {
             Self::ForbidRecords(lasts) => {
                 fleet.cluster.forbid(Some(&subject::every_turn().replace(".*.*.*", ".>")))?;
                 tokio::time::sleep(lasts).await;
-                let told = futures::future::join_all(members(fleet, Who::EveryResponder).into_iter().map(|m| fleet.readiness(m)));
+                let told = futures::future::join_all(
+                    members(fleet, Who::EveryResponder).into_iter().map(|m| fleet.readiness(m)),
+                );
                 let told = told.await.into_iter().flatten().any(|(ready, said)| !ready && said.contains(".turn."));
                 aftermath.complaints.extend((!told).then(|| "no /readyz names the forbidden subject".to_owned()));
                 fleet.cluster.forbid(None)?;
@@ -162,6 +164,8 @@ impl Fault {
             Self::PowerCut => {
                 (0..NODES).for_each(|node| fleet.cluster.signal(node, Signal::STOP));
                 ground.lose_what_was_not_synced(&|| (0..NODES).for_each(|node| fleet.cluster.kill(node)))?;
+                // An operator's own files were not synced either; they come with the machine.
+                fleet.cluster.forbid(None)?;
                 futures::future::try_join_all((0..NODES).map(|node| fleet.cluster.revive(node))).await?;
             }
         }
@@ -301,7 +305,8 @@ async fn deliver_twice(fleet: &Fleet, lasts: Duration) {
     let until = Shutdown::new();
     let permits = Arc::new(tokio::sync::Semaphore::new(64));
     let taken = async {
-        let Some(mut deliveries) = fleet.bus.deliveries(topology::ASK, topology::RESPONSE, permits, &until).await else {
+        let Some(mut deliveries) = fleet.bus.deliveries(topology::ASK, topology::RESPONSE, permits, &until).await
+        else {
             return;
         };
         while let Some(delivery) = deliveries.next(&until).await {

@@ -179,7 +179,9 @@ async fn apply_topology(bus: &Bus) -> Result<()> {
     loop {
         match bus.topology_apply(scale).await {
             Ok(_) => return Ok(()),
-            Err(error) if tokio::time::Instant::now() > until => return Err(error).context("the cluster has no leader"),
+            Err(error) if tokio::time::Instant::now() > until => {
+                return Err(error).context("the cluster has no leader");
+            }
             Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
         }
     }

@@ -249,7 +249,11 @@ mod tests {
         let turns: Vec<_> = [100, 200, 3_200, 3_300].map(|ms| Turn { ended: Some(at(ms)), ..turn("a", 0, now) }).into();
         assert_eq!(gap(&turns, now, Duration::from_secs(10)), Duration::from_secs(3));
         assert_eq!(gap(&turns, at(3_250), Duration::from_secs(10)), Duration::from_millis(50));
-        assert_eq!(gap(&turns, now, Duration::from_millis(1_200)), Duration::from_secs(1), "it goes on past the window");
+        assert_eq!(
+            gap(&turns, now, Duration::from_millis(1_200)),
+            Duration::from_secs(1),
+            "it goes on past the window"
+        );
         assert_eq!(quantile(vec![at(3) - now, at(1) - now, at(2) - now], 0.5), Duration::from_millis(2));
     }
 }

@@ -65,7 +65,14 @@ pub(super) struct Members {
 }
 
 impl Member {
-    pub(super) fn new(name: &str, part: Part, admin: String, program: PathBuf, args: Vec<String>, log: PathBuf) -> Self {
+    pub(super) fn new(
+        name: &str,
+        part: Part,
+        admin: String,
+        program: PathBuf,
+        args: Vec<String>,
+        log: PathBuf,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             part,
@@ -127,7 +134,12 @@ impl Member {
         if let Some((child, _)) = state.running.as_mut() {
             let Some(status) = child.try_wait()? else { return Ok(()) };
             self.deaths.fetch_add(1, Ordering::Relaxed);
-            *state = State { died: Some(Instant::now()), held_down: state.held_down, last_exit: Some(status), running: None };
+            *state = State {
+                died: Some(Instant::now()),
+                held_down: state.held_down,
+                last_exit: Some(status),
+                running: None,
+            };
         }
         let rested = state.died.is_none_or(|died| died.elapsed() >= RESTART_AFTER);
         if !state.held_down && rested {

@@ -146,11 +146,7 @@ async fn every(wanted: &[Scenario], settings: Settings, data: &std::path::Path, 
     Ok(reports)
 }
 
-async fn start(
-    needs: Needs,
-    data: &std::path::Path,
-    progress: &dyn Progress,
-) -> Result<(Arc<Fleet>, Arc<dyn Disks>)> {
+async fn start(needs: Needs, data: &std::path::Path, progress: &dyn Progress) -> Result<(Arc<Fleet>, Arc<dyn Disks>)> {
     progress.line("starting three nats-servers, Redis, PostgreSQL, two gateways and seven workers");
     let mut ground = Ground::default();
     if let Needs::OtherClocks(seconds) = needs {

@@ -89,8 +89,12 @@ async fn complete(State(shared): State<Shared>, Path(member): Path<String>, Json
             let body = Body::from_stream(told.chain(broken));
             ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
         }
-        Mood::Garbage => streamed(stream::iter(["data: {\"choices\": 7}\n\n".to_owned(), "data: \u{1}\n\n".to_owned()])),
-        Mood::Refuses(429) => (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], "slow down").into_response(),
+        Mood::Garbage => {
+            streamed(stream::iter(["data: {\"choices\": 7}\n\n".to_owned(), "data: \u{1}\n\n".to_owned()]))
+        }
+        Mood::Refuses(429) => {
+            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], "slow down").into_response()
+        }
         Mood::Refuses(status) => {
             (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "broken").into_response()
         }
@@ -99,7 +103,8 @@ async fn complete(State(shared): State<Shared>, Path(member): Path<String>, Json
 
 /// A few words, then the death of whoever asked.
 async fn dies(shared: Shared, member: String, words: usize) -> Response {
-    let told = stream::iter(events(words).into_iter().take(words)).then(|event| paced(event, Duration::from_millis(30)));
+    let told =
+        stream::iter(events(words).into_iter().take(words)).then(|event| paced(event, Duration::from_millis(30)));
     let death = stream::once(async move {
         let _ = shared.doomed.send(member);
         tokio::time::sleep(Duration::from_secs(30)).await;

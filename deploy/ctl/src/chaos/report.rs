@@ -99,7 +99,8 @@ impl fmt::Display for Report {
 
 /// The table of recoveries: one line a scenario.
 pub(super) fn table(reports: &[Report]) -> String {
-    let mut text = format!("{:<18} {:>9} {:>9} {:>9} {:>6}  VERDICT\n", "SCENARIO", "GAP P50", "GAP MAX", "ISSUED", "LOST");
+    let mut text =
+        format!("{:<18} {:>9} {:>9} {:>9} {:>6}  VERDICT\n", "SCENARIO", "GAP P50", "GAP MAX", "ISSUED", "LOST");
     for report in reports {
         let verdict = if report.passed { "ok" } else { "FAILED" };
         text += &format!(

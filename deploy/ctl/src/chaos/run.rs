@@ -91,7 +91,12 @@ pub(super) async fn run(
     };
     let mut checks = checks(&scenario.expected, settings.patience, &turns, &laws, &figures);
     let bad: Vec<String> = struck.into_iter().flat_map(|(_, aftermath)| aftermath.complaints).collect();
-    checks.push(Check::new("complaints", "none", if bad.is_empty() { "none".into() } else { bad.join("; ") }, bad.is_empty()));
+    checks.push(Check::new(
+        "complaints",
+        "none",
+        if bad.is_empty() { "none".into() } else { bad.join("; ") },
+        bad.is_empty(),
+    ));
     let all = archived == written.len();
     checks.push(Check::new("archived", format!("{} rows", written.len()), format!("{archived} rows"), all));
     let passed = laws.hold() && checks.iter().all(|check| check.passed);
@@ -163,8 +168,10 @@ async fn archived(fleet: &Fleet, turns: &[Turn], written: &HashMap<String, Writt
         turns.iter().map(|turn| RequestId::from_idempotency_key(&fleet.tenant, &turn.key)).collect();
     loop {
         let (mut found, mut after): (usize, Option<TurnRecord>) = (0, None);
-        while let Ok(rows) =
-            fleet.store.records(&fleet.tenant, since_ms - 1_000, u64::from(u32::MAX) * 1_000, after.as_ref(), 1_000).await
+        while let Ok(rows) = fleet
+            .store
+            .records(&fleet.tenant, since_ms - 1_000, u64::from(u32::MAX) * 1_000, after.as_ref(), 1_000)
+            .await
         {
             found += rows.iter().filter(|row| ours.contains(&row.request)).count();
             let Some(last) = rows.into_iter().next_back() else { break };

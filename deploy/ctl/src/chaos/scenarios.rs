@@ -125,16 +125,28 @@ pub(super) fn all() -> Vec<Scenario> {
 fn processes() -> Vec<Scenario> {
     let slow_words = |scenario: Scenario| Scenario { rate: 60.0, word_gap: Duration::from_millis(300), ..scenario };
     vec![
-        Scenario::new("quiet", "no fault at all: the figures to compare with", 10, |_| Vec::new())
-            .expect(Expected { errors_max: 0, gap_max: S(1), extra_max: S(2), ..Expected::default() }),
+        Scenario::new("quiet", "no fault at all: the figures to compare with", 10, |_| Vec::new()).expect(Expected {
+            errors_max: 0,
+            gap_max: S(1),
+            extra_max: S(2),
+            ..Expected::default()
+        }),
         slow_words(Scenario::new("kill-worker", "kill -9 one worker with 50 turns in flight", 36, |rng| {
             often(rng, 2, 20, |n| Fault::Kill(Who::Responder(n), Duration::ZERO))
         }))
         .expect(Expected { extra_max: S(8), restarts_min: 50, errors_max: 0, ..Expected::default() }),
-        Scenario::new("kill-role-worker", "kill -9 a worker of intent and retrieval, and one of the archive", 20, |rng| {
-            let thinker = often(rng, 2, 8, |n| Fault::Kill(Who::Thinker(n), Duration::ZERO));
-            thinker.into_iter().chain(often(rng, 2, 7, |n| Fault::Kill(Who::Archivist(n), Duration::ZERO))).collect()
-        })
+        Scenario::new(
+            "kill-role-worker",
+            "kill -9 a worker of intent and retrieval, and one of the archive",
+            20,
+            |rng| {
+                let thinker = often(rng, 2, 8, |n| Fault::Kill(Who::Thinker(n), Duration::ZERO));
+                thinker
+                    .into_iter()
+                    .chain(often(rng, 2, 7, |n| Fault::Kill(Who::Archivist(n), Duration::ZERO)))
+                    .collect()
+            },
+        )
         .expect(Expected { errors_max: 0, gap_max: S(3), extra_max: S(3), ..Expected::default() }),
         Scenario::new("kill-all-workers", "kill -9 all workers, back after 10 s", 24, |_| {
             vec![at(5, Fault::HoldDown(Who::EveryWorker, S(10)))]
@@ -156,9 +168,12 @@ fn processes() -> Vec<Scenario> {
             often(rng, 3, 8, |n| Fault::Kill(Who::Gateway(n), Duration::ZERO))
         }))
         .expect(Expected { extra_max: S(5), ..Expected::default() }),
-        Scenario::new("kill-at-ask", "kill -9 a gateway between the broker's ack and 'accepted', six times", 20, |_| {
-            vec![at(2, Fault::KillAtAsk(6))]
-        })
+        Scenario::new(
+            "kill-at-ask",
+            "kill -9 a gateway between the broker's ack and 'accepted', six times",
+            20,
+            |_| vec![at(2, Fault::KillAtAsk(6))],
+        )
         .expect(Expected { extra_max: S(5), ..Expected::default() }),
         Scenario::new("freeze-gateway", "SIGSTOP a gateway for 10 s, continue", 20, |rng| {
             often(rng, 1, 1, |n| Fault::Freeze(Who::Gateway(n), S(10)))
@@ -196,12 +211,27 @@ fn processes() -> Vec<Scenario> {
             vec![at(2, Fault::DeafCustomers(200, S(15)))]
         })
         .expect(Expected { gap_max: S(3), extra_max: S(5), errors_max: 0, ..Expected::default() }),
-        Scenario { needs: Needs::OtherClocks(60), ..Scenario::new("clock-ahead", "workers' clocks 60 s ahead", 10, |_| Vec::new()) }
-            .expect(Expected { errors_max: 0, extra_max: S(2), ..Expected::default() }),
-        Scenario { needs: Needs::OtherClocks(-60), ..Scenario::new("clock-behind", "workers' clocks 60 s behind", 10, |_| Vec::new()) }
-            .expect(Expected { errors_max: 0, extra_max: S(2), ..Expected::default() }),
-        Scenario { rate: 15.0, ..Scenario::new("thousand-kills", "1,000 kill -9 in one run, anybody at any point", 600, thousand) }
-            .expect(Expected { gap_max: S(30), extra_max: S(60), answered_min: 0.97, failed_max: 60, ..Expected::default() }),
+        Scenario {
+            needs: Needs::OtherClocks(60),
+            ..Scenario::new("clock-ahead", "workers' clocks 60 s ahead", 10, |_| Vec::new())
+        }
+        .expect(Expected { errors_max: 0, extra_max: S(2), ..Expected::default() }),
+        Scenario {
+            needs: Needs::OtherClocks(-60),
+            ..Scenario::new("clock-behind", "workers' clocks 60 s behind", 10, |_| Vec::new())
+        }
+        .expect(Expected { errors_max: 0, extra_max: S(2), ..Expected::default() }),
+        Scenario {
+            rate: 15.0,
+            ..Scenario::new("thousand-kills", "1,000 kill -9 in one run, anybody at any point", 600, thousand)
+        }
+        .expect(Expected {
+            gap_max: S(30),
+            extra_max: S(60),
+            answered_min: 0.97,
+            failed_max: 60,
+            ..Expected::default()
+        }),
     ]
 }
 
@@ -256,13 +286,17 @@ fn brokers() -> Vec<Scenario> {
             vec![at(5, Fault::Freeze(Who::Leader(topology::ASK), S(10)))]
         })
         .expect(Expected { gap_max: S(15), extra_max: S(20), ..Expected::default() }),
-        Scenario { needs: Needs::LosableDisks, ..Scenario::new("power-cut", "all nats-servers lose their power", 30, |_| {
-            vec![at(8, Fault::PowerCut)]
-        }) }
+        Scenario {
+            needs: Needs::LosableDisks,
+            ..Scenario::new("power-cut", "all nats-servers lose their power", 30, |_| vec![at(8, Fault::PowerCut)])
+        }
         .expect(Expected { gap_max: S(20), extra_max: S(34), answered_min: 0.95, ..Expected::default() }),
-        Scenario { needs: Needs::SmallDisks, ..Scenario::new("disk-full", "the brokers' disks are full for 10 s", 34, |_| {
-            vec![at(5, Fault::FillDisks(S(10)))]
-        }) }
+        Scenario {
+            needs: Needs::SmallDisks,
+            ..Scenario::new("disk-full", "the brokers' disks are full for 10 s", 34, |_| {
+                vec![at(5, Fault::FillDisks(S(10)))]
+            })
+        }
         .expect(Expected { gap_max: S(30), extra_max: S(40), answered_min: 0.9, ..Expected::default() }),
     ]
 }
@@ -364,10 +398,8 @@ fn models() -> Vec<Scenario> {
             vec![at(3, Fault::Mood(Mood::Refuses(429), S(8)))]
         })
         .expect(bends(6)),
-        Scenario::new("model-500", "the model answers 500", 16, |_| {
-            vec![at(3, Fault::Mood(Mood::Refuses(500), S(8)))]
-        })
-        .expect(bends(6)),
+        Scenario::new("model-500", "the model answers 500", 16, |_| vec![at(3, Fault::Mood(Mood::Refuses(500), S(8)))])
+            .expect(bends(6)),
         Scenario::new("model-away", "the model is away for two minutes", 150, |_| {
             vec![at(5, Fault::Mood(Mood::Refuses(503), S(120)))]
         })

@@ -52,10 +52,8 @@ async fn something_that_waits_and_does_not_come_is_noticed() {
     let until_late = time::OffsetDateTime::now_utc() + Duration::from_secs(600);
     stream.pause_consumer(topology::RESPONSE, until_late).await.unwrap();
     let asked = desk.stream(0, &json!({ "text": "How long does delivery take?", "deadline_ms": 60_000 })).await;
-    until("the watchdog's count", || async {
-        (metric(&desk, "talkfleet_pull_stalls_total").await > 0).then_some(())
-    })
-    .await;
+    until("the watchdog's count", || async { (metric(&desk, "talkfleet_pull_stalls_total").await > 0).then_some(()) })
+        .await;
     stream.resume_consumer(topology::RESPONSE).await.unwrap();
     let told = asked.rest().await;
     assert_eq!(told.last().unwrap().body.name(), "done");
