@@ -50,21 +50,21 @@ impl Bus {
     /// What differs between the broker and the topology; nothing is changed.
     pub async fn topology_diff(&self, scale: Scale) -> Result<Vec<Change>, BusError> {
         let mut changes = Vec::new();
-        for wanted in topology::streams(scale) {
+        for wanted in topology::streams_of(&self.lane, scale) {
             changes.extend(self.stream_change(&wanted).await?);
         }
-        for (stream, wanted) in topology::consumers(scale) {
+        for (stream, wanted) in topology::consumers_of(&self.lane, scale) {
             let name = wanted.durable_name.clone().unwrap_or_default();
             if self.consumer(stream, &name).await.is_err() {
                 changes.push(Change::Create { what: "consumer", name: format!("{stream}/{name}") });
             }
         }
-        for wanted in topology::buckets(scale) {
+        for wanted in topology::buckets_of(&self.lane, scale) {
             if self.jetstream.get_key_value(&wanted.bucket).await.is_err() {
                 changes.push(Change::Create { what: "bucket", name: wanted.bucket });
             }
         }
-        for wanted in topology::object_stores(scale) {
+        for wanted in topology::object_stores_of(&self.lane, scale) {
             if self.jetstream.get_object_store(&wanted.bucket).await.is_err() {
                 changes.push(Change::Create { what: "object store", name: wanted.bucket });
             }
@@ -80,22 +80,37 @@ impl Bus {
             return Ok(changes);
         }
         let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
-        for wanted in topology::streams(scale) {
+        for wanted in topology::streams_of(&self.lane, scale) {
             self.jetstream.create_or_update_stream(wanted).await.map_err(|error| refused(&error))?;
         }
-        for (stream, wanted) in topology::consumers(scale) {
+        for (stream, wanted) in topology::consumers_of(&self.lane, scale) {
             let handle = self.stream(stream).await?;
             handle.create_consumer(wanted.into_consumer_config()).await.map_err(|error| refused(&error))?;
         }
-        for wanted in topology::buckets(scale) {
+        for wanted in topology::buckets_of(&self.lane, scale) {
             self.jetstream.create_or_update_key_value(wanted).await.map_err(|error| refused(&error))?;
         }
-        for wanted in topology::object_stores(scale) {
+        for wanted in topology::object_stores_of(&self.lane, scale) {
             if self.jetstream.get_object_store(&wanted.bucket).await.is_err() {
                 self.jetstream.create_object_store(wanted).await.map_err(|error| refused(&error))?;
             }
         }
         Ok(changes)
+    }
+
+    /// Removes a lane with everything that still lies in it.
+    pub async fn topology_remove(&self) -> Result<(), BusError> {
+        if self.lane.is_live() {
+            return Err(BusError::Refused("the live streams are not removed; name a lane".into()));
+        }
+        for stream in topology::streams_of(&self.lane, Scale::default()) {
+            match self.jetstream.delete_stream(&stream.name).await {
+                Ok(_) => {}
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Err(BusError::Refused(error.to_string())),
+            }
+        }
+        Ok(())
     }
 
     async fn stream_change(&self, wanted: &Config) -> Result<Option<Change>, BusError> {
@@ -125,7 +140,7 @@ impl Bus {
             ts: time::OffsetDateTime,
         }
         let before = time::OffsetDateTime::now_utc();
-        let asked = self.jetstream.request(format!("STREAM.INFO.{}", topology::ASK), &());
+        let asked = self.jetstream.request(format!("STREAM.INFO.{}", self.lane.stream(topology::ASK)), &());
         let reply: jetstream::response::Response<Stamped> =
             asked.await.map_err(|error| BusError::Refused(error.to_string()))?;
         let jetstream::response::Response::Ok(stamped) = reply else {
@@ -134,6 +149,11 @@ impl Bus {
         let middle: time::OffsetDateTime = before + (time::OffsetDateTime::now_utc() - before) / 2;
         Ok((middle - stamped.ts).whole_milliseconds() as i64)
     }
+}
+
+fn is_missing(error: &jetstream::context::DeleteStreamError) -> bool {
+    matches!(error.kind(), jetstream::context::DeleteStreamErrorKind::JetStream(e)
+        if e.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND)
 }
 
 /// Ok when the broker said that there is no such stream.

@@ -128,7 +128,7 @@ impl Bus {
 
     /// A handle of a stream; costs no round trip.
     pub(super) async fn stream(&self, name: &str) -> Result<jetstream::stream::Stream<()>, BusError> {
-        self.jetstream.get_stream_no_info(name).await.map_err(|error| BusError::Refused(error.to_string()))
+        self.jetstream.get_stream_no_info(&self.lane.stream(name)).await.map_err(|error| BusError::Refused(error.to_string()))
     }
 
     /// Copies a message to the dead letters, with the reason.
@@ -180,7 +180,8 @@ impl Deliveries {
             self.open().await?;
         }
         match self.batch.as_mut()?.next().await {
-            Some(Ok(message)) => {
+            Some(Ok(mut message)) => {
+                self.bus.lane.bring_home(&mut message.message.subject);
                 let permit = self.held.pop()?;
                 if self.held.is_empty() {
                     self.batch = None;
@@ -353,12 +354,15 @@ impl Bus {
         use async_nats::jetstream::stream::RawMessageErrorKind as Kind;
         let stream = self.stream(crate::topology::ASK).await?;
         match stream.get_raw_message(sequence).await {
-            Ok(message) => Ok(Some(StoredAsk {
-                subject: message.subject.to_string(),
-                headers: message.headers,
-                body: message.payload,
-                stored_at: message.time,
-            })),
+            Ok(mut message) => {
+                self.lane.bring_home(&mut message.subject);
+                Ok(Some(StoredAsk {
+                    subject: message.subject.to_string(),
+                    headers: message.headers,
+                    body: message.payload,
+                    stored_at: message.time,
+                }))
+            }
             Err(error) if matches!(error.kind(), Kind::NoMessageFound) => Ok(None),
             Err(error) => Err(BusError::Refused(error.to_string())),
         }

@@ -9,6 +9,12 @@ mod apply;
 /// Taking messages from a consumer and settling them.
 mod deliver;
 
+/// PURE: what the broker lets a replay's workers do.
+mod fence;
+
+/// PURE: the subjects and streams of a replay, apart from the live ones.
+mod lane;
+
 /// Turn records: first writer wins, everybody reads.
 mod record;
 
@@ -31,6 +37,8 @@ pub use self::{
     apply::{Change, ServerInfo},
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
     deliver::{AskDelivery, BUDGET_MAX, DeadLetter, Deliveries, Delivery, Settle, StoredAsk, digest},
+    fence::{Fence, Rules, SHADOW_USER, fence},
+    lane::{Lane, LaneError},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},
@@ -72,6 +80,8 @@ pub enum BusError {
     Missing(String),
     #[error("the broker refused: {0}")]
     Refused(String),
+    #[error("this process works in a lane, for a replay, and may not {0}")]
+    Fenced(String),
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
 }
@@ -86,6 +96,7 @@ pub struct Bus {
     publish_timeout: Duration,
     call_timeout: Duration,
     shards: u32,
+    lane: Lane,
 }
 
 impl Bus {
@@ -97,6 +108,7 @@ impl Bus {
         health: Health,
     ) -> Result<Self, BusError> {
         let failed = |why: String| BusError::Connect { url: config.url.to_string(), why };
+        let lane = Lane::parse(&config.lane).map_err(|error| failed(format!("nats.lane: {error}")))?;
         let mut options = ConnectOptions::new()
             .name(name)
             .connection_timeout(CONNECT_TIMEOUT)
@@ -126,12 +138,17 @@ impl Bus {
             .max_ack_inflight(100_000)
             .build(client.clone());
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
-        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards: config.shards })
+        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards: config.shards, lane })
     }
 
     /// Whether the connection stands right now; publishing while it does not would only buffer.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// On which subjects and streams this process works.
+    pub fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     pub fn health(&self) -> &Health {
@@ -165,7 +182,7 @@ impl Bus {
         if !self.is_connected() {
             return Err(BusError::Away);
         }
-        let sent = self.client.publish_with_headers(subject, headers, body);
+        let sent = self.client.publish_with_headers(self.lane.address(subject)?, headers, body);
         match tokio::time::timeout(self.publish_timeout, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(BusError::Refused(error.to_string())),
@@ -183,6 +200,7 @@ impl Bus {
         if !self.is_connected() {
             return Err(BusError::Away);
         }
+        let subject = self.lane.address(subject)?;
         let sent = async { self.jetstream.publish_with_headers(subject, headers, body).await?.await };
         sent.await.map_err(|error| stored_error(&error))
     }

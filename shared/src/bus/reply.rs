@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Subscriber};
+use async_nats::{HeaderMap, Message, Subscriber};
 use futures::StreamExt;
 
-use super::{Bus, BusError, header_of, headers_for, insert_checked};
+use super::{Bus, BusError, Lane, header_of, headers_for, insert_checked};
 use crate::{
     chat::{Frame, Position},
     envelope::{self, Format},
@@ -14,8 +14,22 @@ use crate::{
     subject, topology,
 };
 
+/// Messages of a subscription under the subjects of the live fleet.
+struct Inbound {
+    subscriber: Subscriber,
+    lane: Lane,
+}
+
+impl Inbound {
+    async fn next(&mut self) -> Option<Message> {
+        let mut message = self.subscriber.next().await?;
+        self.lane.bring_home(&mut message.subject);
+        Some(message)
+    }
+}
+
 /// Everything that is said to one gateway.
-pub struct Mailbox(Subscriber);
+pub struct Mailbox(Inbound);
 
 impl Mailbox {
     /// The next frame; undecodable ones are skipped. None when the subscription has ended.
@@ -38,7 +52,7 @@ impl Mailbox {
 }
 
 /// Wishes to stop, as they come in.
-pub struct Cancels(Subscriber);
+pub struct Cancels(Inbound);
 
 impl Cancels {
     /// The next wish: which request, and on whose behalf when it was a customer's; without one the tenant itself wishes it.
@@ -65,7 +79,7 @@ pub struct ResumeRequest {
 }
 
 /// Wishes to resume, as they come in.
-pub struct Resumes(Subscriber);
+pub struct Resumes(Inbound);
 
 impl Resumes {
     pub async fn next(&mut self) -> Option<ResumeRequest> {
@@ -114,7 +128,8 @@ impl Bus {
     ) -> Result<Option<Option<UserId>>, BusError> {
         use async_nats::jetstream::stream::DirectGetErrorKind as Kind;
         let stream = self.stream(topology::CANCELS).await?;
-        match stream.direct_get_builder().last_by_subject(subject::cancel(tenant, request)).send().await {
+        let subject = self.lane.subject(subject::cancel(tenant, request));
+        match stream.direct_get_builder().last_by_subject(subject).send().await {
             Ok(message) => Ok(Some(user_of(Some(&message.headers)))),
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(BusError::Refused(error.to_string())),
@@ -141,10 +156,11 @@ impl Bus {
         self.subscribe(subject::every_resume()).await.map(Resumes)
     }
 
-    async fn subscribe(&self, subject: String) -> Result<Subscriber, BusError> {
+    async fn subscribe(&self, subject: String) -> Result<Inbound, BusError> {
+        let subject = self.lane.subject(subject);
         let subscriber = self.client.subscribe(subject).await.map_err(|error| BusError::Refused(error.to_string()))?;
         match tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await {
-            Ok(Ok(())) => Ok(subscriber),
+            Ok(Ok(())) => Ok(Inbound { subscriber, lane: self.lane.clone() }),
             Ok(Err(_)) => Err(BusError::Away),
             Err(_) => Err(BusError::Timeout),
         }

@@ -127,7 +127,7 @@ impl Bus {
             .endpoint_builder()
             .name(offer.what)
             .queue_group(offer.what)
-            .add(subject::every_tenant(offer.what))
+            .add(self.lane.subject(subject::every_tenant(offer.what)))
             .await
             .map_err(|error| refused(&error))?;
         self.flush().await?;
@@ -154,7 +154,7 @@ impl Bus {
         headers.insert(header::TRACEPARENT, trace.to_string());
         let request =
             async_nats::Request::new().headers(headers).payload(body).timeout(Some(within.min(self.call_timeout)));
-        let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
+        let reply = self.client.send_request(self.lane.address(subject)?, request).await.map_err(|error| match error.kind() {
             async_nats::RequestErrorKind::NoResponders => CallError::Nobody,
             async_nats::RequestErrorKind::TimedOut => CallError::Timeout,
             _ => CallError::Bus(BusError::Refused(error.to_string())),
@@ -187,7 +187,8 @@ impl Service {
     /// One whose subject names no tenant, or in no format of ours, is answered and skipped.
     async fn call(&mut self) -> Option<ServiceCall> {
         loop {
-            let request = self.endpoint.next().await?;
+            let mut request = self.endpoint.next().await?;
+            self.bus.lane.bring_home(&mut request.message.subject);
             let message = &request.message;
             let format = Format::detect(header_of(message.headers.as_ref(), header::CONTENT_TYPE), &message.payload);
             let tenant = subject::parse_tenant(&message.subject);

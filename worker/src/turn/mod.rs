@@ -64,7 +64,8 @@ const QUEUED_LONG: Duration = Duration::from_millis(500);
 pub struct Desk {
     pub bus: Bus,
     pub roles: Roles,
-    pub memory: Memory,
+    /// None in a replay's lane.
+    pub memory: Option<Memory>,
     pub speakers: Speakers,
     pub running: Arc<Running>,
     pub clock: watch::Receiver<Clock>,
@@ -81,7 +82,7 @@ impl Desk {
     pub fn new(
         config: &WorkerConfig,
         roles: Roles,
-        memory: Memory,
+        memory: Option<Memory>,
         speakers: Speakers,
         clock: watch::Receiver<Clock>,
     ) -> Self {
@@ -226,9 +227,10 @@ async fn recall(desk: &Desk, ask: &AskDelivery, caller: Caller<'_>) -> Recalled 
     if let Some(history) = &ask.ask.history {
         return Recalled { history: history.clone(), degraded: false };
     }
+    let Some(memory) = &desk.memory else { return Recalled { history: Vec::new(), degraded: false } };
     let started = Instant::now();
     let user = ask.ask.user.as_ref();
-    let recalled = desk.memory.recall(&ask.tenant, &ask.conversation, user, desk.now()).await;
+    let recalled = memory.recall(&ask.tenant, &ask.conversation, user, desk.now()).await;
     let outcome = if recalled.is_ok() { "ok" } else { "degraded" };
     desk.bus.metrics().stage("recall", outcome, started.elapsed());
     match recalled {
