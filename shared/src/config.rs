@@ -250,7 +250,8 @@ impl NatsConfig {
             problems.push("nats.publish_timeout_ms and nats.call_timeout_ms must be above 0".into());
         }
         if let Err(error) = Lane::parse(&self.lane) {
-            problems.push(format!("nats.lane '{}' is no lane; {error}, or leave it empty for the live fleet", self.lane));
+            problems
+                .push(format!("nats.lane '{}' is no lane; {error}, or leave it empty for the live fleet", self.lane));
         }
         problems
     }

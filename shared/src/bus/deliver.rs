@@ -128,7 +128,10 @@ impl Bus {
 
     /// A handle of a stream; costs no round trip.
     pub(super) async fn stream(&self, name: &str) -> Result<jetstream::stream::Stream<()>, BusError> {
-        self.jetstream.get_stream_no_info(&self.lane.stream(name)).await.map_err(|error| BusError::Refused(error.to_string()))
+        self.jetstream
+            .get_stream_no_info(&self.lane.stream(name))
+            .await
+            .map_err(|error| BusError::Refused(error.to_string()))
     }
 
     /// Copies a message to the dead letters, with the reason.

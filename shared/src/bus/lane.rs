@@ -133,7 +133,8 @@ mod tests {
         let lane = Lane::parse("next").unwrap();
         assert!(lane.address("chat.v1.turn.demo.c.r".into()).is_ok());
         assert!(lane.address("_INBOX.a".into()).is_ok());
-        for subject in ["$KV.CATALOG.x", "$JS.API.STREAM.DELETE.ASK", "shadow.other.ask.0.a.b", "chat.v10.x", "shadow"] {
+        for subject in ["$KV.CATALOG.x", "$JS.API.STREAM.DELETE.ASK", "shadow.other.ask.0.a.b", "chat.v10.x", "shadow"]
+        {
             assert!(matches!(lane.address(subject.into()), Err(BusError::Fenced(_))), "{subject}");
         }
         assert!(Lane::default().address("$KV.CATALOG.x".into()).is_ok());

@@ -154,11 +154,14 @@ impl Bus {
         headers.insert(header::TRACEPARENT, trace.to_string());
         let request =
             async_nats::Request::new().headers(headers).payload(body).timeout(Some(within.min(self.call_timeout)));
-        let reply = self.client.send_request(self.lane.address(subject)?, request).await.map_err(|error| match error.kind() {
-            async_nats::RequestErrorKind::NoResponders => CallError::Nobody,
-            async_nats::RequestErrorKind::TimedOut => CallError::Timeout,
-            _ => CallError::Bus(BusError::Refused(error.to_string())),
-        })?;
+        let reply =
+            self.client.send_request(self.lane.address(subject)?, request).await.map_err(|error| {
+                match error.kind() {
+                    async_nats::RequestErrorKind::NoResponders => CallError::Nobody,
+                    async_nats::RequestErrorKind::TimedOut => CallError::Timeout,
+                    _ => CallError::Bus(BusError::Refused(error.to_string())),
+                }
+            })?;
         read_reply(reply.headers.as_ref(), &reply.payload)
     }
 }

@@ -200,7 +200,9 @@ async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut 
     if let Some(intent) = &draft.intent {
         voice.tell_intent(intent, draft.language).await;
     }
-    let model = desk.speakers.model_state();
+    // A customer's message decides nothing about the model, whatever it says.
+    let replayed = ask.ask.replayed.as_ref().filter(|_| !desk.bus.lane().is_live());
+    let model = desk.speakers.model_state(replayed);
     let plan = plan::plan(&desk.plan, Evidence { intent: intent.as_deref(), found: found.as_deref(), model });
     let unknown = Intent::unknown();
     let brief = Brief {
@@ -209,6 +211,7 @@ async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut 
         language: draft.language,
         history: &history,
         found: found.as_deref(),
+        replayed,
         left: desk.clock().until(ask.deadline),
     };
     let quoted_for_want_of_a_model = plan == plan::Plan::Quote && model == ModelState::Away;
