@@ -12,6 +12,9 @@ mod deliver;
 /// PURE: what the broker lets a replay's workers do.
 mod fence;
 
+/// Records in the order in which they were stored, for replays.
+mod journal;
+
 /// PURE: the subjects and streams of a replay, apart from the live ones.
 mod lane;
 
@@ -38,6 +41,7 @@ pub use self::{
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
     deliver::{AskDelivery, BUDGET_MAX, DeadLetter, Deliveries, Delivery, Settle, StoredAsk, digest},
     fence::{Fence, Rules, SHADOW_USER, fence},
+    journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
