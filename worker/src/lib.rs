@@ -51,6 +51,8 @@ pub mod store;
 /// Where the encoder's weights lie.
 mod models;
 
+pub use memory::remembered;
+
 use std::{
     io,
     net::SocketAddr,

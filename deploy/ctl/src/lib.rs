@@ -18,6 +18,9 @@ mod ask;
 /// `talkfleet publish`: a file of messages onto the queue at a rate.
 mod publish;
 
+/// `talkfleet replay`: recorded traffic asked again, apart from the live fleet.
+pub mod replay;
+
 /// `talkfleet knowledge`: files into articles.
 pub mod knowledge;
 

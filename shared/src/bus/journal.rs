@@ -55,6 +55,8 @@ pub struct Lag {
     pub waiting: u64,
     /// Asks that are being answered.
     pub running: u64,
+    /// Open requests for more: somebody listens.
+    pub pulls: u64,
 }
 
 fn refused(error: impl std::fmt::Display) -> BusError {
@@ -104,7 +106,7 @@ impl Bus {
     pub async fn lag(&self) -> Result<Lag, BusError> {
         let consumer = self.consumer(topology::ASK, topology::RESPONSE).await?;
         let info = consumer.cached_info();
-        Ok(Lag { waiting: info.num_pending, running: info.num_ack_pending as u64 })
+        Ok(Lag { waiting: info.num_pending, running: info.num_ack_pending as u64, pulls: info.num_waiting as u64 })
     }
 }
 
