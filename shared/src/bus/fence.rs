@@ -34,7 +34,11 @@ pub fn fence() -> Fence {
     allow.extend(["STREAM.INFO.*", "CONSUMER.INFO.*.*", "CONSUMER.MSG.NEXT.*.*"].map(api));
     allow.extend(["STREAM.MSG.GET.*", "STREAM.MSG.DELETE.*", "DIRECT.GET.>"].map(api));
     for read in [&catalog, &models] {
-        allow.extend([api(&format!("CONSUMER.CREATE.{read}.>")), api(&format!("CONSUMER.DELETE.{read}.*"))]);
+        // With and without the consumer's name in the subject.
+        allow.extend(
+            ["CREATE.{}", "CREATE.{}.>", "DELETE.{}.*"]
+                .map(|how| api(&format!("CONSUMER.{}", how.replace("{}", read)))),
+        );
     }
     let mut deny = vec![format!("{}.>", subject::PREFIX), "$KV.>".into(), "$O.>".into()];
     for stream in live() {

@@ -68,7 +68,7 @@ fn answers(folder: &str, side: &str) -> Vec<(String, TurnRecord)> {
 
 /// How many messages each stream has ever had, and how many consumers, by its name.
 async fn streams(desk: &Desk) -> Vec<(String, u64)> {
-    let client = async_nats::connect(&desk.engines.nats_url).await.unwrap();
+    let client = client(&desk.engines.nats_url, async_nats::ConnectOptions::new()).await;
     let mut names = async_nats::jetstream::new(client).streams();
     let mut found = Vec::new();
     while let Some(stream) = names.next().await {
@@ -118,7 +118,7 @@ async fn the_same_build_answers_alike_and_the_live_fleet_notices_nothing() {
     until("every turn to be archived", || async { (archived(&desk, &mark).await == 48).then_some(()) }).await;
     let before = (streams(&desk).await, memory_calls(&desk).await, counted(&desk).await);
     let out = folder(&desk);
-    let args = ["replay", "--from", "1h", "--candidate-set", "log.filter=info", "--report", &out, "--json"];
+    let args = ["replay", "--from", "seq:1", "--candidate-set", "log.filter=info", "--report", &out, "--json"];
     let facts = cli(&desk, &args).await;
     assert_eq!((&facts["turns"], &facts["conversations"]), (&json!(48), &json!(24)), "{facts}");
     assert_eq!((&facts["flips"], &facts["noise"], &facts["missing"]["candidate"]), (&json!(0), &json!(0), &json!(0)));
@@ -147,30 +147,25 @@ fn said(record: &TurnRecord) -> &str {
     }
 }
 
-/// Trains a small set of intents for a tenant, with a name of its own for what is asked about parrots.
-async fn train(desk: &Desk, tenant: &str, parrots: &str) {
+/// Trains a small set of intents for a tenant, with a name of its own for what is asked about tea.
+async fn train(desk: &Desk, tenant: &str, tea: &str) {
     let file = desk.data.path().join(format!("{tenant}.jsonl"));
-    let sets = [
-        ("moon_travel", "fly me to the moon number"),
-        (parrots, "teach a parrot the word"),
-        ("tea", "pour green tea in cup"),
-    ];
-    let lines: String = (0..12)
-        .flat_map(|n| {
-            sets.map(|(intent, text)| json!({ "text": format!("{text} {n}"), "intent": intent }).to_string() + "\n")
-        })
-        .collect();
-    std::fs::write(&file, lines).unwrap();
+    let sets = [("moon_travel", "fly me to the moon number"), (tea, "pour some green tea in cup")];
+    let line =
+        |n: u32| sets.map(|(intent, text)| json!({ "text": format!("{text} {n}"), "intent": intent }).to_string());
+    let lines: Vec<String> = (0..12).flat_map(line).collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
     cli(desk, &["intents", "train", "--tenant", tenant, file.to_str().unwrap()]).await;
 }
 
 #[tokio::test]
 async fn a_renamed_intent_flips_exactly_its_own_turns() {
     let desk = Desk::open().start().await;
-    train(&desk, "demo-now", "parrot").await;
-    train(&desk, "demo-next", "parrot_care").await;
-    let texts = ["fly me to the moon number 3", "teach a parrot the word 5", "pour green tea in cup 7"];
-    let talks: Vec<_> = (0..21).map(|n| (format!("talk-{n}"), vec![texts[n % 3].to_owned()])).collect();
+    train(&desk, "demo-now", "tea_ceremony").await;
+    train(&desk, "demo-next", "tea_service").await;
+    let texts = ["fly me to the moon number 3", "pour some green tea in cup 7"];
+    let talks: Vec<_> =
+        (0..20).map(|n| (format!("talk-{n}"), vec![texts[usize::from(n % 3 == 0)].to_owned()])).collect();
     record(&desk, &talks, "flips").await;
     let out = folder(&desk);
     let sets = ["--baseline-set", "shadow.intents_of=demo-now", "--candidate-set", "shadow.intents_of=demo-next"];
@@ -178,8 +173,8 @@ async fn a_renamed_intent_flips_exactly_its_own_turns() {
     let facts = cli(&desk, &args).await;
     assert_eq!((&facts["flips"], &facts["noise"]), (&json!(7), &json!(0)), "{facts}");
     for (_, answer) in answers(&out, "candidate") {
-        let parrot = answer.ask.text.as_str().contains("parrot");
-        assert_eq!(answer.intent.name == "parrot_care", parrot, "{:?}", answer.intent);
+        let tea = answer.ask.text.as_str().contains("tea");
+        assert_eq!(answer.intent.name, if tea { "tea_service" } else { "moon_travel" });
     }
 }
 
@@ -231,6 +226,13 @@ async fn an_interrupted_run_goes_on_where_it_stopped() {
     assert!(nobody.contains("nobody listens in the lane 'empty'"), "{nobody}");
 }
 
+/// A stranger's client under the user that stands in the address.
+async fn client(url: &str, options: async_nats::ConnectOptions) -> async_nats::Client {
+    let (user, address) = url.strip_prefix("nats://").unwrap().split_once('@').unwrap();
+    let (user, password) = user.split_once(':').unwrap();
+    options.user_and_password(user.into(), password.into()).connect(address).await.unwrap()
+}
+
 /// What a command that fails says.
 async fn refusal(desk: &Desk, args: &[&str]) -> String {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
@@ -248,17 +250,14 @@ async fn shadow(desk: &Desk) -> (async_nats::Client, tokio::sync::mpsc::Unbounde
         std::future::ready(())
     };
     let options = async_nats::ConnectOptions::new().event_callback(heard);
-    let url = desk.engines.nats_shadow_url.as_ref().unwrap();
-    let (user, address) = url.strip_prefix("nats://").unwrap().split_once('@').unwrap();
-    let (user, password) = user.split_once(':').unwrap();
-    let client = options.user_and_password(user.into(), password.into()).connect(address).await.unwrap();
+    let client = client(desk.engines.nats_shadow_url.as_ref().unwrap(), options).await;
     (client, refusals)
 }
 
 #[tokio::test]
 async fn the_broker_keeps_a_replays_workers_in_their_lane() {
     let desk = Desk::open().workers(0).start().await;
-    let live = async_nats::connect(&desk.engines.nats_url).await.unwrap();
+    let live = client(&desk.engines.nats_url, async_nats::ConnectOptions::new()).await;
     let mut everything = live.subscribe(">").await.unwrap();
     live.flush().await.unwrap();
     let (client, mut refusals) = shadow(&desk).await;
@@ -343,7 +342,7 @@ async fn what_went_wrong_is_asked_again_once() {
         desk.bus.write_record(&failed).await.unwrap();
     }
     until("the journal", || async { (desk.bus.journal_state().await.unwrap().last_sequence >= 4).then_some(()) }).await;
-    let args = ["replay", "--live", "--from", "1h", "--json"];
+    let args = ["replay", "--live", "--from", "seq:1", "--json"];
     let unasked = refusal(&desk, &args).await;
     assert!(unasked.contains("3 turns would be asked again at the live fleet; give --yes"), "{unasked}");
     let yes = [&args[..], &["--yes"]].concat();
@@ -375,7 +374,7 @@ async fn a_model_is_paid_once_and_says_the_same_again() {
     record(&desk, &talks, "cassettes").await;
     let out = folder(&desk);
     // The workers of the replay know no address of a model at all.
-    let args = ["replay", "--from", "1h", "--candidate-set", "model.temperature=0.9", "--report", &out, "--json"];
+    let args = ["replay", "--from", "seq:1", "--candidate-set", "model.temperature=0.9", "--report", &out, "--json"];
     let facts = cli(&desk, &args).await;
     assert_eq!((&facts["model"], &facts["recordings"]["kept"]), (&json!("recorded"), &json!(6)), "{facts}");
     let missed = &facts["recordings"]["missed"];
@@ -403,13 +402,11 @@ async fn what_the_journal_forgot_comes_from_the_archive() {
             ..old.clone()
         });
     }
-    let store =
-        talkfleet_worker::store::Store::connect(&talkfleet_shared::config::Url::new(&desk.engines.database_url), 1);
+    let url = talkfleet_shared::config::Url::new(&desk.engines.database_url);
+    let store = talkfleet_worker::store::Store::connect(&url, 1);
     store.await.unwrap().write_archive(&turns, &[]).await.unwrap();
     let counted = cli(&desk, &["replay", "--count", "--from", "2d", "--tenant", &tenant, "--json"]).await;
     assert_eq!((&counted["turns"], &counted["conversations"]), (&json!(3), &json!(1)), "{counted}");
-    let counted = cli(&desk, &["replay", "--count", "--from", "1h", "--tenant", "demo", "--json"]).await;
-    assert_eq!(counted["turns"], 1, "{counted}");
 }
 
 /// Not a test but a measurement: `cargo test --release --test it figures -- --ignored --nocapture`.
