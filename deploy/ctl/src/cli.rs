@@ -23,7 +23,7 @@ enum Command {
     /// Publish a file of messages onto the queue and count what comes back
     Publish(publish::Args),
     /// Ask recorded traffic again of a candidate and compare its answers with the baseline's
-    Replay(replay::Args),
+    Replay(Box<replay::Args>),
     /// What the desk answers from: articles, added, listed and removed
     #[command(subcommand)]
     Knowledge(knowledge::Command),
@@ -51,7 +51,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Up(args) => up::run(args).await,
         Command::Ask(args) => ask::run(args).await,
         Command::Publish(args) => publish::run(args).await,
-        Command::Replay(args) => replay::run(args).await,
+        Command::Replay(args) => replay::run(*args).await,
         Command::Knowledge(command) => knowledge::run(command).await,
         Command::Intents(command) => intents::run(command).await,
         Command::Schema(command) => schema::run(command).await,

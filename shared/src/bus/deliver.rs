@@ -11,7 +11,7 @@ use futures::StreamExt;
 use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, header_of, insert_checked};
+use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, bring_home, header_of, insert_checked};
 use crate::{
     chat::Ask,
     envelope::{self, EnvelopeError, Format},
@@ -184,7 +184,7 @@ impl Deliveries {
         }
         match self.batch.as_mut()?.next().await {
             Some(Ok(mut message)) => {
-                self.bus.lane.bring_home(&mut message.message.subject);
+                bring_home(&self.bus.lane, &mut message.message.subject);
                 let permit = self.held.pop()?;
                 if self.held.is_empty() {
                     self.batch = None;
@@ -358,7 +358,7 @@ impl Bus {
         let stream = self.stream(crate::topology::ASK).await?;
         match stream.get_raw_message(sequence).await {
             Ok(mut message) => {
-                self.lane.bring_home(&mut message.subject);
+                bring_home(&self.lane, &mut message.subject);
                 Ok(Some(StoredAsk {
                     subject: message.subject.to_string(),
                     headers: message.headers,

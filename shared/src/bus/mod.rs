@@ -32,7 +32,7 @@ mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, HeaderValue, ServerAddr, jetstream};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, HeaderValue, ServerAddr, Subject, jetstream};
 use bytes::Bytes;
 use rand::Rng;
 
@@ -207,6 +207,13 @@ impl Bus {
         let subject = self.lane.address(subject)?;
         let sent = async { self.jetstream.publish_with_headers(subject, headers, body).await?.await };
         sent.await.map_err(|error| stored_error(&error))
+    }
+}
+
+/// Gives a subject that came in the name that it has at the live fleet.
+fn bring_home(lane: &Lane, subject: &mut Subject) {
+    if let Some(home) = lane.home(subject) {
+        *subject = home.into();
     }
 }
 

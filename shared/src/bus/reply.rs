@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Message, Subscriber};
 use futures::StreamExt;
 
-use super::{Bus, BusError, Lane, header_of, headers_for, insert_checked};
+use super::{Bus, BusError, Lane, bring_home, header_of, headers_for, insert_checked};
 use crate::{
     chat::{Frame, Position},
     envelope::{self, Format},
@@ -23,7 +23,7 @@ struct Inbound {
 impl Inbound {
     async fn next(&mut self) -> Option<Message> {
         let mut message = self.subscriber.next().await?;
-        self.lane.bring_home(&mut message.subject);
+        bring_home(&self.lane, &mut message.subject);
         Some(message)
     }
 }

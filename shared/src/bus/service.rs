@@ -10,7 +10,7 @@ use futures::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, header_of, headers_for, insert_checked};
+use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, bring_home, header_of, headers_for, insert_checked};
 use crate::{
     chat::Problem,
     envelope::{self, Format},
@@ -191,7 +191,7 @@ impl Service {
     async fn call(&mut self) -> Option<ServiceCall> {
         loop {
             let mut request = self.endpoint.next().await?;
-            self.bus.lane.bring_home(&mut request.message.subject);
+            bring_home(&self.bus.lane, &mut request.message.subject);
             let message = &request.message;
             let format = Format::detect(header_of(message.headers.as_ref(), header::CONTENT_TYPE), &message.payload);
             let tenant = subject::parse_tenant(&message.subject);

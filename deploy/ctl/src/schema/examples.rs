@@ -196,6 +196,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         ..full.clone()
     };
     let recorded = TurnRecord { model_call: Some(model_call()), ..full.clone() };
+    let replayed = TurnRecord { ask: replayed_ask(ModelUse::Recorded, Some(model_call()))?, ..full.clone() };
     let failed = TurnRecord {
         spoken: "You have".into(),
         cuts: vec![8],
@@ -204,7 +205,14 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
     };
     let expired =
         TurnRecord { outcome: Outcome::Expired { problem: Problem::new(Code::Expired) }, ..cancelled.clone() };
-    Ok(vec![("full", full), ("minimal", cancelled), ("failed", failed), ("expired", expired), ("recorded", recorded)])
+    Ok(vec![
+        ("full", full),
+        ("minimal", cancelled),
+        ("failed", failed),
+        ("expired", expired),
+        ("recorded", recorded),
+        ("replayed", replayed),
+    ])
 }
 
 pub(super) fn history_requests() -> Result<Cases<HistoryRequest>> {

@@ -46,9 +46,11 @@ async fn record(desk: &Desk, conversations: &[(String, Vec<String>)], mark: &str
     .await;
 }
 
+/// Conversations that no other test of this database has had.
 fn talks(count: usize) -> Vec<(String, Vec<String>)> {
+    let mark = RequestId::new();
     let of = |n: usize| QUESTIONS[n % QUESTIONS.len()].map(str::to_owned).to_vec();
-    (0..count).map(|n| (format!("talk-{n}"), of(n))).collect()
+    (0..count).map(|n| (format!("{mark}-{n}"), of(n))).collect()
 }
 
 fn folder(desk: &Desk) -> String {
@@ -410,7 +412,7 @@ async fn what_the_journal_forgot_comes_from_the_archive() {
 }
 
 /// Not a test but a measurement: `cargo test --release --test it figures -- --ignored --nocapture`.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn figures_of_reading_and_publishing() {
     let turns: u64 = std::env::var("TURNS").map_or(20_000, |turns| turns.parse().unwrap());
@@ -441,4 +443,35 @@ async fn figures_of_reading_and_publishing() {
         let counted = cli(&desk, &["replay", "--count", "--from", "seq:1", "--json"]).await;
         println!("read and decoded: {counted}");
     }
+    for round in 0..3 {
+        publish_all(&desk, &format!("figures-{round}")).await;
+    }
+}
+
+/// Reads the journal and publishes each message into a lane, as a replay does, without waiting for answers.
+async fn publish_all(desk: &Desk, lane: &str) {
+    use talkfleet_shared::{bus::AskHeaders, chat::Ask, telemetry::Trace};
+    let config = talkfleet::connect::nats_config(&desk.engines.nats_url, 4, 1);
+    let config = talkfleet_shared::config::NatsConfig { lane: lane.into(), ..config };
+    let bus =
+        Bus::connect(&config, "test", Metrics::new("test"), talkfleet_shared::admin::Health::new()).await.unwrap();
+    bus.topology_apply(topology::Scale::default()).await.unwrap();
+    let started = std::time::Instant::now();
+    let records = desk.bus.journal(Start::Sequence(1), None).await.unwrap();
+    let read = futures::stream::unfold(records, async |mut records| {
+        let stored = records.next().await?.unwrap();
+        Some((stored.read().unwrap(), records))
+    });
+    let publish = |record: TurnRecord| {
+        let bus = bus.clone();
+        tokio::spawn(async move {
+            let (request, trace) = (RequestId::new(), Trace::start(&mut rand::rng()));
+            let headers = AskHeaders { request, reply_to: String::new(), budget: PATIENCE, trace };
+            let ask = Ask { history: Some(Vec::new()), ..record.ask };
+            bus.submit(&record.tenant, &record.conversation, &ask, &headers).await.unwrap();
+        })
+    };
+    let published = read.map(publish).buffer_unordered(2_000).map(Result::unwrap).count().await;
+    println!("read and published again: {published}, {:.0}/s", published as f64 / started.elapsed().as_secs_f64());
+    bus.topology_remove().await.unwrap();
 }
