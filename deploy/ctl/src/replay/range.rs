@@ -39,7 +39,7 @@ impl FromStr for Edge {
         if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
             return Ok(Self::At(at));
         }
-        let (number, unit) = text.split_at(text.len().saturating_sub(1).min(text.floor_char_boundary(text.len())));
+        let (number, unit) = text.split_at(text.char_indices().next_back().map_or(0, |(at, _)| at));
         let number: i64 = number.parse().ok().filter(|n| (0..=1_000_000).contains(n)).ok_or(WRONG)?;
         Ok(Self::Ago(match unit {
             "s" => Duration::seconds(number),
