@@ -62,6 +62,7 @@ impl ChatBody {
             channel: optional_id("channel", self.channel.as_deref(), ChannelId::parse)?.unwrap_or_default(),
             history: None,
             metadata: self.metadata.map(Metadata::parse).transpose()?.unwrap_or_default(),
+            replayed: None,
         };
         Ok(Asked {
             conversation: optional_id("conversation", self.conversation.as_deref(), ConversationId::parse)?,

@@ -13,6 +13,8 @@ use figment::{
 };
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
+use crate::bus::Lane;
+
 /// Environment variables are `TALKFLEET_<SECTION>__<KEY>`, such as `TALKFLEET_NATS__URL`.
 pub const ENV_PREFIX: &str = "TALKFLEET_";
 
@@ -222,6 +224,8 @@ pub struct NatsConfig {
     pub publish_timeout_ms: u64,
     /// How long a role may take to answer.
     pub call_timeout_ms: u64,
+    /// Empty for the live fleet; else the lane of a replay.
+    pub lane: String,
 }
 
 impl NatsConfig {
@@ -244,6 +248,10 @@ impl NatsConfig {
         }
         if self.publish_timeout_ms == 0 || self.call_timeout_ms == 0 {
             problems.push("nats.publish_timeout_ms and nats.call_timeout_ms must be above 0".into());
+        }
+        if let Err(error) = Lane::parse(&self.lane) {
+            problems
+                .push(format!("nats.lane '{}' is no lane; {error}, or leave it empty for the live fleet", self.lane));
         }
         problems
     }

@@ -5,6 +5,9 @@ use crate::id::{ConversationId, GatewayId, RequestId, TenantId};
 /// What every subject of ours begins with.
 pub const PREFIX: &str = "chat.v1";
 
+/// What every subject of a replay begins with, followed by its lane.
+pub const SHADOW: &str = "shadow";
+
 /// A customer's message: `chat.v1.ask.<shard>.<tenant>.<conversation>`.
 pub fn ask(shard: u32, tenant: &TenantId, conversation: &ConversationId) -> String {
     format!("{PREFIX}.ask.{shard}.{tenant}.{conversation}")

@@ -8,7 +8,7 @@ use async_nats::jetstream::{
     stream::{Compression, Config, DiscardPolicy, RetentionPolicy, Source, StorageType, SubjectTransform},
 };
 
-use crate::{envelope::BODY_BYTES_MAX, subject};
+use crate::{bus::Lane, envelope::BODY_BYTES_MAX, subject};
 
 /// Asks that wait or are being answered; a work queue with one open message per conversation.
 pub const ASK: &str = "ASK";
@@ -158,6 +158,47 @@ pub fn streams(scale: Scale) -> Vec<Config> {
     ]
 }
 
+/// What one stream of a lane may hold at most: a replay reads the records as they come.
+const LANE_BYTES_MAX: i64 = 256 << 20;
+
+/// The streams of a lane; for the live fleet [`streams`].
+///
+/// A replay's are the same without the journal (and so without feedback), in memory and small: all of it can be made again.
+pub fn streams_of(lane: &Lane, scale: Scale) -> Vec<Config> {
+    let live = streams(scale);
+    if lane.is_live() {
+        return live;
+    }
+    let advisories = |subject: &str| subject.replace(&format!(".{ASK}."), &format!(".{}.", lane.stream(ASK)));
+    let shadow = |live: Config| Config {
+        name: lane.stream(&live.name).into_owned(),
+        subjects: live.subjects.iter().map(|subject| advisories(&lane.subject(subject.clone()))).collect(),
+        description: live.description.map(|what| format!("{what} (lane {})", lane.name())),
+        storage: StorageType::Memory,
+        num_replicas: 1,
+        max_bytes: LANE_BYTES_MAX,
+        max_age: live.max_age.min(scale.turns_age),
+        ..live
+    };
+    live.into_iter().filter(|stream| stream.sources.is_none()).map(shadow).collect()
+}
+
+/// The consumers of a lane, with the stream that each reads, by the name that it has in the live fleet.
+pub fn consumers_of(lane: &Lane, scale: Scale) -> Vec<(&'static str, pull::Config)> {
+    let wanted = consumers(scale).into_iter();
+    wanted.filter(|(stream, _)| lane.is_live() || *stream != JOURNAL).collect()
+}
+
+/// The buckets of a lane: none, since it reads the live ones.
+pub fn buckets_of(lane: &Lane, scale: Scale) -> Vec<kv::Config> {
+    if lane.is_live() { buckets(scale) } else { Vec::new() }
+}
+
+/// The object stores of a lane: none, since it reads the live ones.
+pub fn object_stores_of(lane: &Lane, scale: Scale) -> Vec<async_nats::jetstream::object_store::Config> {
+    if lane.is_live() { object_stores(scale) } else { Vec::new() }
+}
+
 /// The consumers as they should be, with the stream that each reads.
 pub fn consumers(scale: Scale) -> Vec<(&'static str, pull::Config)> {
     let base = |name: &str| pull::Config {
@@ -258,6 +299,20 @@ mod tests {
         let actual = Config { max_age: Duration::from_secs(60), ..wanted.clone() };
         assert_eq!(differences(&actual, &wanted), ["max_age: 60s on the broker, 3600s wanted"]);
         assert!(differences(&wanted, &wanted).is_empty());
+    }
+
+    #[test]
+    fn a_lane_has_streams_of_its_own_and_no_journal() {
+        let lane = Lane::parse("next").unwrap();
+        let shadows = streams_of(&lane, Scale { replicas: 3, ..Scale::default() });
+        let names: Vec<_> = shadows.iter().map(|stream| stream.name.as_str()).collect();
+        assert!(names.contains(&"SHADOW_NEXT_ASK") && names.contains(&"SHADOW_NEXT_TURNS"), "{names:?}");
+        assert!(!names.iter().any(|name| name.contains(JOURNAL)), "{names:?}");
+        let subjects = || shadows.iter().flat_map(|stream| &stream.subjects);
+        let advisory = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.SHADOW_NEXT_ASK.*";
+        assert!(subjects().all(|subject| subject.starts_with("shadow.next.") || subject == advisory));
+        assert!(shadows.iter().all(|stream| stream.storage == StorageType::Memory && stream.num_replicas == 1));
+        assert_eq!(streams_of(&Lane::default(), Scale::default()), streams(Scale::default()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, num::NonZero, path::Path, time::Duration};
 use serde::Deserialize;
 use talkfleet_shared::{
     config::{self, AdminConfig, Checked, ConfigError, NatsConfig, Secret, Url, WORKER_DEFAULTS},
+    id::TenantId,
     lifecycle::GRACE,
     telemetry::LogConfig,
     topology::REDELIVERY_WAITS,
@@ -25,6 +26,7 @@ pub struct WorkerConfig {
     pub plan: PlanConfig,
     pub model: ModelConfig,
     pub turn: TurnConfig,
+    pub shadow: ShadowConfig,
 }
 
 impl WorkerConfig {
@@ -155,6 +157,23 @@ pub struct TurnConfig {
     pub grace_ms: u64,
 }
 
+/// What a worker in the lane of a replay does differently.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowConfig {
+    /// Empty for the ask's own tenant.
+    pub intents_of: String,
+    /// Empty for the ask's own tenant.
+    pub knowledge_of: String,
+}
+
+impl ShadowConfig {
+    /// Whose intents classify and whose knowledge is searched, where they are not the ask's own tenant's.
+    pub fn aliases(&self) -> [Option<TenantId>; 2] {
+        [&self.intents_of, &self.knowledge_of].map(|tenant| TenantId::parse(tenant).ok())
+    }
+}
+
 impl TurnConfig {
     pub fn grace(&self) -> Duration {
         Duration::from_millis(self.grace_ms)
@@ -171,6 +190,7 @@ impl Checked for WorkerConfig {
         };
         self.check_roles(&mut wrong);
         self.check_answers(&mut wrong);
+        self.check_shadow(&mut wrong);
         problems
     }
 }
@@ -207,6 +227,25 @@ impl WorkerConfig {
             let below = GRACE.as_millis();
             format!("turn.grace_ms is {}; stay below {below}, where orchestrators lose patience", self.turn.grace_ms)
         });
+    }
+
+    fn check_shadow(&self, wrong: &mut Wrong<'_>) {
+        let live = self.nats.lane.is_empty();
+        wrong(!live && self.plays(Role::Archive), &|| {
+            format!(
+                "roles.enabled holds archive, which a replay's lane ('{}' in nats.lane) must not have; \
+                 give some of intent, retrieval, response",
+                self.nats.lane
+            )
+        });
+        for (key, tenant) in [("intents_of", &self.shadow.intents_of), ("knowledge_of", &self.shadow.knowledge_of)] {
+            wrong(!tenant.is_empty() && TenantId::parse(tenant).is_err(), &|| {
+                format!("shadow.{key} '{tenant}' is no tenant; give letters, digits, '_' and '-', or leave it empty")
+            });
+            wrong(!tenant.is_empty() && live, &|| {
+                format!("shadow.{key} is for a replay's lane only; name one in nats.lane, or leave it empty")
+            });
+        }
     }
 
     fn check_answers(&self, wrong: &mut Wrong<'_>) {
@@ -288,6 +327,9 @@ mod tests {
         refused("plan.answerable_min", "1.5", "plan.answerable_min is 1.5");
         refused("plan.answerable_min", "0.9", "must not be below");
         refused("model.base_url", "api.deepseek.com", "https://host/v1");
+        refused("nats.lane", "next", "archive, which a replay's lane ('next' in nats.lane) must not have");
+        refused("nats.lane", "Next", "nats.lane 'Next' is no lane");
+        refused("shadow.intents_of", "demo-next", "for a replay's lane only");
         refused("redis.url", "localhost", "redis://host:6379");
         refused("memory.turnsmax", "1", "did you mean 'turns_max'?");
     }

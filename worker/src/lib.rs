@@ -51,6 +51,8 @@ pub mod store;
 /// Where the encoder's weights lie.
 mod models;
 
+pub use memory::remembered;
+
 use std::{
     io,
     net::SocketAddr,
@@ -165,7 +167,7 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), StartEr
 
 /// Opens the roles that are at home: they serve others over the bus, and this process directly.
 async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &Shutdown) -> Result<Roles, StartError> {
-    let mut roles = Roles { bus: bus.clone(), intent: None, retrieval: None };
+    let mut roles = Roles { bus: bus.clone(), intent: None, retrieval: None, aliases: config.shadow.aliases() };
     if !config.plays(Role::Intent) && !config.plays(Role::Retrieval) {
         return Ok(roles);
     }
@@ -200,7 +202,9 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
 
 /// Opens the response role: turns are taken and answered, poison is reaped.
 async fn answer(config: &WorkerConfig, roles: Roles, doors: &Shutdown) -> Result<(), StartError> {
-    let memory = Memory::new(&config.redis.url, config.memory.clone())?;
+    // What is replayed brings its history along, and must not be remembered as if it had been said.
+    let live = roles.bus.lane().is_live();
+    let memory = live.then(|| Memory::new(&config.redis.url, config.memory.clone())).transpose()?;
     let speakers = Speakers::new(config, roles.bus.metrics().clone())?;
     let clock = turn::follow(&roles.bus, doors).await;
     let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));

@@ -148,6 +148,20 @@ fn worth_keeping(record: &TurnRecord, bytes_max: usize) -> Option<Kept> {
     })
 }
 
+/// PURE: what the memory would have told of a conversation at `now`, after these turns of it, oldest first.
+pub fn remembered<'a>(
+    turns: impl Iterator<Item = &'a TurnRecord>,
+    user: Option<&UserId>,
+    now_ms: u64,
+    config: &MemoryConfig,
+) -> Vec<Exchange> {
+    let oldest_ms = now_ms.saturating_sub(config.age_s.saturating_mul(1_000));
+    let in_time = turns.filter(|turn| turn.asked_at_ms >= oldest_ms && turn.ask.history.is_none());
+    let mut kept: Vec<_> = in_time.filter_map(|turn| worth_keeping(turn, config.bytes_max)).collect();
+    kept.drain(..kept.len().saturating_sub(config.turns_max));
+    latest(kept, user, config)
+}
+
 /// PURE: the newest exchanges that fit, oldest first.
 fn latest(kept: Vec<Kept>, user: Option<&UserId>, config: &MemoryConfig) -> Vec<Exchange> {
     let own = kept.into_iter().rev().filter(|kept| user.is_none() || kept.user.as_ref() == user);

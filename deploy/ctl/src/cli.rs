@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{ask, chaos, doctor, intents, keys, knowledge, publish, schema, topology, up};
+use crate::{ask, chaos, doctor, intents, keys, knowledge, publish, replay, schema, topology, up};
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Command {
     Ask(ask::Args),
     /// Publish a file of messages onto the queue and count what comes back
     Publish(publish::Args),
+    /// Ask recorded traffic again of a candidate and compare its answers with the baseline's
+    Replay(Box<replay::Args>),
     /// What the desk answers from: articles, added, listed and removed
     #[command(subcommand)]
     Knowledge(knowledge::Command),
@@ -51,6 +53,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Up(args) => up::run(args).await,
         Command::Ask(args) => ask::run(args).await,
         Command::Publish(args) => publish::run(args).await,
+        Command::Replay(args) => replay::run(*args).await,
         Command::Knowledge(command) => knowledge::run(command).await,
         Command::Intents(command) => intents::run(command).await,
         Command::Schema(command) => schema::run(command).await,

@@ -24,6 +24,9 @@ pub struct Ready {
     /// Its admin address.
     pub admin: String,
     pub nats: String,
+    /// NATS for a replay's workers, who may do little.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nats_shadow: Option<String>,
     pub redis: String,
     pub database: String,
     pub api_key: String,
@@ -92,12 +95,25 @@ impl Connect {
 
     /// A connection to the broker.
     pub async fn bus(&self) -> Result<Bus> {
-        let url = self
-            .nats
-            .clone()
-            .or_else(|| self.ready().map(|ready| ready.nats))
-            .ok_or_else(|| not_found("--nats URL"))?;
-        let config = nats_config(&url, self.shards, self.replicas);
+        self.bus_in("").await
+    }
+
+    /// The broker's address.
+    pub(crate) fn nats_url(&self) -> Result<String> {
+        let ready = || self.ready().map(|ready| ready.nats);
+        self.nats.clone().or_else(ready).ok_or_else(|| not_found("--nats URL"))
+    }
+
+    /// The database's address.
+    pub(crate) fn database_url(&self) -> Result<String> {
+        let ready = || self.ready().map(|ready| ready.database);
+        self.database.clone().or_else(ready).ok_or_else(|| not_found("--database URL"))
+    }
+
+    /// A connection to the broker in the lane of a replay.
+    pub async fn bus_in(&self, lane: &str) -> Result<Bus> {
+        let config = nats_config(&self.nats_url()?, self.shards, self.replicas);
+        let config = NatsConfig { lane: lane.to_owned(), ..config };
         if let Some(problem) = config.problems().into_iter().next() {
             return Err(anyhow!("{problem}"));
         }
@@ -106,12 +122,7 @@ impl Connect {
 
     /// A connection to the database.
     pub async fn store(&self) -> Result<Store> {
-        let url = self
-            .database
-            .clone()
-            .or_else(|| self.ready().map(|ready| ready.database))
-            .ok_or_else(|| not_found("--database URL"))?;
-        Store::connect(&Url::new(url), 4).await.context("PostgreSQL cannot be reached")
+        Store::connect(&Url::new(self.database_url()?), 4).await.context("PostgreSQL cannot be reached")
     }
 }
 
@@ -128,6 +139,7 @@ pub fn nats_config(url: &str, shards: u32, replicas: usize) -> NatsConfig {
         replicas,
         publish_timeout_ms: 5_000,
         call_timeout_ms: 5_000,
+        lane: String::new(),
     }
 }
 

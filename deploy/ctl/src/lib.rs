@@ -21,11 +21,11 @@ mod publish;
 /// `talkfleet chaos`: the promises, held against a fleet that is broken on purpose.
 mod chaos;
 
+/// `talkfleet replay`: recorded traffic asked again, apart from the live fleet.
+pub mod replay;
+
 /// `talkfleet knowledge`: files into articles.
 pub mod knowledge;
-
-/// `talkfleet replay`: recorded traffic against another fleet, and what it answers differently.
-pub mod replay;
 
 /// `talkfleet intents`: train, list, show, import, roll back.
 mod intents;

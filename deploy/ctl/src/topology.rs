@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use talkfleet_shared::{
-    bus::Change,
+    bus::{Change, Lane, SHADOW_USER, fence},
     topology::{self, Scale},
 };
 
@@ -15,33 +15,71 @@ pub(crate) enum Command {
     /// Print the streams, consumers and buckets as they should be
     Show {
         #[command(flatten)]
+        lane: InLane,
+        #[command(flatten)]
         output: Output,
     },
     /// Tell what differs at the broker; exit code 1 when something does
     Diff {
+        #[command(flatten)]
+        lane: InLane,
         #[command(flatten)]
         output: Output,
     },
     /// Create and update until the broker agrees
     Apply {
         #[command(flatten)]
+        lane: InLane,
+        #[command(flatten)]
         output: Output,
     },
+    /// Print the broker's user for a replay's workers, for nats-server's configuration
+    Fence,
+    /// Remove the streams of a replay's lane with all that lies in them
+    Remove {
+        /// The lane
+        #[arg(long, value_name = "NAME")]
+        lane: String,
+        #[command(flatten)]
+        connect: Connect,
+    },
+}
+
+/// The user of a replay's workers, as nats-server's configuration takes it.
+fn print_fence() -> Result<ExitCode> {
+    let permissions = serde_json::to_string_pretty(&fence())?;
+    println!("{{ user: \"{SHADOW_USER}\", password: \"…\", permissions: {permissions} }}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whose streams.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InLane {
+    /// The lane of a replay; without it the live fleet
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    lane: String,
 }
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Show { output: Output { json, connect } } => show(scale(&connect), json),
-        Command::Diff { output: Output { json, connect } } => {
-            let changes = connect.bus().await?.topology_diff(scale(&connect)).await?;
+        Command::Show { lane: InLane { lane }, output: Output { json, connect } } => {
+            show(&Lane::parse(&lane).with_context(|| format!("--lane '{lane}'"))?, scale(&connect), json)
+        }
+        Command::Diff { lane: InLane { lane }, output: Output { json, connect } } => {
+            let changes = connect.bus_in(&lane).await?.topology_diff(scale(&connect)).await?;
             print(&changes, json, "would ")?;
             Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Apply { output: Output { json, connect } } => {
-            let changes = connect.bus().await?.topology_apply(scale(&connect)).await?;
+        Command::Apply { lane: InLane { lane }, output: Output { json, connect } } => {
+            let changes = connect.bus_in(&lane).await?.topology_apply(scale(&connect)).await?;
             print(&changes, json, "")?;
             let stuck = changes.iter().any(|change| matches!(change, Change::Conflict { .. }));
             Ok(if stuck { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+        Command::Fence => print_fence(),
+        Command::Remove { lane, connect } => {
+            connect.bus_in(&lane).await?.topology_remove().await?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }
@@ -50,10 +88,10 @@ fn scale(connect: &Connect) -> Scale {
     Scale { replicas: connect.replicas, ..Scale::default() }
 }
 
-fn show(scale: Scale, json: bool) -> Result<ExitCode> {
-    let (streams, consumers) = (topology::streams(scale), topology::consumers(scale));
-    let buckets: Vec<String> = topology::buckets(scale).into_iter().map(|bucket| bucket.bucket).collect();
-    let objects: Vec<String> = topology::object_stores(scale).into_iter().map(|store| store.bucket).collect();
+fn show(lane: &Lane, scale: Scale, json: bool) -> Result<ExitCode> {
+    let (streams, consumers) = (topology::streams_of(lane, scale), topology::consumers_of(lane, scale));
+    let buckets: Vec<String> = topology::buckets_of(lane, scale).into_iter().map(|bucket| bucket.bucket).collect();
+    let objects: Vec<String> = topology::object_stores_of(lane, scale).into_iter().map(|store| store.bucket).collect();
     if json {
         let consumers: Vec<_> = consumers.iter().map(|(stream, config)| serde_json::json!({ "stream": stream, "name": config.durable_name, "config": config })).collect();
         println!(
@@ -68,7 +106,7 @@ fn show(scale: Scale, json: bool) -> Result<ExitCode> {
     }
     println!("\n{:<12} CONSUMER", "STREAM");
     for (stream, consumer) in consumers {
-        println!("{:<12} {}", stream, consumer.durable_name.unwrap_or_default());
+        println!("{:<12} {}", lane.stream(stream), consumer.durable_name.unwrap_or_default());
     }
     println!("\nbuckets: {}\nobject stores: {}", buckets.join(", "), objects.join(", "));
     Ok(ExitCode::SUCCESS)

@@ -104,6 +104,7 @@ mod tests {
             outcome: Outcome::Failed { problem: Problem::new(Code::TurnFailed) },
             timings: Timings::default(),
             usage: None,
+            model_call: None,
             versions: Versions::default(),
             trace: None,
             asked_at_ms: 0,

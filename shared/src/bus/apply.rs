@@ -56,21 +56,21 @@ impl Bus {
     /// What differs between the broker and the topology; nothing is changed.
     pub async fn topology_diff(&self, scale: Scale) -> Result<Vec<Change>, BusError> {
         let mut changes = Vec::new();
-        for wanted in topology::streams(scale) {
+        for wanted in topology::streams_of(&self.lane, scale) {
             changes.extend(self.stream_change(&wanted).await?);
         }
-        for (stream, wanted) in topology::consumers(scale) {
+        for (stream, wanted) in topology::consumers_of(&self.lane, scale) {
             let name = wanted.durable_name.clone().unwrap_or_default();
             if self.consumer(stream, &name).await.is_err() {
                 changes.push(Change::Create { what: "consumer", name: format!("{stream}/{name}") });
             }
         }
-        for wanted in topology::buckets(scale) {
+        for wanted in topology::buckets_of(&self.lane, scale) {
             if self.jetstream.get_key_value(&wanted.bucket).await.is_err() {
                 changes.push(Change::Create { what: "bucket", name: wanted.bucket });
             }
         }
-        for wanted in topology::object_stores(scale) {
+        for wanted in topology::object_stores_of(&self.lane, scale) {
             if self.jetstream.get_object_store(&wanted.bucket).await.is_err() {
                 changes.push(Change::Create { what: "object store", name: wanted.bucket });
             }
@@ -86,17 +86,17 @@ impl Bus {
             return Ok(changes);
         }
         let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
-        for wanted in topology::streams(scale) {
+        for wanted in topology::streams_of(&self.lane, scale) {
             self.jetstream.create_or_update_stream(wanted).await.map_err(|error| refused(&error))?;
         }
-        for (stream, wanted) in topology::consumers(scale) {
+        for (stream, wanted) in topology::consumers_of(&self.lane, scale) {
             let handle = self.stream(stream).await?;
             handle.create_consumer(wanted.into_consumer_config()).await.map_err(|error| refused(&error))?;
         }
-        for wanted in topology::buckets(scale) {
+        for wanted in topology::buckets_of(&self.lane, scale) {
             self.jetstream.create_or_update_key_value(wanted).await.map_err(|error| refused(&error))?;
         }
-        for wanted in topology::object_stores(scale) {
+        for wanted in topology::object_stores_of(&self.lane, scale) {
             if self.jetstream.get_object_store(&wanted.bucket).await.is_err() {
                 self.jetstream.create_object_store(wanted).await.map_err(|error| refused(&error))?;
             }
@@ -106,27 +106,39 @@ impl Bus {
 
     /// The name of the server that leads a stream; None on a single server, or while one is elected.
     pub async fn leader(&self, stream: &str) -> Result<Option<String>, BusError> {
-        let info = self.jetstream.get_stream(stream).await.map_err(|error| BusError::Refused(error.to_string()))?;
+        let info = self
+            .jetstream
+            .get_stream(&*self.lane.stream(stream))
+            .await
+            .map_err(|error| BusError::Refused(error.to_string()))?;
         Ok(info.cached_info().cluster.as_ref().and_then(|cluster| cluster.leader.clone()))
     }
 
     /// Messages on the queue, those that are being answered included.
     pub async fn asks_waiting(&self) -> Result<u64, BusError> {
-        let asks = self.jetstream.get_stream(topology::ASK).await;
+        let asks = self.jetstream.get_stream(&*self.lane.stream(topology::ASK)).await;
         let asks = asks.map_err(|error| BusError::Refused(error.to_string()))?;
         Ok(asks.cached_info().state.messages)
     }
 
     /// The subjects of messages on `subject` as they are published, before anybody has acknowledged them.
     pub async fn overhear(&self, subject: String) -> Result<impl Stream<Item = String> + use<>, BusError> {
-        let heard = self.client.subscribe(subject).await.map_err(|error| BusError::Refused(error.to_string()))?;
+        let heard = self
+            .client
+            .subscribe(self.lane.subject(subject))
+            .await
+            .map_err(|error| BusError::Refused(error.to_string()))?;
         self.flush().await?;
         Ok(heard.map(|message| message.subject.to_string()))
     }
 
     /// Deletes a stream with all that it holds, as an operator might by mistake.
     pub async fn delete_stream(&self, stream: &str) -> Result<(), BusError> {
-        self.jetstream.delete_stream(stream).await.map(drop).map_err(|error| BusError::Refused(error.to_string()))
+        self.jetstream
+            .delete_stream(&*self.lane.stream(stream))
+            .await
+            .map(drop)
+            .map_err(|error| BusError::Refused(error.to_string()))
     }
 
     /// Deletes a consumer, as an operator might by mistake.
@@ -143,26 +155,39 @@ impl Bus {
     ) -> Result<Option<PullConsumer>, BusError> {
         let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
         let scale = Scale { replicas: self.replicas, ..Scale::default() };
-        let Some(wanted) = topology::streams(scale).into_iter().find(|wanted| wanted.name == stream) else {
-            return Err(BusError::Missing(format!("stream '{stream}'")));
-        };
-        if let Err(error) = self.jetstream.get_stream(stream).await {
+        let name = self.lane.stream(stream);
+        if let Err(error) = self.jetstream.get_stream(&*name).await {
             missing(&error)?;
+            let wanted = topology::streams_of(&self.lane, scale).into_iter().find(|wanted| wanted.name == *name);
+            let wanted = wanted.ok_or_else(|| BusError::Missing(format!("stream '{name}'")))?;
             tracing::warn!(
-                stream,
+                stream = %name,
                 "a stream was deleted; it is made again as the topology says, and what it held is lost"
             );
             self.jetstream.get_or_create_stream(wanted).await.map_err(|error| refused(&error))?;
         }
-        let named = |config: &pull::Config| config.durable_name.as_deref() == consumer;
-        let mut consumers = topology::consumers(scale).into_iter();
-        let Some((_, wanted)) = consumers.find(|(of, config)| *of == stream && consumer.is_some() && named(config))
-        else {
-            return Ok(None);
-        };
-        tracing::warn!(stream, consumer, "a consumer was deleted; it is made again as the topology says");
+        let Some(consumer) = consumer else { return Ok(None) };
+        let meant = |config: &pull::Config| config.durable_name.as_deref() == Some(consumer);
+        let mut consumers = topology::consumers_of(&self.lane, scale).into_iter();
+        let Some((_, wanted)) = consumers.find(|(of, config)| *of == stream && meant(config)) else { return Ok(None) };
+        tracing::warn!(stream = %name, consumer, "a consumer was deleted; it is made again as the topology says");
         let made = self.stream(stream).await?.create_consumer(wanted).await;
         made.map(Some).map_err(|error| refused(&error))
+    }
+
+    /// Removes a lane with everything that still lies in it.
+    pub async fn topology_remove(&self) -> Result<(), BusError> {
+        if self.lane.is_live() {
+            return Err(BusError::Refused("the live streams are not removed; name a lane".into()));
+        }
+        for stream in topology::streams_of(&self.lane, Scale::default()) {
+            match self.jetstream.delete_stream(&stream.name).await {
+                Ok(_) => {}
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Err(BusError::Refused(error.to_string())),
+            }
+        }
+        Ok(())
     }
 
     async fn stream_change(&self, wanted: &Config) -> Result<Option<Change>, BusError> {
@@ -192,7 +217,7 @@ impl Bus {
             ts: time::OffsetDateTime,
         }
         let before = time::OffsetDateTime::now_utc();
-        let asked = self.jetstream.request(format!("STREAM.INFO.{}", topology::ASK), &());
+        let asked = self.jetstream.request(format!("STREAM.INFO.{}", self.lane.stream(topology::ASK)), &());
         let reply: jetstream::response::Response<Stamped> =
             asked.await.map_err(|error| BusError::Refused(error.to_string()))?;
         let jetstream::response::Response::Ok(stamped) = reply else {
@@ -201,6 +226,11 @@ impl Bus {
         let middle: time::OffsetDateTime = before + (time::OffsetDateTime::now_utc() - before) / 2;
         Ok((middle - stamped.ts).whole_milliseconds() as i64)
     }
+}
+
+fn is_missing(error: &jetstream::context::DeleteStreamError) -> bool {
+    matches!(error.kind(), jetstream::context::DeleteStreamErrorKind::JetStream(e)
+        if e.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND)
 }
 
 /// Ok when the broker said that there is no such stream.

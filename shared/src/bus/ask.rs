@@ -22,7 +22,7 @@ pub const ASK_GRACE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct AskHeaders {
     pub request: RequestId,
-    /// Where the frames go; one of [`subject::reply`].
+    /// Where the frames go; one of [`subject::reply`], or empty when nobody listens.
     pub reply_to: String,
     pub budget: Duration,
     pub trace: Trace,
@@ -108,7 +108,9 @@ impl AskHeaders {
         headers.insert(header::BUDGET_MS, HeaderValue::from(self.budget.as_millis() as u64));
         headers.insert(header::TRACEPARENT, self.trace.to_string());
         headers.insert(header::TTL, format!("{}s", (self.budget + ASK_GRACE).as_secs()));
-        insert_checked(&mut headers, header::REPLY_TO, &self.reply_to);
+        if !self.reply_to.is_empty() {
+            insert_checked(&mut headers, header::REPLY_TO, &self.reply_to);
+        }
         headers
     }
 }

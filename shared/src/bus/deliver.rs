@@ -14,7 +14,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, header_of, insert_checked};
+use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, bring_home, header_of, insert_checked};
 use crate::{
     chat::Ask,
     envelope::{self, EnvelopeError, Format},
@@ -167,7 +167,10 @@ impl Bus {
 
     /// A handle of a stream; costs no round trip.
     pub(super) async fn stream(&self, name: &str) -> Result<jetstream::stream::Stream<()>, BusError> {
-        self.jetstream.get_stream_no_info(name).await.map_err(|error| BusError::Refused(error.to_string()))
+        self.jetstream
+            .get_stream_no_info(&self.lane.stream(name))
+            .await
+            .map_err(|error| BusError::Refused(error.to_string()))
     }
 
     /// Copies a message to the dead letters, with the reason.
@@ -220,7 +223,8 @@ impl Deliveries {
         }
         let pull = self.batch.as_mut()?;
         match tokio::time::timeout_at(pull.over_at, pull.messages.next()).await {
-            Ok(Some(Ok(message))) => {
+            Ok(Some(Ok(mut message))) => {
+                bring_home(&self.bus.lane, &mut message.message.subject);
                 let permit = self.held.pop()?;
                 if self.held.is_empty() {
                     self.batch = None;
@@ -445,12 +449,15 @@ impl Bus {
         use async_nats::jetstream::stream::RawMessageErrorKind as Kind;
         let stream = self.stream(crate::topology::ASK).await?;
         match stream.get_raw_message(sequence).await {
-            Ok(message) => Ok(Some(StoredAsk {
-                subject: message.subject.to_string(),
-                headers: message.headers,
-                body: message.payload,
-                stored_at: message.time,
-            })),
+            Ok(mut message) => {
+                bring_home(&self.lane, &mut message.subject);
+                Ok(Some(StoredAsk {
+                    subject: message.subject.to_string(),
+                    headers: message.headers,
+                    body: message.payload,
+                    stored_at: message.time,
+                }))
+            }
             Err(error) if matches!(error.kind(), Kind::NoMessageFound) => Ok(None),
             Err(error) => Err(BusError::Refused(error.to_string())),
         }

@@ -12,6 +12,15 @@ mod deliver;
 /// What gateways ask of one another.
 mod peer;
 
+/// PURE: what the broker lets a replay's workers do.
+mod fence;
+
+/// Records in the order in which they were stored, for replays.
+mod journal;
+
+/// PURE: the subjects and streams of a replay, apart from the live ones.
+mod lane;
+
 /// Turn records: first writer wins, everybody reads.
 mod record;
 
@@ -32,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, HeaderValue, ServerAddr, jetstream};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, HeaderValue, ServerAddr, Subject, jetstream};
 use bytes::Bytes;
 use rand::Rng;
 
@@ -40,6 +49,9 @@ pub use self::{
     apply::{Change, ServerInfo},
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
     deliver::{AskDelivery, BUDGET_MAX, DeadLetter, Deliveries, Delivery, Settle, StoredAsk, digest},
+    fence::{Fence, Rules, SHADOW_USER, fence},
+    journal::{JournalState, Lag, Records, Start, StoredRecord},
+    lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
@@ -88,6 +100,8 @@ pub enum BusError {
     Missing(String),
     #[error("the broker refused: {0}")]
     Refused(String),
+    #[error("this process works in a lane, for a replay, and may not {0}")]
+    Fenced(String),
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
 }
@@ -103,6 +117,7 @@ pub struct Bus {
     call_timeout: Duration,
     shards: u32,
     replicas: usize,
+    lane: Lane,
 }
 
 impl Bus {
@@ -114,6 +129,7 @@ impl Bus {
         health: Health,
     ) -> Result<Self, BusError> {
         let failed = |why: String| BusError::Connect { url: config.url.to_string(), why };
+        let lane = Lane::parse(&config.lane).map_err(|error| failed(format!("nats.lane: {error}")))?;
         let mut options = ConnectOptions::new()
             .name(name)
             .connection_timeout(CONNECT_TIMEOUT)
@@ -145,12 +161,17 @@ impl Bus {
             .build(client.clone());
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
-        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards, replicas })
+        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards, replicas, lane })
     }
 
     /// Whether the connection stands right now; publishing while it does not would only buffer.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// On which subjects and streams this process works.
+    pub fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     pub fn health(&self) -> &Health {
@@ -184,7 +205,7 @@ impl Bus {
         if !self.is_connected() {
             return Err(BusError::Away);
         }
-        let sent = self.client.publish_with_headers(subject, headers, body);
+        let sent = self.client.publish_with_headers(self.lane.address(subject)?, headers, body);
         match tokio::time::timeout(self.publish_timeout, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(BusError::Refused(error.to_string())),
@@ -202,8 +223,16 @@ impl Bus {
         if !self.is_connected() {
             return Err(BusError::Away);
         }
+        let subject = self.lane.address(subject)?;
         let sent = async { self.jetstream.publish_with_headers(subject, headers, body).await?.await };
         sent.await.map_err(|error| stored_error(&error))
+    }
+}
+
+/// Gives a subject that came in the name that it has at the live fleet.
+fn bring_home(lane: &Lane, subject: &mut Subject) {
+    if let Some(home) = lane.home(subject) {
+        *subject = home.into();
     }
 }
 

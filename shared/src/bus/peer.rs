@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, HeaderValue, Subject, Subscriber};
+use async_nats::{HeaderMap, HeaderValue, Subject};
 use bytes::Bytes;
-use futures::StreamExt;
 
-use super::{Bus, BusError, CallError, header_of, headers_for, insert_checked, service::read_reply};
+use super::{Bus, BusError, CallError, header_of, headers_for, insert_checked, reply::Inbound, service::read_reply};
 use crate::{
     chat::{Ask, Frame, Problem},
     envelope::{self, Format},
@@ -20,7 +19,7 @@ use crate::{
 const HAND_OVER_GROUP: &str = "burst";
 
 /// Messages of one conversation that came in elsewhere, for as long as its burst is gathered here.
-pub struct HandOvers(Subscriber, Bus);
+pub struct HandOvers(Inbound, Bus);
 
 /// One of them, and who waits to hear what became of it.
 pub struct HandedOver {
@@ -32,7 +31,7 @@ pub struct HandedOver {
 }
 
 /// Questions of other gateways whether anybody listens to a request.
-pub struct Listenings(Subscriber, Bus);
+pub struct Listenings(Inbound, Bus);
 
 /// One of them.
 pub struct Listening {
@@ -64,7 +63,7 @@ impl HandOvers {
 
     /// Takes no more from here on; what is under way still comes by [`HandOvers::next`], then None.
     pub async fn close(&mut self) {
-        let _ = self.0.drain().await;
+        self.0.close().await;
     }
 }
 
@@ -112,7 +111,7 @@ impl Listening {
 impl Bus {
     /// Takes the messages of a conversation that come in elsewhere, while its burst is gathered here.
     pub async fn hand_overs(&self, tenant: &TenantId, conversation: &ConversationId) -> Result<HandOvers, BusError> {
-        let subject = subject::burst(tenant, conversation);
+        let subject = self.lane.subject(subject::burst(tenant, conversation));
         // A group: where two gateways gather one each, a message must become part of one of them only.
         let subscribed = self.client.queue_subscribe(subject, HAND_OVER_GROUP.to_owned()).await;
         let subscriber = subscribed.map_err(|error| BusError::Refused(error.to_string()))?;
@@ -172,6 +171,6 @@ impl Bus {
             return Err(BusError::Away.into());
         }
         let request = async_nats::Request::new().headers(headers).payload(body).timeout(Some(within));
-        self.client.send_request(subject, request).await.map_err(|error| CallError::of(&error))
+        self.client.send_request(self.lane.address(subject)?, request).await.map_err(|error| CallError::of(&error))
     }
 }

@@ -28,7 +28,8 @@ impl Bus {
         let mut headers = headers_for(Format::MessagePack);
         headers.insert(header::EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(0u64));
         let body = envelope::encode(record, Format::MessagePack)?;
-        let sent = async { self.jetstream.publish_with_headers(subject.clone(), headers, body).await?.await };
+        let address = self.lane.address(subject.clone())?;
+        let sent = async { self.jetstream.publish_with_headers(address, headers, body).await?.await };
         match sent.await {
             Ok(_) => Ok(Written::First),
             Err(error) if error.kind() == async_nats::jetstream::context::PublishErrorKind::WrongLastSequence => {
@@ -67,7 +68,7 @@ impl Bus {
             return Err(BusError::Away);
         }
         let stream = self.stream(topology::TURNS).await?;
-        match stream.direct_get_builder().last_by_subject(subject).send().await {
+        match stream.direct_get_builder().last_by_subject(self.lane.subject(subject)).send().await {
             Ok(message) => read(&message.payload, Some(&message.headers)).map(Some),
             Err(error) => match error.kind() {
                 Kind::NotFound => Ok(None),
@@ -86,7 +87,7 @@ impl Bus {
         let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
         let stream = self.stream(topology::TURNS).await?;
         let config = async_nats::jetstream::consumer::pull::OrderedConfig {
-            filter_subject: subject::turns_of_conversation(tenant, conversation),
+            filter_subject: self.lane.subject(subject::turns_of_conversation(tenant, conversation)),
             ..Default::default()
         };
         let mut consumer = stream.create_consumer(config).await.map_err(|error| refused(&error))?;

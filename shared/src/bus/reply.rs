@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Subscriber};
+use async_nats::{HeaderMap, Message, Subscriber};
 use futures::StreamExt;
 
-use super::{Bus, BusError, header_of, headers_for, insert_checked};
+use super::{Bus, BusError, Lane, bring_home, header_of, headers_for, insert_checked};
 use crate::{
     chat::{Frame, Position},
     envelope::{self, Format},
@@ -14,8 +14,27 @@ use crate::{
     subject, topology,
 };
 
+/// Messages of a subscription under the subjects of the live fleet.
+pub(super) struct Inbound {
+    subscriber: Subscriber,
+    lane: Lane,
+}
+
+impl Inbound {
+    pub(super) async fn next(&mut self) -> Option<Message> {
+        let mut message = self.subscriber.next().await?;
+        bring_home(&self.lane, &mut message.subject);
+        Some(message)
+    }
+
+    /// Hears no more from here on; what is under way still comes by [`Inbound::next`], then None.
+    pub(super) async fn close(&mut self) {
+        let _ = self.subscriber.drain().await;
+    }
+}
+
 /// Everything that is said to one gateway.
-pub struct Mailbox(Subscriber);
+pub struct Mailbox(Inbound);
 
 impl Mailbox {
     /// The next frame; undecodable ones are skipped. None when the subscription has ended.
@@ -38,7 +57,7 @@ impl Mailbox {
 }
 
 /// Wishes to stop, as they come in.
-pub struct Cancels(Subscriber);
+pub struct Cancels(Inbound);
 
 impl Cancels {
     /// The next wish: which request, and on whose behalf when it was a customer's; without one the tenant itself wishes it.
@@ -65,7 +84,7 @@ pub struct ResumeRequest {
 }
 
 /// Wishes to resume, as they come in.
-pub struct Resumes(Subscriber);
+pub struct Resumes(Inbound);
 
 impl Resumes {
     pub async fn next(&mut self) -> Option<ResumeRequest> {
@@ -114,7 +133,8 @@ impl Bus {
     ) -> Result<Option<Option<UserId>>, BusError> {
         use async_nats::jetstream::stream::DirectGetErrorKind as Kind;
         let stream = self.stream(topology::CANCELS).await?;
-        match stream.direct_get_builder().last_by_subject(subject::cancel(tenant, request)).send().await {
+        let subject = self.lane.subject(subject::cancel(tenant, request));
+        match stream.direct_get_builder().last_by_subject(subject).send().await {
             Ok(message) => Ok(Some(user_of(Some(&message.headers)))),
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(BusError::Refused(error.to_string())),
@@ -141,15 +161,16 @@ impl Bus {
         self.subscribe(subject::every_resume()).await.map(Resumes)
     }
 
-    pub(super) async fn subscribe(&self, subject: String) -> Result<Subscriber, BusError> {
+    pub(super) async fn subscribe(&self, subject: String) -> Result<Inbound, BusError> {
+        let subject = self.lane.subject(subject);
         let subscriber = self.client.subscribe(subject).await.map_err(|error| BusError::Refused(error.to_string()))?;
         self.known(subscriber).await
     }
 
     /// The broker knows of a subscription when this returns.
-    pub(super) async fn known(&self, subscriber: Subscriber) -> Result<Subscriber, BusError> {
+    pub(super) async fn known(&self, subscriber: Subscriber) -> Result<Inbound, BusError> {
         match tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await {
-            Ok(Ok(())) => Ok(subscriber),
+            Ok(Ok(())) => Ok(Inbound { subscriber, lane: self.lane.clone() }),
             Ok(Err(_)) => Err(BusError::Away),
             Err(_) => Err(BusError::Timeout),
         }

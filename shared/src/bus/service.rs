@@ -10,7 +10,7 @@ use futures::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, header_of, headers_for, insert_checked};
+use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, bring_home, header_of, headers_for, insert_checked};
 use crate::{
     chat::Problem,
     envelope::{self, Format},
@@ -135,7 +135,7 @@ impl Bus {
             .endpoint_builder()
             .name(offer.what)
             .queue_group(offer.what)
-            .add(subject::every_tenant(offer.what))
+            .add(self.lane.subject(subject::every_tenant(offer.what)))
             .await
             .map_err(|error| refused(&error))?;
         self.flush().await?;
@@ -162,7 +162,8 @@ impl Bus {
         headers.insert(header::TRACEPARENT, trace.to_string());
         let request =
             async_nats::Request::new().headers(headers).payload(body).timeout(Some(within.min(self.call_timeout)));
-        let reply = self.client.send_request(subject, request).await.map_err(|error| CallError::of(&error))?;
+        let address = self.lane.address(subject)?;
+        let reply = self.client.send_request(address, request).await.map_err(|error| CallError::of(&error))?;
         read_reply(reply.headers.as_ref(), &reply.payload)
     }
 }
@@ -192,7 +193,8 @@ impl Service {
     /// One whose subject names no tenant, or in no format of ours, is answered and skipped.
     async fn call(&mut self) -> Option<ServiceCall> {
         loop {
-            let request = self.endpoint.next().await?;
+            let mut request = self.endpoint.next().await?;
+            bring_home(&self.bus.lane, &mut request.message.subject);
             let message = &request.message;
             let format = Format::detect(header_of(message.headers.as_ref(), header::CONTENT_TYPE), &message.payload);
             let tenant = subject::parse_tenant(&message.subject);

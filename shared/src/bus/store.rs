@@ -6,6 +6,9 @@ use tokio::io::AsyncReadExt;
 
 use super::{Bus, BusError};
 
+/// What a lane may not do: buckets and objects are the live fleet's.
+const STORE: &str = "change a bucket or an object store";
+
 /// One change of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -44,11 +47,13 @@ impl Bus {
 
     /// Stores a value; its revision comes back.
     pub async fn put(&self, bucket: &str, key: &str, value: Bytes) -> Result<u64, BusError> {
+        self.lane.live_only(STORE)?;
         self.bucket(bucket).await?.put(key, value).await.map_err(refused)
     }
 
     /// Stores a value unless the key exists; false when it does.
     pub async fn put_new(&self, bucket: &str, key: &str, value: Bytes) -> Result<bool, BusError> {
+        self.lane.live_only(STORE)?;
         match self.bucket(bucket).await?.create(key, value).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == async_nats::jetstream::kv::CreateErrorKind::AlreadyExists => Ok(false),
@@ -58,6 +63,7 @@ impl Bus {
 
     /// Deletes a key; watchers hear of it.
     pub async fn remove(&self, bucket: &str, key: &str) -> Result<(), BusError> {
+        self.lane.live_only(STORE)?;
         self.bucket(bucket).await?.delete(key).await.map_err(refused)
     }
 
@@ -85,6 +91,7 @@ impl Bus {
 
     /// Stores an object.
     pub async fn put_object(&self, store: &str, name: &str, mut bytes: &[u8]) -> Result<(), BusError> {
+        self.lane.live_only(STORE)?;
         self.objects(store).await?.put(name, &mut bytes).await.map(drop).map_err(refused)
     }
 

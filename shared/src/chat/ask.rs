@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ModelCall;
 use crate::id::{ChannelId, UserId};
 
 /// The longest message in characters; a customer's question has 12 words, a pasted e-mail stays below this.
@@ -33,13 +34,40 @@ pub struct Ask {
     /// Handed on to the records untouched; it decides nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// How a replay wants it treated; honoured in a replay's lane only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Replayed>,
 }
 
 impl Ask {
     /// A message with nothing beside its text.
     pub fn new(text: MessageText) -> Self {
-        Self { text, user: None, channel: ChannelId::web(), history: None, metadata: BTreeMap::new() }
+        Self { text, user: None, channel: ChannelId::web(), history: None, metadata: BTreeMap::new(), replayed: None }
     }
+}
+
+/// What a replayed message brings along for the model.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Replayed {
+    pub model: ModelUse,
+    /// What the model said when it was asked for real.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<ModelCall>,
+}
+
+/// Who speaks for the model in a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelUse {
+    /// The model itself.
+    #[default]
+    Live,
+    /// What it said then; where the prompt has changed, the next rung of the ladder.
+    Recorded,
+    /// What it said then; where the prompt has changed, the model itself.
+    RecordedOrLive,
+    /// Nobody: there is no model.
+    Off,
 }
 
 /// An earlier question with its answer.

@@ -17,11 +17,11 @@ mod role;
 
 pub use answer::{Answer, Citation, Entity, Intent, Kind, Outcome, Problem, Rung, Timings, Usage};
 pub use ask::{
-    Ask, Exchange, HISTORY_TURNS_MAX, Language, METADATA_PAIRS_MAX, METADATA_VALUE_CHARS_MAX, MessageText,
-    TEXT_CHARS_MAX, TextError,
+    Ask, Exchange, HISTORY_TURNS_MAX, Language, METADATA_PAIRS_MAX, METADATA_VALUE_CHARS_MAX, MessageText, ModelUse,
+    Replayed, TEXT_CHARS_MAX, TextError,
 };
 pub use frame::{Frame, FrameBody, Position};
-pub use record::{Feedback, TurnRecord, Verdict, Versions};
+pub use record::{Feedback, ModelCall, TurnRecord, Verdict, Versions};
 pub use role::{
     HistoryReply, HistoryRequest, HistoryTurn, IntentReply, IntentRequest, Passage, RetrieveReply, RetrieveRequest,
 };

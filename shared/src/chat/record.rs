@@ -36,6 +36,9 @@ pub struct TurnRecord {
     pub timings: Timings,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What was asked of a model and what it said, kept with the traffic so that a replay need not pay for it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_call: Option<ModelCall>,
     pub versions: Versions,
     /// W3C trace context of the turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,6 +47,20 @@ pub struct TurnRecord {
     pub asked_at_ms: u64,
     /// When the outcome was written, Unix milliseconds by the broker's clock.
     pub ended_at_ms: u64,
+}
+
+/// One call of a model that answered to the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelCall {
+    /// SHA-256 of the request's body (model, messages, parameters) in hexadecimal.
+    pub prompt_digest: String,
+    /// What it said, before links and marks were taken out.
+    pub text: String,
+    /// Why it ended, in its own word: `stop`, `length`; empty when it did not say.
+    #[serde(default)]
+    pub finish: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 /// Which builds and artefacts made the answer.

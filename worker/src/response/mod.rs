@@ -6,6 +6,9 @@ mod canned;
 /// PURE: an answer quoted from the knowledge.
 pub mod extract;
 
+/// PURE: who speaks for the model in a replay.
+mod cassette;
+
 /// PURE: a model's marks and links on their way to the customer.
 mod marks;
 
@@ -24,18 +27,22 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use talkfleet_shared::{
-    chat::{Citation, Exchange, Intent, Kind, Language, Passage, RetrieveReply, Rung, Usage},
+    bus,
+    chat::{
+        Citation, Exchange, Intent, Kind, Language, ModelCall, ModelUse, Passage, Replayed, RetrieveReply, Rung, Usage,
+    },
     config::ConfigError,
     metrics::Metrics,
 };
 
 use self::{
+    cassette::{Speaker, speaker},
     marks::Marks,
     model::{Answering, Model, ModelError, Piece},
     prompt::{Prompt, Question},
 };
 use crate::{
-    config::{PlanConfig, WorkerConfig},
+    config::{ModelConfig, PlanConfig, WorkerConfig},
     plan::{ModelState, Plan},
     retrieval::{self, Hit},
     text::{self, sentences},
@@ -48,6 +55,7 @@ pub const DEGRADED_MODEL: &str = "model";
 /// Everybody who can speak here.
 pub struct Speakers {
     model: Option<Model>,
+    model_config: ModelConfig,
     plan: PlanConfig,
 }
 
@@ -58,6 +66,8 @@ pub struct Brief<'a> {
     pub language: Language,
     pub history: &'a [Exchange],
     pub found: Option<&'a RetrieveReply>,
+    /// How a replay wants the message treated; None for a customer's.
+    pub replayed: Option<&'a Replayed>,
     /// Time until the deadline.
     pub left: Duration,
 }
@@ -69,23 +79,33 @@ pub struct Spoken {
     pub rung: Rung,
     pub citations: Vec<Citation>,
     pub usage: Option<Usage>,
+    pub model_call: Option<ModelCall>,
     /// The model should have spoken and did not, or not to the end.
     pub without_model: bool,
 }
 
 impl Spoken {
     fn canned(kind: Kind) -> Self {
-        Self { kind, rung: Rung::Canned, citations: Vec::new(), usage: None, without_model: false }
+        Self { kind, rung: Rung::Canned, citations: Vec::new(), usage: None, model_call: None, without_model: false }
     }
 }
 
 impl Speakers {
     pub fn new(config: &WorkerConfig, metrics: Arc<Metrics>) -> Result<Self, ConfigError> {
-        Ok(Self { model: Model::new(&config.model, metrics)?, plan: config.plan.clone() })
+        Ok(Self {
+            model: Model::new(&config.model, metrics)?,
+            model_config: config.model.clone(),
+            plan: config.plan.clone(),
+        })
     }
 
-    pub fn model_state(&self) -> ModelState {
-        self.model.as_ref().map_or(ModelState::Absent, Model::state)
+    /// Whether asking the model makes sense; a recording is always ready.
+    pub fn model_state(&self, replayed: Option<&Replayed>) -> ModelState {
+        match replayed.map(|replayed| replayed.model) {
+            Some(ModelUse::Recorded | ModelUse::RecordedOrLive) => ModelState::Ready,
+            Some(ModelUse::Off) => ModelState::Absent,
+            Some(ModelUse::Live) | None => self.model.as_ref().map_or(ModelState::Absent, Model::state),
+        }
     }
 
     /// Speaks as planned, or one rung lower.
@@ -111,10 +131,10 @@ impl Speakers {
 
     /// The model speaks; when it cannot, or breaks off, the knowledge is quoted.
     async fn generate(&self, brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
-        let (Some(model), Some(found)) = (&self.model, brief.found) else { return quote(brief, voice).await };
+        let Some(found) = brief.found else { return quote(brief, voice).await };
         let passages = &found.passages[..found.passages.len().min(self.plan.passages_max as usize)];
         voice.tell_sources(&sources::citations(passages)).await;
-        let error = match relay(model, passages, brief, voice).await {
+        let error = match self.relay(passages, brief, voice).await {
             Ok(spoken) => return spoken,
             Err(error) => error,
         };
@@ -124,51 +144,65 @@ impl Speakers {
         }
         Spoken { without_model: true, ..quote(brief, voice).await }
     }
+
+    /// Passes a model's words on as they come.
+    async fn relay(
+        &self,
+        passages: &[Passage],
+        brief: &Brief<'_>,
+        voice: &mut Voice<'_>,
+    ) -> Result<Spoken, ModelError> {
+        let question = Question {
+            text: brief.text,
+            intent: &brief.intent.name,
+            language: brief.language,
+            history: brief.history,
+            passages,
+        };
+        let hosts = passages.iter().filter_map(|passage| marks::host(&passage.url)).map(str::to_owned).collect();
+        let mut marks = Marks::new(passages.len(), hosts);
+        let prompt = Prompt::new(&self.model_config, &question);
+        let prompt_digest = bus::digest(&serde_json::to_vec(&prompt).unwrap_or_default());
+        let mut answering = match speaker(brief.replayed, &prompt_digest) {
+            Speaker::Recording(call) => Answering::recorded(call),
+            Speaker::Model => {
+                let model = self.model.as_ref().ok_or(ModelError::Away)?;
+                let leave = model.enter()?;
+                voice.ask_model();
+                model.ask(leave, &prompt, brief.left).await?
+            }
+            Speaker::Nobody => return Err(ModelError::Unrecorded),
+        };
+        let told = tell(&mut answering, &mut marks, voice).await;
+        voice.say(&marks.finish()).await;
+        let told = match told {
+            Ok(_) if voice.text().trim().is_empty() => return Err(answering.fail(ModelError::Empty)),
+            Ok(told) => told,
+            Err(error) => return Err(answering.fail(error)),
+        };
+        let usage = told.tokens.map(|(prompt_tokens, completion_tokens)| Usage {
+            model: self.model_config.name.clone(),
+            prompt_tokens,
+            completion_tokens,
+        });
+        answering.finish(usage.as_ref());
+        let citations = sources::citations(marks.used().filter_map(|n| passages.get(n)));
+        let call = ModelCall { prompt_digest, text: told.text, finish: told.finish, usage: usage.clone() };
+        Ok(Spoken { citations, usage, model_call: Some(call), rung: Rung::Model, ..Spoken::canned(Kind::Answer) })
+    }
 }
 
-/// Passes a model's words on as they come.
-async fn relay(
-    model: &Model,
-    passages: &[Passage],
-    brief: &Brief<'_>,
-    voice: &mut Voice<'_>,
-) -> Result<Spoken, ModelError> {
-    let question = Question {
-        text: brief.text,
-        intent: &brief.intent.name,
-        language: brief.language,
-        history: brief.history,
-        passages,
-    };
-    let hosts = passages.iter().filter_map(|passage| marks::host(&passage.url)).map(str::to_owned).collect();
-    let mut marks = Marks::new(passages.len(), hosts);
-    let leave = model.enter()?;
-    voice.ask_model();
-    let mut answering = model.ask(leave, &Prompt::new(model.config(), &question), brief.left).await?;
-    let told = tell(&mut answering, &mut marks, voice).await;
-    voice.say(&marks.finish()).await;
-    let tokens = match told {
-        Ok(_) if voice.text().trim().is_empty() => return Err(answering.fail(ModelError::Empty)),
-        Ok(tokens) => tokens,
-        Err(error) => return Err(answering.fail(error)),
-    };
-    let usage = tokens.map(|(prompt_tokens, completion_tokens)| Usage {
-        model: model.config().name.clone(),
-        prompt_tokens,
-        completion_tokens,
-    });
-    answering.finish(usage.as_ref());
-    let cited = sources::citations(marks.used().filter_map(|n| passages.get(n)));
-    Ok(Spoken { kind: Kind::Answer, rung: Rung::Model, citations: cited, usage, without_model: false })
+/// What a model said, and what it said about it.
+#[derive(Default)]
+struct Told {
+    text: String,
+    finish: String,
+    tokens: Option<(u32, u32)>,
 }
 
-/// Says what the model says until it ends; what it charged for comes back.
-async fn tell(
-    answering: &mut Answering,
-    marks: &mut Marks,
-    voice: &mut Voice<'_>,
-) -> Result<Option<(u32, u32)>, ModelError> {
-    let mut tokens = None;
+/// Says what the model says until it ends.
+async fn tell(answering: &mut Answering, marks: &mut Marks, voice: &mut Voice<'_>) -> Result<Told, ModelError> {
+    let mut told = Told::default();
     loop {
         let piece = tokio::select! {
             biased;
@@ -179,9 +213,13 @@ async fn tell(
             }
         };
         match piece {
-            Piece::Words(words) => voice.say(&marks.push(&words)).await,
-            Piece::Usage { prompt_tokens, completion_tokens } => tokens = Some((prompt_tokens, completion_tokens)),
-            Piece::End => return Ok(tokens),
+            Piece::Words(words) => {
+                told.text.push_str(&words);
+                voice.say(&marks.push(&words)).await;
+            }
+            Piece::Finish(finish) => told.finish = finish,
+            Piece::Usage { prompt_tokens, completion_tokens } => told.tokens = Some((prompt_tokens, completion_tokens)),
+            Piece::End => return Ok(told),
         }
     }
 }
@@ -196,7 +234,7 @@ async fn quote(brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
     for piece in pieces(&quotation, &said) {
         voice.say_at_once(piece).await;
     }
-    Spoken { kind: Kind::Answer, rung: Rung::Extract, citations, usage: None, without_model: false }
+    Spoken { rung: Rung::Extract, citations, ..Spoken::canned(Kind::Answer) }
 }
 
 /// The retrieval role's own extract; from a role that brings none, the sentences that share most words with the question.

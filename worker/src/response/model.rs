@@ -13,7 +13,7 @@ use reqwest::{
 };
 use serde::Deserialize;
 use talkfleet_shared::{
-    chat::Usage,
+    chat::{ModelCall, Usage},
     config::ConfigError,
     metrics::{Direction, Metrics, Reason},
 };
@@ -53,6 +53,8 @@ pub enum ModelError {
     Garbage,
     #[error("the model said nothing")]
     Empty,
+    #[error("nothing was recorded for this prompt")]
+    Unrecorded,
     #[error("the model failed a moment ago, or is fully occupied")]
     Away,
 }
@@ -68,6 +70,7 @@ impl ModelError {
             Self::BrokeOff => "broke_off",
             Self::Garbage => "garbage",
             Self::Empty => "empty",
+            Self::Unrecorded => "unrecorded",
             Self::Away => "away",
         }
     }
@@ -102,14 +105,20 @@ pub struct Answering {
     first: Option<String>,
     token_timeout: Duration,
     said_bytes: usize,
-    call: Call,
+    /// None when it is a recording that speaks.
+    call: Option<Call>,
 }
 
 /// A piece of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Piece {
     Words(String),
-    Usage { prompt_tokens: u32, completion_tokens: u32 },
+    /// Why the model stops here, in its own word.
+    Finish(String),
+    Usage {
+        prompt_tokens: u32,
+        completion_tokens: u32,
+    },
     End,
 }
 
@@ -147,10 +156,6 @@ impl Model {
         }))
     }
 
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
-    }
-
     /// Whether asking makes sense right now.
     pub fn state(&self) -> ModelState {
         let ready = self.permits.available_permits() > 0 && lock(&self.breaker).is_closed(Instant::now());
@@ -177,7 +182,7 @@ impl Model {
                 said_bytes: 0,
                 first: Some(first),
                 token_timeout: Duration::from_millis(self.config.token_timeout_ms),
-                call,
+                call: Some(call),
             }),
             Err(error) => Err(call.failed(error)),
         }
@@ -228,7 +233,7 @@ type Begun = (String, BoxStream<'static, Result<Piece, ModelError>>);
 async fn next_words(chunks: &mut BoxStream<'static, Result<Piece, ModelError>>) -> Option<Result<Piece, ModelError>> {
     loop {
         match chunks.next().await? {
-            Ok(Piece::Usage { .. }) => {}
+            Ok(Piece::Usage { .. } | Piece::Finish(_)) => {}
             Ok(Piece::Words(words)) if words.is_empty() => {}
             piece => return Some(piece),
         }
@@ -236,6 +241,22 @@ async fn next_words(chunks: &mut BoxStream<'static, Result<Piece, ModelError>>) 
 }
 
 impl Answering {
+    /// What a model said once, as if it said it again; nothing is counted and nothing paid.
+    pub fn recorded(call: &ModelCall) -> Self {
+        let usage = call.usage.as_ref().map(|usage| Piece::Usage {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+        });
+        let rest: Vec<_> = [Piece::Finish(call.finish.clone())].into_iter().chain(usage).chain([Piece::End]).collect();
+        Self {
+            chunks: futures::stream::iter(rest.into_iter().map(Ok)).boxed(),
+            first: Some(call.text.clone()),
+            token_timeout: Duration::MAX,
+            said_bytes: 0,
+            call: None,
+        }
+    }
+
     /// The next piece; after [`Piece::End`] or an error there is none.
     pub async fn next(&mut self) -> Result<Piece, ModelError> {
         let piece = match self.first.take() {
@@ -257,12 +278,17 @@ impl Answering {
 
     /// The answer is complete.
     pub fn finish(self, usage: Option<&Usage>) {
-        self.call.succeeded(usage);
+        if let Some(call) = self.call {
+            call.succeeded(usage);
+        }
     }
 
     /// The answer will not be completed.
     pub fn fail(self, error: ModelError) -> ModelError {
-        self.call.failed(error)
+        match self.call {
+            Some(call) => call.failed(error),
+            None => error,
+        }
     }
 }
 
@@ -302,6 +328,8 @@ struct Chunk {
 struct Choice {
     #[serde(default)]
     delta: Delta,
+    #[serde(default)]
+    finish_reason: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -335,10 +363,18 @@ fn read(data: &str) -> Vec<Result<Piece, ModelError>> {
         return vec![Ok(Piece::End)];
     }
     let Ok(chunk) = serde_json::from_str::<Chunk>(data) else { return vec![Err(ModelError::Garbage)] };
-    let words = chunk.choices.into_iter().next().and_then(|choice| choice.delta.content);
+    let choice = chunk.choices.into_iter().next();
+    let (words, finish) = choice.map_or((None, None), |choice| (choice.delta.content, choice.finish_reason));
     let usage = chunk.usage.map(|tokens| Piece::Usage {
         prompt_tokens: tokens.prompt_tokens,
         completion_tokens: tokens.completion_tokens,
     });
-    words.filter(|words| !words.is_empty()).map(Piece::Words).into_iter().chain(usage).map(Ok).collect()
+    words
+        .filter(|words| !words.is_empty())
+        .map(Piece::Words)
+        .into_iter()
+        .chain(finish.map(Piece::Finish))
+        .chain(usage)
+        .map(Ok)
+        .collect()
 }

@@ -122,7 +122,7 @@ fn config() -> ModelConfig {
     WorkerConfig::load(None, &[]).unwrap().model
 }
 
-fn prompt(model: &Model) -> Prompt {
+fn prompt() -> Prompt {
     let passage = Passage {
         id: "p".into(),
         document: "d".into(),
@@ -140,18 +140,19 @@ fn prompt(model: &Model) -> Prompt {
         history: &[],
         passages: &passages,
     };
-    Prompt::new(model.config(), &question)
+    Prompt::new(&ModelConfig { name: "stand-in".into(), ..config() }, &question)
 }
 
 impl Bench {
     /// The whole answer, with what it was charged.
     async fn answer(&self, left: Duration) -> Result<(String, Option<u32>), ModelError> {
-        let mut answering = self.model.ask(self.model.enter()?, &prompt(&self.model), left).await?;
+        let mut answering = self.model.ask(self.model.enter()?, &prompt(), left).await?;
         let (mut text, mut prompt_tokens) = (String::new(), None);
         loop {
             match answering.next().await {
                 Ok(Piece::Words(words)) => text += &words,
                 Ok(Piece::Usage { prompt_tokens: tokens, .. }) => prompt_tokens = Some(tokens),
+                Ok(Piece::Finish(_)) => {}
                 Ok(Piece::End) => {
                     answering.finish(None);
                     return Ok((text, prompt_tokens));

@@ -51,6 +51,8 @@ pub struct Roles {
     /// Those that are at home.
     pub intent: Option<Arc<Home<IntentRole>>>,
     pub retrieval: Option<Arc<Home<RetrievalRole>>>,
+    /// Whose intents and whose knowledge answer in a replay's lane, where they are not the message's own tenant's.
+    pub aliases: [Option<TenantId>; 2],
 }
 
 /// On whose behalf a role is called, and how much time the turn has left.
@@ -61,9 +63,16 @@ pub struct Caller<'a> {
     pub left: Duration,
 }
 
+impl<'a> Caller<'a> {
+    fn on_behalf_of(self, tenant: Option<&'a TenantId>) -> Self {
+        Self { tenant: tenant.unwrap_or(self.tenant), ..self }
+    }
+}
+
 impl Roles {
     pub async fn classify(&self, caller: Caller<'_>, text: &str) -> Result<Arc<IntentReply>, CallError> {
         let question = IntentRequest { text: text.to_owned() };
+        let caller = caller.on_behalf_of(self.aliases[0].as_ref());
         self.call(self.intent.as_deref(), subject::intent(caller.tenant), caller, &question, "intent").await
     }
 
@@ -74,6 +83,7 @@ impl Roles {
         passages_max: u32,
     ) -> Result<Arc<RetrieveReply>, CallError> {
         let question = RetrieveRequest { text: text.to_owned(), passages_max };
+        let caller = caller.on_behalf_of(self.aliases[1].as_ref());
         self.call(self.retrieval.as_deref(), subject::retrieve(caller.tenant), caller, &question, "retrieval").await
     }
 

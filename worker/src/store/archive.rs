@@ -130,6 +130,19 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The tenants with turns that were asked in `from_ms..to_ms`.
+    pub async fn tenants_of_records(&self, from_ms: u64, to_ms: u64) -> Result<Vec<TenantId>, StoreError> {
+        const SQL: &str = "
+            select distinct tenant from turns
+            where asked_at >= to_timestamp($1 / 1000.0) and asked_at < to_timestamp($2 / 1000.0) order by tenant";
+        let query = sqlx::query_scalar(SQL).bind(millis(from_ms)).bind(millis(to_ms));
+        let tenants: Vec<String> = within(READ_TIMEOUT, query.fetch_all(&self.pool)).await?;
+        let parse = |tenant: String| TenantId::parse(&tenant).map_err(|error| StoreError::Broken(error.to_string()));
+        tenants.into_iter().map(parse).collect()
+    }
+}
+
 async fn history(
     pool: &sqlx::PgPool,
     limit: Duration,

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use talkfleet_shared::{
     bus::AskDelivery,
     chat::{
-        Answer, Exchange, Intent, IntentReply, Language, Outcome, Passage, RetrieveReply, Timings, TurnRecord, Versions,
+        Answer, Ask, Exchange, Intent, IntentReply, Language, ModelCall, Outcome, Passage, RetrieveReply, Timings,
+        TurnRecord, Versions,
     },
 };
 use time::OffsetDateTime;
@@ -22,6 +23,7 @@ pub struct Draft {
     pub degraded: Vec<String>,
     pub timings: Timings,
     versions: Versions,
+    model_call: Option<ModelCall>,
 }
 
 /// The conversation so far, and whether the memory itself could not tell.
@@ -83,6 +85,7 @@ impl Draft {
     /// The answer as the customer gets it.
     pub fn answered(&mut self, ask: &AskDelivery, text: &str, spoken: Spoken, now: OffsetDateTime) -> Outcome {
         self.timings.total_ms = (now - ask.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
+        self.model_call = spoken.model_call;
         Outcome::Answered {
             answer: Box::new(Answer {
                 id: ask.request.clone(),
@@ -116,7 +119,8 @@ impl Draft {
             conversation: ask.conversation.clone(),
             request: ask.request.clone(),
             attempt: ask.attempt,
-            ask: ask.ask.clone(),
+            // What a replay brought along for the model has done its work.
+            ask: Ask { replayed: None, ..ask.ask.clone() },
             ask_digest: ask.digest.clone(),
             language: self.language,
             intent: self.intent.unwrap_or_else(Intent::unknown),
@@ -128,6 +132,7 @@ impl Draft {
             outcome,
             timings: self.timings,
             usage,
+            model_call: self.model_call,
             versions: self.versions,
             trace: Some(ask.trace.to_string()),
             asked_at_ms: millis(ask.asked_at),

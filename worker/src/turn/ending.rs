@@ -55,10 +55,8 @@ pub async fn write_patiently(bus: &Bus, record: &TurnRecord) -> Result<Written, 
 
 async fn remember(desk: &Desk, record: &TurnRecord) {
     // A client that brings its own account of the conversation is its own memory.
-    if record.ask.history.is_some() {
-        return;
-    }
-    if let Err(error) = desk.memory.append(record).await {
+    let Some(memory) = desk.memory.as_ref().filter(|_| record.ask.history.is_none()) else { return };
+    if let Err(error) = memory.append(record).await {
         tracing::debug!(%error, request.id = %record.request, "an answer is not in the memory; the archive has it");
     }
 }

@@ -124,6 +124,7 @@ impl Lost {
             outcome: Outcome::Failed { problem },
             timings: Timings { total_ms, ..Timings::default() },
             usage: None,
+            model_call: None,
             versions: Versions { worker: env!("CARGO_PKG_VERSION").into(), ..Versions::default() },
             trace: self.trace,
             asked_at_ms: millis(self.asked_at),

@@ -64,7 +64,8 @@ const QUEUED_LONG: Duration = Duration::from_millis(500);
 pub struct Desk {
     pub bus: Bus,
     pub roles: Roles,
-    pub memory: Memory,
+    /// None in a replay's lane.
+    pub memory: Option<Memory>,
     pub speakers: Speakers,
     pub running: Arc<Running>,
     pub clock: watch::Receiver<Clock>,
@@ -81,7 +82,7 @@ impl Desk {
     pub fn new(
         config: &WorkerConfig,
         roles: Roles,
-        memory: Memory,
+        memory: Option<Memory>,
         speakers: Speakers,
         clock: watch::Receiver<Clock>,
     ) -> Self {
@@ -206,7 +207,9 @@ async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut 
     if let Some(intent) = &draft.intent {
         voice.tell_intent(intent, draft.language).await;
     }
-    let model = desk.speakers.model_state();
+    // A customer's message decides nothing about the model, whatever it says.
+    let replayed = ask.ask.replayed.as_ref().filter(|_| !desk.bus.lane().is_live());
+    let model = desk.speakers.model_state(replayed);
     let plan = plan::plan(&desk.plan, Evidence { intent: intent.as_deref(), found: found.as_deref(), model });
     let unknown = Intent::unknown();
     let brief = Brief {
@@ -215,6 +218,7 @@ async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut 
         language: draft.language,
         history: &history,
         found: found.as_deref(),
+        replayed,
         left: desk.clock().until(ask.deadline),
     };
     let quoted_for_want_of_a_model = plan == plan::Plan::Quote && model == ModelState::Away;
@@ -233,9 +237,10 @@ async fn recall(desk: &Desk, ask: &AskDelivery, caller: Caller<'_>) -> Recalled 
     if let Some(history) = &ask.ask.history {
         return Recalled { history: history.clone(), degraded: false };
     }
+    let Some(memory) = &desk.memory else { return Recalled { history: Vec::new(), degraded: false } };
     let started = Instant::now();
     let user = ask.ask.user.as_ref();
-    let recalled = desk.memory.recall(&ask.tenant, &ask.conversation, user, desk.now()).await;
+    let recalled = memory.recall(&ask.tenant, &ask.conversation, user, desk.now()).await;
     let outcome = if recalled.is_ok() { "ok" } else { "degraded" };
     desk.bus.metrics().stage("recall", outcome, started.elapsed());
     match recalled {

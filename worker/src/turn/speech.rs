@@ -173,6 +173,7 @@ mod tests {
             outcome,
             timings: Timings::default(),
             usage: None,
+            model_call: None,
             versions: Versions::default(),
             trace: None,
             asked_at_ms: 0,

@@ -39,6 +39,9 @@ pub(super) struct Home {
 #[derive(Serialize, Deserialize, Clone)]
 pub(super) struct Secrets {
     pub(super) nats: String,
+    /// Of the replays' own user; folders made by earlier builds have none yet.
+    #[serde(default)]
+    pub(super) nats_shadow: String,
     pub(super) redis: String,
     pub(super) postgres: String,
 }
@@ -81,10 +84,15 @@ impl Home {
 
     pub(super) fn secrets(&self) -> Result<Secrets, EngineError> {
         let path = self.root.join("secrets.json");
-        if let Some(known) = read_json(&path) {
-            return Ok(known);
-        }
-        let secrets = Secrets { nats: password(), redis: password(), postgres: password() };
+        let known: Option<Secrets> = read_json(&path);
+        let secrets = match known {
+            Some(known) if !known.nats_shadow.is_empty() => return Ok(known),
+            Some(older) => Secrets { nats_shadow: password(), ..older },
+            None => {
+                let [nats, nats_shadow, redis, postgres] = std::array::from_fn(|_| password());
+                Secrets { nats, nats_shadow, redis, postgres }
+            }
+        };
         write_json(&path, &secrets)?;
         Ok(secrets)
     }

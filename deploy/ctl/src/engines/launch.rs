@@ -19,6 +19,8 @@ pub(super) struct Launched {
     pub(super) child: Child,
     pub(super) url: String,
     pub(super) monitor: Option<String>,
+    /// The broker's address for a replay's workers.
+    pub(super) shadow: Option<String>,
 }
 
 /// Starts what the recipe says and waits until it answers.
@@ -49,27 +51,28 @@ pub(super) async fn engine(
         Engine::Nats | Engine::Redis => None,
     };
     for _ in 0..PORT_TRIES_MAX {
-        let (recipe, url, monitor) = match (engine, &place) {
+        let (recipe, url, monitor, shadow) = match (engine, &place) {
             (Engine::Nats, _) => {
                 let client = home.port(engine, "nats", options.nats_port)?;
                 let monitor = home.port(engine, "nats-monitor", options.nats_monitor_port)?;
                 let ports = nats::Ports { client, monitor };
                 let recipe = nats::recipe(home, program, &ports, secrets, options.nats_sync_always)?;
-                (recipe, nats::url(client, secrets), Some(format!("http://127.0.0.1:{monitor}")))
+                let monitor = format!("http://127.0.0.1:{monitor}");
+                (recipe, nats::url(client, secrets), Some(monitor), Some(nats::shadow_url(client, secrets)))
             }
             (Engine::Postgres, Some(place)) => {
                 let port = home.port(engine, "postgres", options.postgres_port)?;
-                (postgres::recipe(home, place, program, port), postgres::url(port, secrets), None)
+                (postgres::recipe(home, place, program, port), postgres::url(port, secrets), None, None)
             }
             (Engine::Redis | Engine::Postgres, _) => {
                 let port = home.port(engine, "redis", options.redis_port)?;
-                (redis::recipe(home, program, port, secrets)?, redis::url(port, secrets), None)
+                (redis::recipe(home, program, port, secrets)?, redis::url(port, secrets), None, None)
             }
         };
         match launch(home, &recipe).await {
             // The next round sees the port taken and chooses another, or says that the one asked for is taken.
             Err(EngineError::Failed { gist, .. }) if port_is_taken(&gist) => {}
-            Ok(child) => return Ok(Launched { recipe, child, url, monitor }),
+            Ok(child) => return Ok(Launched { recipe, child, url, monitor, shadow }),
             Err(other) => return Err(other),
         }
     }

@@ -143,6 +143,8 @@ pub struct Engines {
     pub database_url: String,
     /// The monitoring address of the nats-server that was started here.
     pub nats_monitor: Option<String>,
+    /// The address at that server for a replay's workers, who may do little.
+    pub nats_shadow_url: Option<String>,
     running: BTreeMap<Engine, Running>,
     /// Last, so that the folder is free only when nothing runs over it any more.
     home: Home,
@@ -181,6 +183,7 @@ impl Engines {
             redis_url: redis.unwrap_or_default(),
             database_url: database.unwrap_or_default(),
             nats_monitor: None,
+            nats_shadow_url: None,
             running: BTreeMap::new(),
             home,
         };
@@ -248,10 +251,10 @@ impl Engines {
     }
 
     fn take(&mut self, launched: Launched) {
-        let Launched { recipe, child, url, monitor } = launched;
+        let Launched { recipe, child, url, monitor, shadow } = launched;
         let engine = recipe.engine;
         match engine {
-            Engine::Nats => (self.nats_url, self.nats_monitor) = (url, monitor),
+            Engine::Nats => (self.nats_url, self.nats_monitor, self.nats_shadow_url) = (url, monitor, shadow),
             Engine::Redis => self.redis_url = url,
             Engine::Postgres => self.database_url = url,
         }

@@ -8,8 +8,8 @@ use anyhow::Result;
 use talkfleet_shared::{
     chat::{
         Answer, Ask, Citation, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply, HistoryRequest, HistoryTurn,
-        Intent, IntentReply, IntentRequest, Kind, Language, MessageText, Outcome, Passage, Problem, RetrieveReply,
-        RetrieveRequest, Rung, Timings, TurnRecord, Usage, Verdict, Versions,
+        Intent, IntentReply, IntentRequest, Kind, Language, MessageText, ModelCall, ModelUse, Outcome, Passage,
+        Problem, Replayed, RetrieveReply, RetrieveRequest, Rung, Timings, TurnRecord, Usage, Verdict, Versions,
     },
     error::Code,
     id::{ChannelId, ConversationId, RequestId, TenantId, UserId},
@@ -24,7 +24,14 @@ const NOW_MS: u64 = 1_767_225_600_000;
 const ANSWER: &str = "You have 30 days to return it. The first day counted is the day after delivery.";
 
 pub(super) fn asks() -> Result<Cases<Ask>> {
-    Ok(vec![("full", full_ask()?), ("minimal", Ask::new(MessageText::parse("Where is my parcel?")?))])
+    Ok(vec![
+        ("full", full_ask()?),
+        ("minimal", Ask::new(MessageText::parse("Where is my parcel?")?)),
+        ("replayed", replayed_ask(ModelUse::Recorded, Some(model_call()))?),
+        ("replayed_or_live", replayed_ask(ModelUse::RecordedOrLive, None)?),
+        ("replayed_live", replayed_ask(ModelUse::Live, None)?),
+        ("replayed_off", replayed_ask(ModelUse::Off, None)?),
+    ])
 }
 
 fn full_ask() -> Result<Ask> {
@@ -35,7 +42,12 @@ fn full_ask() -> Result<Ask> {
         channel: ChannelId::parse("app")?,
         history: Some(vec![exchange("Can I return shoes?", "Yes."), exchange("退货要付运费吗？", "不需要。")]),
         metadata: BTreeMap::from([("page".into(), "/orders/A-1042".into()), ("app".into(), "4.2".into())]),
+        replayed: None,
     })
+}
+
+fn replayed_ask(model: ModelUse, call: Option<ModelCall>) -> Result<Ask> {
+    Ok(Ask { replayed: Some(Replayed { model, call }), ..Ask::new(MessageText::parse("Where is my parcel?")?) })
 }
 
 pub(super) fn frames() -> Result<Cases<Frame>> {
@@ -162,6 +174,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         outcome: Outcome::Answered { answer: Box::new(full_answer()?) },
         timings: timings(),
         usage: Some(usage()),
+        model_call: None,
         versions: Versions { worker: "0.1.0".into(), intents: "demo-3".into(), knowledge: "demo-3".into() },
         trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         asked_at_ms: NOW_MS,
@@ -182,6 +195,8 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         trace: None,
         ..full.clone()
     };
+    let recorded = TurnRecord { model_call: Some(model_call()), ..full.clone() };
+    let replayed = TurnRecord { ask: replayed_ask(ModelUse::Recorded, Some(model_call()))?, ..full.clone() };
     let failed = TurnRecord {
         spoken: "You have".into(),
         cuts: vec![8],
@@ -190,7 +205,14 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
     };
     let expired =
         TurnRecord { outcome: Outcome::Expired { problem: Problem::new(Code::Expired) }, ..cancelled.clone() };
-    Ok(vec![("full", full), ("minimal", cancelled), ("failed", failed), ("expired", expired)])
+    Ok(vec![
+        ("full", full),
+        ("minimal", cancelled),
+        ("failed", failed),
+        ("expired", expired),
+        ("recorded", recorded),
+        ("replayed", replayed),
+    ])
 }
 
 pub(super) fn history_requests() -> Result<Cases<HistoryRequest>> {
@@ -270,6 +292,15 @@ fn passage() -> Passage {
 
 fn timings() -> Timings {
     Timings { queue_ms: 1.5, recall_ms: 0.75, intent_ms: 2.25, retrieval_ms: 8.5, response_ms: 180.25, total_ms: 194.0 }
+}
+
+fn model_call() -> ModelCall {
+    ModelCall {
+        prompt_digest: "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752".into(),
+        text: "You have 30 days to return it [1].".into(),
+        finish: "stop".into(),
+        usage: Some(usage()),
+    }
 }
 
 fn usage() -> Usage {

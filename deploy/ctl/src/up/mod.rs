@@ -185,6 +185,7 @@ async fn open(
         gateway: fleet.gateway_urls().remove(0),
         admin: fleet.admin_urls().remove(0),
         nats: engines.nats_url.clone(),
+        nats_shadow: engines.nats_shadow_url.clone(),
         redis: engines.redis_url.clone(),
         database: engines.database_url.clone(),
         api_key,

@@ -427,6 +427,9 @@ pub(crate) async fn cli(desk: &Desk, args: &[&str]) -> Value {
         .args(args)
         .env("TALKFLEET_NATS__URL", &desk.engines.nats_url)
         .env("TALKFLEET_DATABASE__URL", &desk.engines.database_url);
+    if let Some(shadow) = &desk.engines.nats_shadow_url {
+        command.env("TALKFLEET_NATS_SHADOW", shadow);
+    }
     let out = command.output().await.unwrap();
     let stderr = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{args:?}: {stderr}");

@@ -35,6 +35,9 @@ mod archive;
 /// Knowledge, intents and keys change while the fleet runs.
 mod changes;
 
+/// Recorded traffic is asked again, apart from the live fleet.
+mod replay;
+
 /// The three binaries as an operator starts and stops them.
 mod processes;
 

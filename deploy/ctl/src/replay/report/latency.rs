@@ -33,7 +33,7 @@ const APART_MIN_MS: f64 = 2.0;
 const CURVE_POINTS: usize = 60;
 
 /// One figure for each run.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Sides<T> {
     pub baseline_a: T,
     pub baseline_b: T,

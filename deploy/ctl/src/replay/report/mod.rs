@@ -77,13 +77,13 @@ use self::{
     stage::{Class, classify},
 };
 pub use self::{
-    changes::{Change, Example},
+    changes::Change,
     cost::Cost,
     gate::{Check, State, Verdict},
     latency::{Latency, Sides},
     stage::Stage,
     summary::{Flip, Shape, Spread, StageRow, Turns},
-    threshold::{Figure, Threshold, ThresholdError, with_defaults},
+    threshold::{Threshold, with_defaults},
     worst::{Case, Shown},
 };
 use super::Triple;
