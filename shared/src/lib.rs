@@ -12,6 +12,9 @@ pub mod error;
 /// Bytes: MessagePack or JSON, bounded in size and depth.
 pub mod envelope;
 
+/// PURE: what a dead letter says of itself, and by what it is grouped.
+pub mod dead;
+
 /// Every subject, built only from parsed ids.
 pub mod subject;
 
@@ -41,6 +44,9 @@ pub mod admin;
 
 /// Start, stop and drain.
 pub mod lifecycle;
+
+/// Panics are told by their place, never by their words.
+pub mod panics;
 
 /// How long to wait before trying again.
 pub mod retry;

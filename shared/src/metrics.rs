@@ -97,7 +97,7 @@ metrics! {
     permits: Family<Role, Gauge> = Family::default(), "permits";
     /// Deliveries that were not the first of their ask
     redeliveries: Counter = Counter::default(), "redeliveries";
-    /// Asks that were set aside, by reason
+    /// Messages that were set aside, by reason
     dead_letters: Family<Reason, Counter> = Family::default(), "dead_letters";
     /// Turns that ended before the model was called because nobody could use the answer any more, by reason
     saved: Family<Reason, Counter> = Family::default(), "saved";

@@ -5,6 +5,9 @@ use crate::id::{ConversationId, GatewayId, RequestId, TenantId};
 /// What every subject of ours begins with.
 pub const PREFIX: &str = "chat.v1";
 
+/// The word of the dead letters.
+pub const DEAD: &str = "dead";
+
 /// A customer's message: `chat.v1.ask.<shard>.<tenant>.<conversation>`.
 pub fn ask(shard: u32, tenant: &TenantId, conversation: &ConversationId) -> String {
     format!("{PREFIX}.ask.{shard}.{tenant}.{conversation}")
@@ -140,7 +143,7 @@ pub fn parse_request(subject: &str) -> Option<(TenantId, RequestId)> {
 
 /// What could not be processed: `chat.v1.dead.<tenant>`; `_` when the tenant is not known.
 pub fn dead(tenant: Option<&TenantId>) -> String {
-    format!("{PREFIX}.dead.{}", tenant.map_or("_", TenantId::as_str))
+    format!("{PREFIX}.{DEAD}.{}", tenant.map_or("_", TenantId::as_str))
 }
 
 #[cfg(test)]

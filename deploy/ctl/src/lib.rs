@@ -30,6 +30,9 @@ pub mod schema;
 /// `talkfleet keys`: API keys.
 mod keys;
 
+/// `talkfleet dead`: messages that could not be processed.
+mod dead;
+
 /// `talkfleet topology`: streams, consumers and buckets.
 mod topology;
 

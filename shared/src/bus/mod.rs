@@ -9,6 +9,9 @@ mod apply;
 /// Taking messages from a consumer and settling them.
 mod deliver;
 
+/// Dead letters: set aside, looked at, mended, asked again.
+mod dead;
+
 /// Turn records: first writer wins, everybody reads.
 mod record;
 
@@ -30,7 +33,8 @@ use rand::Rng;
 pub use self::{
     apply::{Change, ServerInfo},
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
-    deliver::{AskDelivery, BUDGET_MAX, DeadLetter, Deliveries, Delivery, Settle, StoredAsk, digest},
+    dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
+    deliver::{AskDelivery, BUDGET_MAX, Deliveries, Delivery, Settle, StoredAsk, digest},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},
@@ -86,6 +90,7 @@ pub struct Bus {
     publish_timeout: Duration,
     call_timeout: Duration,
     shards: u32,
+    who: Arc<str>,
 }
 
 impl Bus {
@@ -126,12 +131,18 @@ impl Bus {
             .max_ack_inflight(100_000)
             .build(client.clone());
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
-        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards: config.shards })
+        let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
+        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards: config.shards, who })
     }
 
     /// Whether the connection stands right now; publishing while it does not would only buffer.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Who speaks here, as `<program>/<version>/<id of this run>`.
+    pub fn who(&self) -> &str {
+        &self.who
     }
 
     pub fn health(&self) -> &Health {

@@ -15,6 +15,9 @@ mod lost;
 /// The turns that run here, and who listens to them.
 mod running;
 
+/// What is remembered of deliveries that come again.
+mod setbacks;
+
 /// PURE: what was said so far.
 mod speech;
 
@@ -47,6 +50,7 @@ pub use self::{
     draft::millis,
     lost::Lost,
     running::Running,
+    setbacks::Setbacks,
     voice::Voice,
 };
 use crate::{
@@ -67,6 +71,7 @@ pub struct Desk {
     pub memory: Memory,
     pub speakers: Speakers,
     pub running: Arc<Running>,
+    pub setbacks: Setbacks,
     pub clock: watch::Receiver<Clock>,
     /// Fired when the grace is over: what still runs goes back to the queue.
     pub hand_back: CancellationToken,
@@ -92,6 +97,7 @@ impl Desk {
             memory,
             speakers,
             running: Arc::default(),
+            setbacks: Setbacks::default(),
             opened_at,
             clock,
             hand_back: CancellationToken::new(),
