@@ -21,6 +21,9 @@ pub mod subject;
 /// Every header, spelled once.
 pub mod header;
 
+/// Who owns a conversation, and under which key that is stored.
+pub mod owner;
+
 /// API keys: what is stored of them, and under which name.
 pub mod keys;
 

@@ -101,6 +101,8 @@ metrics! {
     dead_letters: Family<Reason, Counter> = Family::default(), "dead_letters";
     /// Turns that ended before the model was called because nobody could use the answer any more, by reason
     saved: Family<Reason, Counter> = Family::default(), "saved";
+    /// Frames that did not leave because somebody else owns the conversation by now
+    fenced_frames: Counter = Counter::default(), "fenced_frames";
     /// Calls of a model, by outcome
     model_calls: Family<Reason, Counter> = Family::default(), "model_calls";
     /// Tokens that a model charged for, by direction

@@ -45,7 +45,12 @@ pub async fn run(desk: Arc<Desk>, config: &WorkerConfig, shutdown: Shutdown) {
     let concurrency = config.roles.concurrency(config::Role::Response);
     let role = Role { role: config::Role::Response.name() };
     desk.bus.metrics().permits.get_or_create(&role).set(concurrency as i64);
-    let ears = [tokio::spawn(hear_cancels(desk.clone())), tokio::spawn(hear_resumes(desk.clone()))];
+    let ears = [
+        tokio::spawn(hear_cancels(desk.clone())),
+        tokio::spawn(hear_resumes(desk.clone())),
+        tokio::spawn(hear_owners(desk.clone())),
+    ];
+    desk.owners.known().await;
     let keep_alive = Duration::from_millis(config.turn.keep_alive_ms);
     let turns = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(concurrency));
@@ -197,6 +202,11 @@ async fn hear_cancels(desk: Arc<Desk>) {
         }
         tokio::time::sleep(delays.next_delay()).await;
     }
+}
+
+/// Conversations that change their owner; they are heard of until the last turn has ended.
+async fn hear_owners(desk: Arc<Desk>) {
+    turn::follow_owners(&desk).await;
 }
 
 /// Wishes to resume; they are heard until the last turn has ended.

@@ -65,11 +65,15 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let Which { conversation, about } = which;
     let bus = about.connect.bus().await?;
     let mut now = read(&bus, &about.tenant, &conversation).await?;
-    if let Some(owner) = wanted.filter(|owner| *owner != now.owner) {
+    // Taking it again begins its week anew; giving back what is the bot's already changes nothing.
+    if let Some(owner) = wanted.filter(|owner| *owner != Owner::Bot || now.owner != Owner::Bot) {
         now = write(&bus, &about.tenant, &conversation, owner).await?;
     }
     match about.json {
-        true => println!("{}", json!({ "conversation": conversation, "owner": now.owner, "since_ms": now.since_ms, "revision": now.revision })),
+        true => println!(
+            "{}",
+            json!({ "conversation": conversation, "owner": now.owner, "since_ms": now.since_ms, "revision": now.revision })
+        ),
         false => println!("{}", sentence(&conversation, &now.owner)),
     }
     Ok(ExitCode::SUCCESS)
@@ -78,7 +82,9 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
 fn sentence(conversation: &ConversationId, owner: &Owner) -> String {
     match owner {
         Owner::Bot => format!("{conversation} is the bot's"),
-        Owner::Human { name } => format!("{conversation} is {name}'s; `talkfleet conversation release {conversation}` gives it back"),
+        Owner::Human { name } => {
+            format!("{conversation} is {name}'s; `talkfleet conversation release {conversation}` gives it back")
+        }
     }
 }
 

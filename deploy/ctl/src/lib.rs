@@ -30,6 +30,9 @@ pub mod schema;
 /// `talkfleet keys`: API keys.
 mod keys;
 
+/// `talkfleet conversation`: the bot's, or a person's.
+mod conversation;
+
 /// `talkfleet dead`: messages that could not be processed.
 mod dead;
 

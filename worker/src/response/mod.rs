@@ -84,6 +84,12 @@ impl Speakers {
         Ok(Self { model: Model::new(&config.model, metrics)?, plan: config.plan.clone() })
     }
 
+    /// A person has the conversation: the desk says so and no more.
+    pub async fn with_colleague(&self, language: Language, voice: &mut Voice<'_>) -> Spoken {
+        voice.say_at_once(canned::with_colleague(language)).await;
+        Spoken::canned(Kind::Handover)
+    }
+
     pub fn model_state(&self) -> ModelState {
         self.model.as_ref().map_or(ModelState::Absent, Model::state)
     }

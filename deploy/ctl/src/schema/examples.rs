@@ -9,7 +9,7 @@ use talkfleet_shared::{
     chat::{
         Answer, Ask, Citation, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply, HistoryRequest, HistoryTurn,
         Intent, IntentReply, IntentRequest, Kind, Language, MessageText, Outcome, Passage, Problem, RetrieveReply,
-        RetrieveRequest, Rung, Timings, TurnRecord, Usage, Verdict, Versions,
+        RetrieveRequest, Rung, TAKEOVER, Timings, TurnRecord, Usage, Verdict, Versions,
     },
     error::Code,
     id::{ChannelId, ConversationId, RequestId, TenantId, UserId},
@@ -51,7 +51,8 @@ pub(super) fn frames() -> Result<Cases<Frame>> {
         ("done", frame(4, FrameBody::Done { answer: Box::new(full_answer()?) })),
         ("failed", frame(4, FrameBody::Failed { problem: problem(Code::TurnFailed).retry_after_ms(1_500) })),
         ("expired", frame(4, FrameBody::Expired { problem: problem(Code::Expired) })),
-        ("cancelled", frame(4, FrameBody::Cancelled { text: "You have".into() })),
+        ("cancelled", frame(4, FrameBody::Cancelled { text: "You have".into(), by: None })),
+        ("taken_over", frame(4, FrameBody::Cancelled { text: "You have".into(), by: Some(TAKEOVER.into()) })),
     ])
 }
 
@@ -175,7 +176,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         cuts: Vec::new(),
         told_intent: false,
         sources: None,
-        outcome: Outcome::Cancelled { text: String::new() },
+        outcome: Outcome::Cancelled { text: String::new(), by: None },
         timings: Timings::default(),
         usage: None,
         versions: Versions::default(),
@@ -190,7 +191,15 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
     };
     let expired =
         TurnRecord { outcome: Outcome::Expired { problem: Problem::new(Code::Expired) }, ..cancelled.clone() };
-    Ok(vec![("full", full), ("minimal", cancelled), ("failed", failed), ("expired", expired)])
+    let outcome = Outcome::Cancelled { text: String::new(), by: Some(TAKEOVER.into()) };
+    let taken_over = TurnRecord { outcome, ..cancelled.clone() };
+    Ok(vec![
+        ("full", full),
+        ("minimal", cancelled),
+        ("failed", failed),
+        ("expired", expired),
+        ("taken_over", taken_over),
+    ])
 }
 
 pub(super) fn history_requests() -> Result<Cases<HistoryRequest>> {

@@ -109,7 +109,8 @@ async fn a_mended_letter_is_answered_once_and_removed() {
     let desk = Desk::open().start().await;
     publish(&desk, "mend", &[], "{\"txet\":\"How long does delivery take?\"}").await;
     let id = dead_letters(&desk, 1).await[0]["id"].to_string();
-    for (nonsense, why) in [("text=", "field `text`"), ("user=a b", "field `user`"), ("user=b", "missing field `text`")] {
+    for (nonsense, why) in [("text=", "field `text`"), ("user=a b", "field `user`"), ("user=b", "missing field `text`")]
+    {
         let (edited, _, complaint) = command(&desk, &["dead", "edit", &id, "--set", nonsense]).await;
         assert!(!edited && complaint.contains(why), "{complaint}");
     }
