@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn setbacks_are_told_once_in_order_and_bounded() {
         let setbacks = Setbacks::default();
-        [1, 2].map(|n| setbacks.note(key(0), attempt(n)));
+        [1, 2].into_iter().for_each(|n| setbacks.note(key(0), attempt(n)));
         assert_eq!(setbacks.take(&key(0)), [attempt(1), attempt(2)]);
         assert!(setbacks.take(&key(0)).is_empty());
         (0..=REQUESTS_MAX).for_each(|n| setbacks.note(key(n), attempt(1)));

@@ -70,8 +70,8 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
 /// What is in the letter; of one that cannot be read at all, nothing.
 fn value_of(dead: &Dead) -> Value {
     match Body::of(dead.head.header(header::CONTENT_TYPE), &dead.body) {
-        Body::Body(value @ Value::Object(_)) => value,
-        Body::Body(_) | Body::BodyText(_) | Body::BodyHex(_) => json!({}),
+        Body::Message(value @ Value::Object(_)) => value,
+        Body::Message(_) | Body::Text(_) | Body::Hex(_) => json!({}),
     }
 }
 

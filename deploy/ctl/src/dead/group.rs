@@ -97,12 +97,14 @@ pub(super) fn without_doubles(rows: Vec<Row>) -> (Vec<Row>, Vec<Row>) {
 
 /// A body as people read it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
 pub(super) enum Body {
-    Body(Value),
+    #[serde(rename = "body")]
+    Message(Value),
     /// Text that is no message.
-    BodyText(String),
-    BodyHex(Vec<String>),
+    #[serde(rename = "body_text")]
+    Text(String),
+    #[serde(rename = "body_hex")]
+    Hex(Vec<String>),
 }
 
 impl Body {
@@ -110,11 +112,11 @@ impl Body {
     pub(super) fn of(content_type: Option<&str>, body: &[u8]) -> Self {
         let read = Format::detect(content_type, body).and_then(|format| envelope::decode_large(body, format));
         match (read, std::str::from_utf8(body)) {
-            (Ok(value), _) => Self::Body(value),
-            (Err(_), Ok(text)) => Self::BodyText(text.to_owned()),
+            (Ok(value), _) => Self::Message(value),
+            (Err(_), Ok(text)) => Self::Text(text.to_owned()),
             (Err(_), Err(_)) => {
                 let line = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                Self::BodyHex(body.chunks(HEX_LINE_BYTES).map(line).collect())
+                Self::Hex(body.chunks(HEX_LINE_BYTES).map(line).collect())
             }
         }
     }
@@ -171,9 +173,9 @@ mod tests {
     #[test]
     fn a_body_is_shown_as_well_as_it_can_be() {
         let packed = [0x81, 0xa1, b'a', 0x01];
-        assert_eq!(Body::of(None, &packed), Body::Body(serde_json::json!({ "a": 1 })));
-        assert_eq!(Body::of(None, b"{\"text\":"), Body::BodyText("{\"text\":".into()));
-        assert_eq!(Body::of(None, &[0xc1, 0xff]), Body::BodyHex(vec!["c1ff".into()]));
+        assert_eq!(Body::of(None, &packed), Body::Message(serde_json::json!({ "a": 1 })));
+        assert_eq!(Body::of(None, b"{\"text\":"), Body::Text("{\"text\":".into()));
+        assert_eq!(Body::of(None, &[0xc1, 0xff]), Body::Hex(vec!["c1ff".into()]));
         assert_eq!(printable("a\u{1b}[31m\u{202E}b"), "a\u{FFFD}[31m\u{FFFD}b");
     }
 }

@@ -6,6 +6,9 @@ mod list; // by cause, or one by one
 mod redrive; // asked again, at a rate, until each has its outcome
 mod show; // everything about one of them
 
+/// PURE: what became of a redrive.
+mod ended;
+
 /// PURE: groups, lanes and what a body looks like to people.
 mod group;
 

@@ -90,9 +90,9 @@ fn print(dead: &Dead) -> Result<()> {
     }
     println!("\nbody, {} bytes", dead.body.len());
     match body(dead) {
-        Body::Body(value) => println!("{}", printable_lines(&serde_json::to_string_pretty(&value)?)),
-        Body::BodyText(text) => println!("{}", printable_lines(&text)),
-        Body::BodyHex(lines) => lines.iter().for_each(|line| println!("  {line}")),
+        Body::Message(value) => println!("{}", printable_lines(&serde_json::to_string_pretty(&value)?)),
+        Body::Text(text) => println!("{}", printable_lines(&text)),
+        Body::Hex(lines) => lines.iter().for_each(|line| println!("  {line}")),
     }
     Ok(())
 }

@@ -220,7 +220,9 @@ pub(super) fn history_replies() -> Result<Cases<HistoryReply>> {
         turn(Some(UserId::parse("u-7")?), Outcome::Answered { answer: Box::new(full_answer()?) })?,
         turn(None, Outcome::Failed { problem: Problem::new(Code::Poison).retry_after_ms(1_500) })?,
     ];
-    Ok(vec![("full", HistoryReply { turns }), ("minimal", HistoryReply::default())])
+    let cancelled = Outcome::Cancelled { text: "You have".into(), by: Some(TAKEOVER.into()) };
+    let taken_over = HistoryReply { turns: vec![turn(None, cancelled)?] };
+    Ok(vec![("full", HistoryReply { turns }), ("minimal", HistoryReply::default()), ("taken_over", taken_over)])
 }
 
 pub(super) fn feedbacks() -> Result<Cases<Feedback>> {
