@@ -174,7 +174,7 @@ mod tests {
             assert!(!why.to_string().contains("secret"), "{why}");
         }
         let why = decode::<Ask>(br#"{"text":"a","history":7}"#, Format::Json).unwrap_err().to_string();
-        assert!(why.ends_with("invalid type: integer …, expected a sequence at line 1 column 24"), "{why}");
+        assert!(why.ends_with("invalid type: integer …, expected a sequence at line 1 column 23"), "{why}");
         let why = decode::<Ask>(b"{}", Format::Json).unwrap_err().to_string();
         assert!(why.contains("missing field `text`"), "{why}");
     }
