@@ -85,7 +85,7 @@ async fn letters_of_one_cause_are_one_group_and_quote_nobody() {
     for version in ["9", "1000"] {
         publish(&desk, &format!("newer-{version}"), &[(header::SCHEMA, version)], "{\"text\":\"a\"}").await;
     }
-    publish(&desk, "quoting", &[], "{\"text\":\"a\",\"channel\":{\"my secret\":1}}").await;
+    publish(&desk, "quoting", &[], "{\"text\":\"a\",\"history\":\"my secret\"}").await;
     dead_letters(&desk, 6).await;
     let groups = cli(&desk, &["dead", "list", "--json"]).await;
     let told: Vec<_> = groups.as_array().unwrap().iter().map(|group| (&group["count"], &group["reason"])).collect();
