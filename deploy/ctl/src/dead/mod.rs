@@ -29,17 +29,13 @@ use crate::connect::parse_tenant;
 /// Digits of a fingerprint that must be given: fewer name too many causes by chance.
 const FINGERPRINT_CHARS_MIN: usize = 4;
 
+/// Each command's arguments say what it does.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// List the dead letters by cause: how many, since when, why, and one of them to look at
     List(list::Args),
-    /// Show one: headers, reason, errors, history, and its body as JSON
     Show(show::Args),
-    /// Mend one: the edited message is checked as an ask and takes the letter's place under a new number
     Edit(edit::Args),
-    /// Ask them again, each under a new request id, and tell what came of it
     Redrive(redrive::Args),
-    /// Delete them for good
     Drop(drop::Args),
 }
 
