@@ -66,7 +66,7 @@ pub enum EnvelopeError {
 
 /// Writes a message.
 pub fn encode<T: Serialize>(value: &T, format: Format) -> Result<Bytes, EnvelopeError> {
-    let shape = |error: &dyn std::fmt::Display| EnvelopeError::Shape(error.to_string());
+    let shape = |error: &dyn std::fmt::Display| EnvelopeError::Shape(unquoted(&error.to_string()));
     let bytes = match format {
         Format::MessagePack => rmp_serde::to_vec_named(value).map_err(|error| shape(&error))?,
         Format::Json => serde_json::to_vec(value).map_err(|error| shape(&error))?,
@@ -87,7 +87,7 @@ pub fn decode_large<T: DeserializeOwned>(body: &[u8], format: Format) -> Result<
     match (body.first(), format) {
         (None, _) => Err(EnvelopeError::Empty),
         (Some(_), Format::Json) => {
-            serde_json::from_slice(body).map_err(|error| EnvelopeError::Shape(error.to_string()))
+            serde_json::from_slice(body).map_err(|error| EnvelopeError::Shape(unquoted(&error.to_string())))
         }
         // Fixarray, array 16 and array 32: serde would take them for a struct's fields in order, and no schema could grow.
         (Some(0x90..=0x9f | 0xdc | 0xdd), Format::MessagePack) => Err(EnvelopeError::Positional),
@@ -100,11 +100,24 @@ fn decode_msgpack<T: DeserializeOwned>(body: &[u8]) -> Result<T, EnvelopeError> 
     reader.set_max_depth(DEPTH_MAX);
     let value = T::deserialize(&mut reader).map_err(|error| match error {
         rmp_serde::decode::Error::DepthLimitExceeded => EnvelopeError::TooDeep,
-        error => EnvelopeError::Shape(error.to_string()),
+        error => EnvelopeError::Shape(unquoted(&error.to_string())),
     })?;
     match body.len() - reader.position() as usize {
         0 => Ok(value),
         n => Err(EnvelopeError::Trailing(n)),
+    }
+}
+
+/// A decoder's error without what it quotes of the body: that is a customer's, and errors are logged. The names of our
+/// own fields stay, and so does what was expected in the quoted one's place.
+fn unquoted(error: &str) -> String {
+    let ours = ["missing field ", "duplicate field "].iter().any(|what| error.starts_with(what));
+    match error.find(['"', '`']) {
+        Some(at) if !ours => {
+            let expected = error[at..].rsplit_once(", expected ").map(|(_, expected)| format!(", expected {expected}"));
+            format!("{}…{}", &error[..at], expected.unwrap_or_default())
+        }
+        _ => error.to_owned(),
     }
 }
 
@@ -145,6 +158,25 @@ mod tests {
         refused(&trailing, Format::MessagePack, |e| *e == Trailing(1));
         let deep = [b"\x81\xa8metadata".as_slice(), &[0x81, 0xa1, b'a'].repeat(200)].concat();
         refused(&deep, Format::MessagePack, |e| matches!(e, TooDeep | Shape(_)));
+    }
+
+    #[test]
+    fn an_error_never_quotes_the_body() {
+        let bodies =
+            [r#"{"text":"a","channel":["my secret"]}"#, r#"{"text":"a","user":"my secret"}"#, r#""my secret""#];
+        let bodies =
+            bodies.into_iter().chain([r#"{"text":"a","history":"my \", secret, expected"}"#, r#"{"my secret":1}"#]);
+        for body in bodies {
+            let why = decode::<Ask>(body.as_bytes(), Format::Json).unwrap_err().to_string();
+            assert!(!why.contains("secret"), "{why}");
+            let value: serde_json::Value = serde_json::from_str(body).unwrap();
+            let why = decode::<Ask>(&encode(&value, Format::MessagePack).unwrap(), Format::MessagePack).unwrap_err();
+            assert!(!why.to_string().contains("secret"), "{why}");
+        }
+        let why = decode::<Ask>(br#"{"text":"a","history":7}"#, Format::Json).unwrap_err().to_string();
+        assert!(why.ends_with("invalid type: integer …, expected a sequence at line 1 column 23"), "{why}");
+        let why = decode::<Ask>(b"{}", Format::Json).unwrap_err().to_string();
+        assert!(why.contains("missing field `text`"), "{why}");
     }
 
     #[test]

@@ -29,5 +29,15 @@ pub const REASON: &str = "Talkfleet-Reason";
 pub const ORIGIN: &str = "Talkfleet-Origin";
 /// On a dead letter: how often it had been delivered.
 pub const ATTEMPT: &str = "Talkfleet-Attempt";
+/// On a dead letter: the same for every message of one cause.
+pub const FINGERPRINT: &str = "Talkfleet-Fingerprint";
+/// On a dead letter: the errors that led there, outermost first, as a JSON array.
+pub const CHAIN: &str = "Talkfleet-Chain";
+/// On a dead letter: when it was stored and what is known of its deliveries, as a JSON object.
+pub const HISTORY: &str = "Talkfleet-History";
+/// On a dead letter: which process set it aside, `<program>/<version>/<id of this run>`.
+pub const WORKER: &str = "Talkfleet-Worker";
+/// On an ask: the dead letter that it is asked again for.
+pub const REDRIVE_OF: &str = "Talkfleet-Redrive-Of";
 /// On a service's reply: the code of the problem in its body.
 pub const PROBLEM: &str = "Talkfleet-Problem";

@@ -107,6 +107,15 @@ impl RequestId {
         Self(format!("i{}", digest(&[tenant.as_str(), key])).into())
     }
 
+    /// The id under which a dead letter is asked again: whoever redrives it derives the same one, so that the broker can
+    /// refuse the double. `round` counts the redrives before whose outcome was no answer.
+    ///
+    /// `d` and 40 hexadecimal digits of SHA-256 over the letter's place and time in its stream, and the round.
+    pub fn from_dead_letter(sequence: u64, stored_at_ms: u64, round: u32) -> Self {
+        let [sequence, stored_at_ms, round] = [sequence, stored_at_ms, round.into()].map(|n: u64| n.to_string());
+        Self(format!("d{}", digest(&["dead letter", &sequence, &stored_at_ms, &round])).into())
+    }
+
     /// When the id was made, in Unix milliseconds, unless it came from an idempotency key or from outside.
     pub fn made_at_ms(&self) -> Option<u64> {
         ulid::Ulid::from_string(&self.0).ok().map(|id| id.timestamp_ms())
@@ -208,6 +217,16 @@ mod tests {
         assert!(RequestId::parse(id.as_str()).is_ok());
         assert_eq!(id.made_at_ms(), None);
         assert!(RequestId::new().made_at_ms().is_some());
+    }
+
+    #[test]
+    fn a_dead_letter_and_a_round_name_one_request() {
+        let id = RequestId::from_dead_letter(7, 1, 0);
+        assert_eq!(id, RequestId::from_dead_letter(7, 1, 0));
+        for other in [(8, 1, 0), (7, 2, 0), (7, 1, 1)] {
+            assert_ne!(id, RequestId::from_dead_letter(other.0, other.1, other.2));
+        }
+        assert!(RequestId::parse(id.as_str()).is_ok());
     }
 
     #[test]

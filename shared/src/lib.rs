@@ -12,11 +12,17 @@ pub mod error;
 /// Bytes: MessagePack or JSON, bounded in size and depth.
 pub mod envelope;
 
+/// PURE: what a dead letter says of itself, and by what it is grouped.
+pub mod dead;
+
 /// Every subject, built only from parsed ids.
 pub mod subject;
 
 /// Every header, spelled once.
 pub mod header;
+
+/// Who owns a conversation, and under which key that is stored.
+pub mod owner;
 
 /// API keys: what is stored of them, and under which name.
 pub mod keys;
@@ -41,6 +47,9 @@ pub mod admin;
 
 /// Start, stop and drain.
 pub mod lifecycle;
+
+/// Panics are told by their place, never by their words.
+pub mod panics;
 
 /// How long to wait before trying again.
 pub mod retry;

@@ -4,7 +4,10 @@ use std::{error::Error, future::Future, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::telemetry::{self, LogConfig};
+use crate::{
+    panics,
+    telemetry::{self, LogConfig},
+};
 
 /// How long a process may take to finish what it has begun; orchestrators wait 30 s before they kill.
 pub const GRACE: Duration = Duration::from_secs(25);
@@ -95,6 +98,7 @@ where
     E: Error + Send + Sync + 'static,
 {
     telemetry::init(log)?;
+    panics::without_words();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let shutdown = Shutdown::new();
         on_signals(shutdown.clone())?;

@@ -97,10 +97,12 @@ metrics! {
     permits: Family<Role, Gauge> = Family::default(), "permits";
     /// Deliveries that were not the first of their ask
     redeliveries: Counter = Counter::default(), "redeliveries";
-    /// Asks that were set aside, by reason
+    /// Messages that were set aside, by reason
     dead_letters: Family<Reason, Counter> = Family::default(), "dead_letters";
     /// Turns that ended, and messages that were dropped, before a model was called, since nobody could use the answer, by reason
     saved: Family<Reason, Counter> = Family::default(), "saved";
+    /// Frames that did not leave because somebody else owns the conversation by now
+    fenced_frames: Counter = Counter::default(), "fenced_frames";
     /// Calls of a model, by outcome
     model_calls: Family<Reason, Counter> = Family::default(), "model_calls";
     /// Tokens that a model charged for, by direction

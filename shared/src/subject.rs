@@ -8,6 +8,9 @@ pub const PREFIX: &str = "chat.v1";
 /// What every subject of a replay begins with, followed by its lane.
 pub const SHADOW: &str = "shadow";
 
+/// The word of the dead letters.
+pub const DEAD: &str = "dead";
+
 /// A customer's message: `chat.v1.ask.<shard>.<tenant>.<conversation>`.
 pub fn ask(shard: u32, tenant: &TenantId, conversation: &ConversationId) -> String {
     format!("{PREFIX}.ask.{shard}.{tenant}.{conversation}")
@@ -163,7 +166,7 @@ pub fn parse_request(subject: &str) -> Option<(TenantId, RequestId)> {
 
 /// What could not be processed: `chat.v1.dead.<tenant>`; `_` when the tenant is not known.
 pub fn dead(tenant: Option<&TenantId>) -> String {
-    format!("{PREFIX}.dead.{}", tenant.map_or("_", TenantId::as_str))
+    format!("{PREFIX}.{DEAD}.{}", tenant.map_or("_", TenantId::as_str))
 }
 
 #[cfg(test)]

@@ -34,8 +34,13 @@ pub const REAPER: &str = "reaper";
 pub const KEYS: &str = "KEYS";
 /// Which version of each tenant's intents and knowledge is current.
 pub const CATALOG: &str = "CATALOG";
+/// Conversations that a person has taken from the bot.
+pub const OWNERS: &str = "OWNERS";
 /// Trained intent models.
 pub const MODELS: &str = "MODELS";
+
+/// How long a conversation stays a person's who never gives it back: longer than a weekend with its holidays.
+pub const OWNERS_AGE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Deliveries of one ask before it is set aside.
 pub const DELIVERIES_MAX: i64 = 4;
@@ -231,7 +236,7 @@ pub fn buckets(scale: Scale) -> Vec<kv::Config> {
         num_replicas: scale.replicas,
         ..kv::Config::default()
     };
-    vec![base(KEYS, 1), base(CATALOG, 10)]
+    vec![base(KEYS, 1), base(CATALOG, 10), kv::Config { max_age: OWNERS_AGE, ..base(OWNERS, 1) }]
 }
 
 /// The object stores as they should be.

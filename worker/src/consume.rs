@@ -7,13 +7,17 @@ use rand::Rng;
 use talkfleet_shared::{
     bus::{AskDelivery, Delivery, Settle},
     chat::Problem,
+    dead::{Attempt, Cause, Why},
     envelope::EnvelopeError,
     error::Code,
+    id::{RequestId, TenantId},
     lifecycle::Shutdown,
-    metrics::{Reason, Role},
+    metrics::Role,
+    panics,
     retry::Delays,
     topology::{ASK, DELIVERIES_MAX, RESPONSE},
 };
+use time::OffsetDateTime;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -29,6 +33,9 @@ const AGAIN_MAX: Duration = Duration::from_secs(2);
 /// What handing back may take after the grace: one message to the broker for each turn.
 const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The reason on the dead letter of a turn that panicked.
+const PANICKED: &str = "its turn panicked on every delivery";
+
 /// Waits between attempts to reach what is missing at the broker.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
@@ -38,7 +45,12 @@ pub async fn run(desk: Arc<Desk>, config: &WorkerConfig, shutdown: Shutdown) {
     let concurrency = config.roles.concurrency(config::Role::Response);
     let role = Role { role: config::Role::Response.name() };
     desk.bus.metrics().permits.get_or_create(&role).set(concurrency as i64);
-    let ears = [tokio::spawn(hear_cancels(desk.clone())), tokio::spawn(hear_resumes(desk.clone()))];
+    let ears = [
+        tokio::spawn(hear_cancels(desk.clone())),
+        tokio::spawn(hear_resumes(desk.clone())),
+        tokio::spawn(hear_owners(desk.clone())),
+    ];
+    desk.owners.known().await;
     let keep_alive = Duration::from_millis(config.turn.keep_alive_ms);
     let turns = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(concurrency));
@@ -83,26 +95,52 @@ async fn take(desk: Arc<Desk>, delivery: Delivery, keep_alive: Duration) {
 
 /// Runs the turn, keeps its delivery alive, and survives its panic.
 async fn answer(desk: &Desk, delivery: &Delivery, ask: &AskDelivery, keep_alive: Duration) -> Settle {
+    let delivered_at = desk.now();
     let turn = AssertUnwindSafe(turn::run(desk, ask)).catch_unwind();
     let ended = tokio::select! {
         ended = turn => ended,
         never = keep_alive_for_ever(desk, delivery, ask, keep_alive) => match never {},
     };
-    match ended {
-        Ok(Ok(settle)) => settle,
+    // Before anything is awaited: the place of a panic is known on its thread only.
+    let why = match ended {
+        Ok(Ok(settle @ Settle::Again(_))) => {
+            remember(desk, ask, delivered_at, "handed back by a worker that stops");
+            return settle;
+        }
+        Ok(Ok(settle)) => {
+            desk.setbacks.take(&key(ask));
+            return settle;
+        }
         Ok(Err(error)) => {
             tracing::warn!(%error, "an outcome could not be stored; the ask comes again");
-            again()
+            remember(desk, ask, delivered_at, &format!("its outcome could not be stored: {error}"));
+            return again();
         }
-        Err(_) if i64::from(ask.attempt) < DELIVERIES_MAX => {
-            tracing::error!(attempt = ask.attempt, "a turn panicked; it is tried again");
-            again()
-        }
-        Err(_) => {
-            tracing::error!(attempt = ask.attempt, "a turn panicked for the last time and is set aside");
-            set_aside(desk, delivery, Some(Lost::of_ask(ask)), "poison", "its turn panicked on every delivery").await
-        }
+        Err(_) => panicked(panics::place()),
+    };
+    remember(desk, ask, delivered_at, why.chain.last().map_or(PANICKED, String::as_str));
+    if i64::from(ask.attempt) < DELIVERIES_MAX {
+        tracing::error!(attempt = ask.attempt, "a turn panicked; it is tried again");
+        return again();
     }
+    tracing::error!(attempt = ask.attempt, "a turn panicked for the last time and is set aside");
+    let attempts = desk.setbacks.take(&key(ask));
+    set_aside(desk, delivery, Some(Lost::of_ask(ask)), &why, attempts).await
+}
+
+/// Why a turn that panicked to the last is set aside: by the panic's place, since its words may quote the customer.
+fn panicked(place: Option<String>) -> Why {
+    Why::new(Cause::Panicked, PANICKED).because(place.map(|place| format!("panicked at {place}")))
+}
+
+fn remember(desk: &Desk, ask: &AskDelivery, delivered_at: OffsetDateTime, ended: &str) {
+    let (attempt, delivered_at_ms) = (ask.attempt, turn::millis(delivered_at));
+    let worker = desk.bus.who().to_owned();
+    desk.setbacks.note(key(ask), Attempt { attempt, delivered_at_ms, ended: ended.to_owned(), worker });
+}
+
+fn key(ask: &AskDelivery) -> (TenantId, RequestId) {
+    (ask.tenant.clone(), ask.request.clone())
 }
 
 /// Tells the broker that work goes on, and looks for wishes to stop that were not heard when they were made.
@@ -122,25 +160,22 @@ async fn keep_alive_for_ever(desk: &Desk, delivery: &Delivery, ask: &AskDelivery
 async fn refuse(desk: &Desk, delivery: &Delivery, error: &EnvelopeError) -> Settle {
     tracing::warn!(%error, "an ask cannot be read and is set aside");
     let lost = Lost::of_delivery(delivery, desk.now());
-    set_aside(desk, delivery, lost, "unreadable", &error.to_string()).await
+    set_aside(desk, delivery, lost, &Why::of(Cause::Unreadable, error), Vec::new()).await
 }
 
 /// Fails the turn, then keeps a copy for people. An outcome that exists already stays the outcome.
-async fn set_aside(desk: &Desk, delivery: &Delivery, lost: Option<Lost>, label: &'static str, reason: &str) -> Settle {
+async fn set_aside(desk: &Desk, delivery: &Delivery, lost: Option<Lost>, why: &Why, attempts: Vec<Attempt>) -> Settle {
     let ours = match lost {
         Some(lost) => lost.fail(&desk.bus, Problem::new(Code::Poison), desk.now()).await,
         None => Ok(true),
     };
     let kept = match ours {
-        Ok(true) => delivery.set_aside(reason).await,
+        Ok(true) => delivery.set_aside(why, attempts).await,
         Ok(false) => return Settle::Done,
         Err(error) => Err(error),
     };
     match kept {
-        Ok(()) => {
-            desk.bus.metrics().dead_letters.get_or_create(&Reason { reason: label }).inc();
-            Settle::Aside
-        }
+        Ok(()) => Settle::Aside,
         Err(error) => {
             tracing::warn!(%error, "a message could not be set aside; it comes again");
             again()
@@ -167,6 +202,11 @@ async fn hear_cancels(desk: Arc<Desk>) {
         }
         tokio::time::sleep(delays.next_delay()).await;
     }
+}
+
+/// Conversations that change their owner; they are heard of until the last turn has ended.
+async fn hear_owners(desk: Arc<Desk>) {
+    turn::follow_owners(&desk).await;
 }
 
 /// Wishes to resume; they are heard until the last turn has ended.

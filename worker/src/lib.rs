@@ -138,7 +138,7 @@ impl Worker {
             keep_the_archive(&config, &bus, &store, &doors);
         }
         let names: Vec<_> = config.roles.enabled.iter().map(|role| role.name()).collect();
-        tracing::info!(roles = names.join(","), %admin, "the worker is at work");
+        tracing::info!(roles = names.join(","), %admin, worker = bus.who(), "the worker is at work");
         Ok(Self { admin, bus, store, doors, rooms })
     }
 

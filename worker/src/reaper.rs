@@ -6,14 +6,15 @@ use serde::Deserialize;
 use talkfleet_shared::{
     bus::{BusError, DeadLetter, Delivery, Settle, StoredAsk},
     chat::Problem,
+    dead::{Cause, History, Why},
     error::Code,
     lifecycle::Shutdown,
-    metrics::Reason,
+    subject,
     topology::{ADVISORIES, REAPER},
 };
 use tokio::sync::Semaphore;
 
-use crate::turn::{Desk, Lost};
+use crate::turn::{Desk, Lost, millis};
 
 /// Poison is rare; one at a time keeps the reaper's own steps in order.
 const AT_ONCE: usize = 1;
@@ -74,15 +75,17 @@ async fn reap(desk: &Desk, advisory: &Advisory) -> Result<(), BusError> {
 }
 
 async fn set_aside(desk: &Desk, stored: &StoredAsk, deliveries: u32) -> Result<(), BusError> {
+    let key = subject::parse_ask(&stored.subject).zip(stored.request()).map(|((tenant, _), id)| (tenant, id));
+    let attempts = key.map(|key| desk.setbacks.take(&key)).unwrap_or_default();
     let dead = DeadLetter {
         origin: &stored.subject,
         headers: Some(&stored.headers),
         body: &stored.body,
-        reason: REASON,
+        why: &Why::new(Cause::Killed, REASON),
+        history: History { stored_at_ms: millis(stored.stored_at), attempts },
         attempt: deliveries,
     };
     desk.bus.set_aside(&dead).await?;
-    desk.bus.metrics().dead_letters.get_or_create(&Reason { reason: "poison" }).inc();
     tracing::error!(deliveries, "an ask was set aside: {REASON}");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{ask, chaos, doctor, intents, keys, knowledge, publish, replay, schema, topology, up};
+use crate::{ask, chaos, conversation, dead, doctor, intents, keys, knowledge, publish, replay, schema, topology, up};
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
 #[derive(Debug, Parser)]
@@ -33,6 +33,12 @@ enum Command {
     /// API keys of tenants
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Who owns a conversation: the bot, or a person who took it
+    #[command(subcommand)]
+    Conversation(conversation::Command),
+    /// Messages that could not be processed: looked at, mended, asked again
+    #[command(subcommand)]
+    Dead(dead::Command),
     /// Streams, consumers and buckets at the broker
     #[command(subcommand)]
     Topology(topology::Command),
@@ -57,6 +63,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Knowledge(command) => knowledge::run(command).await,
         Command::Intents(command) => intents::run(command).await,
         Command::Schema(command) => schema::run(command).await,
+        Command::Conversation(command) => conversation::run(command).await,
+        Command::Dead(command) => dead::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Topology(command) => topology::run(command).await,
         Command::Chaos(args) => chaos::run(args).await,

@@ -36,6 +36,12 @@ pub mod schema;
 /// `talkfleet keys`: API keys.
 mod keys;
 
+/// `talkfleet conversation`: the bot's, or a person's.
+mod conversation;
+
+/// `talkfleet dead`: messages that could not be processed.
+mod dead;
+
 /// `talkfleet topology`: streams, consumers and buckets.
 mod topology;
 

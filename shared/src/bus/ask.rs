@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue};
+use bytes::Bytes;
 
 use super::{Bus, BusError, header_of, headers_for, insert_checked};
 use crate::{
@@ -63,7 +64,16 @@ impl Bus {
         if body.len() > envelope::BODY_BYTES_MAX {
             return Err(SubmitError::TooLarge);
         }
-        match self.publish_stored(self.ask_subject(tenant, conversation), with.to_map(), body).await {
+        self.submit_as(self.ask_subject(tenant, conversation), with.to_map(), body).await
+    }
+
+    pub(super) async fn submit_as(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Accepted, SubmitError> {
+        match self.publish_stored(subject, headers, body).await {
             Ok(ack) => Ok(Accepted { sequence: ack.sequence, duplicate: ack.duplicate }),
             Err(BusError::Refused(why)) => Err(refusal(&why)),
             Err(BusError::Envelope(_)) => Err(SubmitError::TooLarge),
@@ -107,12 +117,17 @@ impl AskHeaders {
         headers.insert(header::REQUEST, self.request.as_str());
         headers.insert(header::BUDGET_MS, HeaderValue::from(self.budget.as_millis() as u64));
         headers.insert(header::TRACEPARENT, self.trace.to_string());
-        headers.insert(header::TTL, format!("{}s", (self.budget + ASK_GRACE).as_secs()));
+        headers.insert(header::TTL, time_to_live(self.budget));
         if !self.reply_to.is_empty() {
             insert_checked(&mut headers, header::REPLY_TO, &self.reply_to);
         }
         headers
     }
+}
+
+/// When the broker drops an ask of this budget.
+pub(super) fn time_to_live(budget: Duration) -> String {
+    format!("{}s", (budget + ASK_GRACE).as_secs())
 }
 
 /// The broker gives busy and full the same code (10077); only the text tells them apart.

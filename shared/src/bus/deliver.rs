@@ -14,9 +14,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, bring_home, header_of, insert_checked};
+use super::{Bus, BusError, DeadLetter, JOIN_FIRST, JOIN_LONGEST, bring_home, dead::millis, header_of};
 use crate::{
     chat::Ask,
+    dead::{Attempt, History, Why},
     envelope::{self, EnvelopeError, Format},
     header,
     id::{ConversationId, RequestId, TenantId},
@@ -172,36 +173,6 @@ impl Bus {
             .await
             .map_err(|error| BusError::Refused(error.to_string()))
     }
-
-    /// Copies a message to the dead letters, with the reason.
-    pub async fn set_aside(&self, dead: &DeadLetter<'_>) -> Result<(), BusError> {
-        let mut headers = own_headers(dead.headers);
-        insert_checked(&mut headers, header::REASON, dead.reason);
-        insert_checked(&mut headers, header::ORIGIN, dead.origin);
-        insert_checked(&mut headers, header::ATTEMPT, &dead.attempt.to_string());
-        let tenant = subject::parse_ask(dead.origin).map(|(tenant, _)| tenant);
-        self.publish_stored(subject::dead(tenant.as_ref()), headers, dead.body.clone()).await.map(drop)
-    }
-}
-
-/// The headers of a message without those that the broker acts upon.
-fn own_headers(headers: Option<&HeaderMap>) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
-        if !AsRef::<str>::as_ref(name).starts_with("Nats-") {
-            values.iter().for_each(|value| kept.append(name.clone(), value.clone()));
-        }
-    }
-    kept
-}
-
-/// A message that goes to the dead letters.
-pub struct DeadLetter<'a> {
-    pub origin: &'a str,
-    pub headers: Option<&'a HeaderMap>,
-    pub body: &'a Bytes,
-    pub reason: &'a str,
-    pub attempt: u32,
 }
 
 impl Deliveries {
@@ -368,18 +339,12 @@ impl Delivery {
     pub fn ask(&self) -> Result<AskDelivery, EnvelopeError> {
         let shape = |what: &str| EnvelopeError::Shape(what.to_owned());
         let headers = self.headers();
-        let newer =
-            header_of(headers, header::SCHEMA).and_then(|v| v.parse().ok()).filter(|v| *v > envelope::SCHEMA_VERSION);
-        if let Some(version) = newer {
-            return Err(EnvelopeError::Newer(version));
-        }
+        let ask = read_ask(headers, self.body())?;
         let (tenant, conversation) =
             subject::parse_ask(self.subject()).ok_or_else(|| shape("the subject is no ask's"))?;
         let id = header_of(headers, header::REQUEST).or_else(|| header_of(headers, header::MESSAGE_ID));
         let request = id.ok_or_else(|| shape("neither Talkfleet-Request nor Nats-Msg-Id names the request"))?;
         let request = RequestId::parse(request).map_err(|error| shape(&format!("the request's id {error}")))?;
-        let format = Format::detect(header_of(headers, header::CONTENT_TYPE), self.body())?;
-        let ask: Ask = envelope::decode(self.body(), format)?;
         let info = self.message.info().map_err(|error| shape(&error.to_string()))?;
         let budget = header_of(headers, header::BUDGET_MS)
             .and_then(|ms| ms.parse().ok())
@@ -425,16 +390,28 @@ impl Delivery {
     }
 
     /// Copies this message to the dead letters.
-    pub async fn set_aside(&self, reason: &str) -> Result<(), BusError> {
+    pub async fn set_aside(&self, why: &Why, attempts: Vec<Attempt>) -> Result<(), BusError> {
+        let stored_at_ms = self.message.info().map(|info| millis(info.published)).unwrap_or_default();
         let dead = DeadLetter {
             origin: self.subject(),
             headers: self.headers(),
             body: self.body(),
-            reason,
+            why,
+            history: History { stored_at_ms, attempts },
             attempt: self.attempt(),
         };
         self.bus.set_aside(&dead).await
     }
+}
+
+/// The ask in a body that lies or lay on the queue.
+pub(super) fn read_ask(headers: Option<&HeaderMap>, body: &[u8]) -> Result<Ask, EnvelopeError> {
+    let newer =
+        header_of(headers, header::SCHEMA).and_then(|v| v.parse().ok()).filter(|v| *v > envelope::SCHEMA_VERSION);
+    if let Some(version) = newer {
+        return Err(EnvelopeError::Newer(version));
+    }
+    envelope::decode(body, Format::detect(header_of(headers, header::CONTENT_TYPE), body)?)
 }
 
 /// SHA-256 of a body in hexadecimal: what tells two asks under one idempotency key apart.
@@ -482,5 +459,10 @@ impl StoredAsk {
     /// A header of it.
     pub fn header(&self, name: &str) -> Option<&str> {
         header_of(Some(&self.headers), name)
+    }
+
+    /// Which request it is, if that can be told.
+    pub fn request(&self) -> Option<RequestId> {
+        RequestId::parse(self.header(header::REQUEST).or_else(|| self.header(header::MESSAGE_ID))?).ok()
     }
 }

@@ -21,6 +21,9 @@ mod journal;
 /// PURE: the subjects and streams of a replay, apart from the live ones.
 mod lane;
 
+/// Dead letters: set aside, looked at, mended, asked again.
+mod dead;
+
 /// Turn records: first writer wins, everybody reads.
 mod record;
 
@@ -48,7 +51,8 @@ use rand::Rng;
 pub use self::{
     apply::{Change, ServerInfo},
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
-    deliver::{AskDelivery, BUDGET_MAX, DeadLetter, Deliveries, Delivery, Settle, StoredAsk, digest},
+    dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
+    deliver::{AskDelivery, BUDGET_MAX, Deliveries, Delivery, Settle, StoredAsk, digest},
     fence::{Fence, Rules, SHADOW_USER, fence},
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
@@ -118,6 +122,7 @@ pub struct Bus {
     shards: u32,
     replicas: usize,
     lane: Lane,
+    who: Arc<str>,
 }
 
 impl Bus {
@@ -161,7 +166,8 @@ impl Bus {
             .build(client.clone());
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
-        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards, replicas, lane })
+        let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
+        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who })
     }
 
     /// Whether the connection stands right now; publishing while it does not would only buffer.
@@ -172,6 +178,11 @@ impl Bus {
     /// On which subjects and streams this process works.
     pub fn lane(&self) -> &Lane {
         &self.lane
+    }
+
+    /// Who speaks here, as `<program>/<version>/<id of this run>`.
+    pub fn who(&self) -> &str {
+        &self.who
     }
 
     pub fn health(&self) -> &Health {

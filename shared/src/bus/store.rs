@@ -79,6 +79,11 @@ impl Bus {
         Ok(entries)
     }
 
+    /// Whether a bucket holds nothing, so that a watch of it would begin in silence.
+    pub async fn is_empty(&self, bucket: &str) -> Result<bool, BusError> {
+        Ok(self.bucket(bucket).await?.status().await.map_err(refused)?.values() == 0)
+    }
+
     /// Follows a bucket: first what is there, then every change.
     pub async fn watch(&self, bucket: &str) -> Result<Watch, BusError> {
         // History of one: the current value of each key comes first.

@@ -13,11 +13,25 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    Answered { answer: Box<Answer> },
-    Failed { problem: Problem },
-    Expired { problem: Problem },
-    Cancelled { text: String },
+    Answered {
+        answer: Box<Answer>,
+    },
+    Failed {
+        problem: Problem,
+    },
+    Expired {
+        problem: Problem,
+    },
+    Cancelled {
+        text: String,
+        /// Who stopped it: absent when its customer or tenant did, else [`TAKEOVER`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
 }
+
+/// A turn was stopped because a person took its conversation over.
+pub const TAKEOVER: &str = "takeover";
 
 impl Outcome {
     /// The word for metrics and logs.

@@ -51,6 +51,9 @@ pub enum FrameBody {
     },
     Cancelled {
         text: String,
+        /// Who stopped it, as in the outcome.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
 }
 
@@ -61,7 +64,7 @@ impl FrameBody {
             Outcome::Answered { answer } => Self::Done { answer },
             Outcome::Failed { problem } => Self::Failed { problem },
             Outcome::Expired { problem } => Self::Expired { problem },
-            Outcome::Cancelled { text } => Self::Cancelled { text },
+            Outcome::Cancelled { text, by } => Self::Cancelled { text, by },
         }
     }
 

@@ -15,7 +15,7 @@ mod record;
 /// What the roles ask of one another.
 mod role;
 
-pub use answer::{Answer, Citation, Entity, Intent, Kind, Outcome, Problem, Rung, Timings, Usage};
+pub use answer::{Answer, Citation, Entity, Intent, Kind, Outcome, Problem, Rung, TAKEOVER, Timings, Usage};
 pub use ask::{
     Ask, Exchange, HISTORY_TURNS_MAX, Language, METADATA_PAIRS_MAX, METADATA_VALUE_CHARS_MAX, MessageText, ModelUse,
     Replayed, TEXT_CHARS_MAX, TextError,

@@ -94,7 +94,7 @@ impl TurnRecord {
     fn deltas(&self) -> impl Iterator<Item = FrameBody> + '_ {
         let text = match &self.outcome {
             Outcome::Answered { answer } => answer.text.as_str(),
-            Outcome::Cancelled { text } => text.as_str(),
+            Outcome::Cancelled { text, .. } => text.as_str(),
             Outcome::Failed { .. } | Outcome::Expired { .. } => self.spoken.as_str(),
         };
         let starts = std::iter::once(0).chain(self.cuts.iter().copied());

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn turn(id: &str, asked_at_ms: u64) -> HistoryTurn {
-        let outcome = Outcome::Cancelled { text: String::new() };
+        let outcome = Outcome::Cancelled { text: String::new(), by: None };
         HistoryTurn { id: RequestId::parse(id).unwrap(), user: None, question: "q".into(), outcome, asked_at_ms }
     }
 

@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 use talkfleet_shared::{
     admin::Health,
     bus::{Bus, Deliveries, Delivery, Settle},
+    dead::{Cause, Why},
     lifecycle::Shutdown,
     metrics::{Metrics, Row},
     retry::Delays,
@@ -123,7 +124,7 @@ impl Archive {
                     batch.add(entry);
                     readable.push(delivery);
                 }
-                Err(why) => set_aside(delivery, &why).await,
+                Err(why) => set_aside(delivery, why).await,
             }
         }
         match self.write_until_done(&batch).await {
@@ -200,9 +201,10 @@ async fn acknowledge(deliveries: &[Delivery]) {
     }
 }
 
-async fn set_aside(delivery: Delivery, why: &str) {
-    tracing::warn!(subject = delivery.subject(), why, "a journal entry was set aside");
-    let settled = match delivery.set_aside(why).await {
+async fn set_aside(delivery: Delivery, why: impl Into<String>) {
+    let why = Why::new(Cause::Unarchived, why);
+    tracing::warn!(subject = delivery.subject(), why = why.reason(), "a journal entry was set aside");
+    let settled = match delivery.set_aside(&why, Vec::new()).await {
         Ok(()) => delivery.settle(Settle::Aside).await,
         Err(_) => delivery.settle(Settle::Again(RETRY_LONGEST)).await,
     };

@@ -26,6 +26,12 @@ pub fn handover(language: Language) -> String {
     pick(language, english, "这个问题需要人工客服处理。我已标记本次对话，转由人工客服跟进。").to_owned()
 }
 
+/// A colleague has the conversation.
+pub fn with_colleague(language: Language) -> &'static str {
+    let english = "A colleague is with you in this conversation; your message has been passed on.";
+    pick(language, english, "人工客服正在本次对话中为您服务，您的消息已转达。")
+}
+
 /// An honest 'I don't know', with what the desk can help with instead.
 pub fn refusal(why: Refusal, language: Language, near: &[Passage], config: &PlanConfig) -> String {
     match why {

@@ -99,6 +99,12 @@ impl Speakers {
         })
     }
 
+    /// A person has the conversation: the desk says so and no more.
+    pub async fn with_colleague(&self, language: Language, voice: &mut Voice<'_>) -> Spoken {
+        voice.say_at_once(canned::with_colleague(language)).await;
+        Spoken::canned(Kind::Handover)
+    }
+
     /// Whether asking the model makes sense; a recording is always ready.
     pub fn model_state(&self, replayed: Option<&Replayed>) -> ModelState {
         match replayed.map(|replayed| replayed.model) {

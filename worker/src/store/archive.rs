@@ -194,7 +194,7 @@ impl<'a> TurnRow<'a> {
     fn of(record: &'a TurnRecord) -> Result<Self, StoreError> {
         let (answer, citations): (&str, &[Citation]) = match &record.outcome {
             Outcome::Answered { answer } => (&answer.text, &answer.citations),
-            Outcome::Cancelled { text } => (text, &[]),
+            Outcome::Cancelled { text, .. } => (text, &[]),
             Outcome::Failed { .. } | Outcome::Expired { .. } => (&record.spoken, &[]),
         };
         let answered = match &record.outcome {

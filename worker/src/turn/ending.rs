@@ -32,7 +32,7 @@ pub async fn end(desk: &Desk, line: &Line, record: TurnRecord, voice: Voice<'_>)
 pub async fn end_again(desk: &Desk, line: &Line, record: &TurnRecord) -> Settle {
     remember(desk, record).await;
     for frame in record.frames(Position::default()) {
-        line.send(frame).await;
+        line.repeat(frame).await;
     }
     Settle::Done
 }

@@ -12,8 +12,14 @@ mod ending;
 /// Turns that cannot be answered at all: poison, and what nobody can read.
 mod lost;
 
+/// Who owns each conversation.
+mod owners;
+
 /// The turns that run here, and who listens to them.
 mod running;
+
+/// What is remembered of deliveries that come again.
+mod setbacks;
 
 /// PURE: what was said so far.
 mod speech;
@@ -31,7 +37,7 @@ use std::{
 
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, BusError, Settle},
-    chat::{Intent, Outcome, Problem},
+    chat::{Intent, Outcome, Problem, TAKEOVER},
     error::Code,
     metrics::Reason,
     topology::DELIVERIES_MAX,
@@ -41,13 +47,18 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use self::draft::{Draft, Recalled, language_of};
 pub use self::{
     clock::{Clock, follow},
     draft::millis,
     lost::Lost,
+    owners::{Owners, follow as follow_owners},
     running::Running,
+    setbacks::Setbacks,
     voice::Voice,
+};
+use self::{
+    draft::{Draft, Recalled, language_of},
+    running::Line,
 };
 use crate::{
     config::{PlanConfig, WorkerConfig},
@@ -68,6 +79,8 @@ pub struct Desk {
     pub memory: Option<Memory>,
     pub speakers: Speakers,
     pub running: Arc<Running>,
+    pub setbacks: Setbacks,
+    pub owners: Owners,
     pub clock: watch::Receiver<Clock>,
     /// Fired when the grace is over: what still runs goes back to the queue.
     pub hand_back: CancellationToken,
@@ -93,6 +106,8 @@ impl Desk {
             memory,
             speakers,
             running: Arc::default(),
+            setbacks: Setbacks::default(),
+            owners: Owners::default(),
             opened_at,
             clock,
             hand_back: CancellationToken::new(),
@@ -138,6 +153,8 @@ impl Lanes {
 enum Ended {
     Spoken(Spoken),
     Cancelled,
+    /// A person took the conversation over, or gave it back.
+    TakenOver,
     Expired,
     /// This worker stops; another shall answer.
     HandBack,
@@ -145,7 +162,7 @@ enum Ended {
 
 /// Answers an ask and says how its delivery shall be settled; an error means that no outcome could be stored yet.
 pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
-    let place = desk.running.enter(&desk.bus, ask, desk.clock().until(ask.deadline));
+    let place = desk.running.enter(desk, ask);
     if ask.attempt > 1 {
         desk.bus.metrics().redeliveries.inc();
         if let Some(record) = desk.bus.read_record(&ask.tenant, Some(&ask.conversation), &ask.request).await? {
@@ -164,16 +181,18 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
     let ended = tokio::select! {
         biased;
         () = place.line().cancelled() => Ended::Cancelled,
+        () = place.line().taken_over() => Ended::TakenOver,
         () = passed(desk.clock().until(ask.deadline)) => Ended::Expired,
         () = desk.hand_back.cancelled() => Ended::HandBack,
-        spoken = compose(desk, ask, &mut draft, &mut voice) => Ended::Spoken(spoken),
+        spoken = speak(desk, ask, place.line(), &mut draft, &mut voice) => Ended::Spoken(spoken),
     };
     let outcome = match ended {
-        Ended::Spoken(spoken) => {
-            voice.flush().await;
-            draft.answered(ask, voice.text(), spoken, desk.now())
+        // The answer's last words may have been fenced off.
+        Ended::Spoken(_) | Ended::TakenOver if place.line().is_taken_over() => {
+            Outcome::Cancelled { text: voice.said().text, by: Some(TAKEOVER.into()) }
         }
-        Ended::Cancelled => Outcome::Cancelled { text: voice.said().text },
+        Ended::Spoken(spoken) => draft.answered(ask, voice.text(), spoken, desk.now()),
+        Ended::Cancelled | Ended::TakenOver => Outcome::Cancelled { text: voice.said().text, by: None },
         Ended::Expired => Outcome::Expired { problem: Problem::new(Code::Expired) },
         Ended::HandBack if i64::from(ask.attempt) < DELIVERIES_MAX => return Ok(Settle::Again(Duration::ZERO)),
         Ended::HandBack => Outcome::Failed { problem: Problem::new(Code::TurnFailed) },
@@ -188,6 +207,16 @@ async fn passed(left: Duration) {
     if !left.is_zero() {
         tokio::time::sleep(left).await;
     }
+}
+
+/// Speaks, unless a person has the conversation: then the customer only hears that somebody is there.
+async fn speak(desk: &Desk, ask: &AskDelivery, line: &Line, draft: &mut Draft, voice: &mut Voice<'_>) -> Spoken {
+    let spoken = match line.is_humans() {
+        true => desk.speakers.with_colleague(draft.language, voice).await,
+        false => compose(desk, ask, draft, voice).await,
+    };
+    voice.flush().await;
+    spoken
 }
 
 /// Composes the answer; roles that are away degrade it and never end it.

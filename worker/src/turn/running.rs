@@ -3,17 +3,22 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, ResumeRequest},
     chat::{Frame, FrameBody, Position},
     id::{RequestId, TenantId, UserId},
+    owner::Conversation,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::wishes::{Key, Wish, Wishes, applies};
+use super::{
+    Desk, millis,
+    owners::{Held, Owners},
+    wishes::{Key, Wish, Wishes, applies},
+};
 
 /// Places that hear one answer: the asker and a customer's other tabs; the oldest makes room for the newest.
 const LISTENERS_MAX: usize = 8;
@@ -35,6 +40,10 @@ pub struct Line {
     accepted: Frame,
     deadline: Instant,
     cancelled: CancellationToken,
+    /// The owner of the conversation as it was when the turn began.
+    held: Held,
+    conversation: Conversation,
+    taken_over: CancellationToken,
     log: tokio::sync::Mutex<Log>,
 }
 
@@ -53,10 +62,11 @@ pub struct Place {
 
 impl Running {
     /// Registers a turn; it is cancelled from the start when that was wished before.
-    pub fn enter(self: &Arc<Self>, bus: &Bus, ask: &AskDelivery, left: Duration) -> Place {
-        let line = Arc::new(Line::new(bus.clone(), ask, left));
+    pub fn enter(self: &Arc<Self>, desk: &Desk, ask: &AskDelivery) -> Place {
         let key = (ask.tenant.clone(), ask.request.clone());
         let mut state = self.lock();
+        // Under the lock, so that a change of owners either is seen here or finds this line.
+        let line = Arc::new(Line::new(desk, ask));
         if state.wishes.holds(&key, line.user.as_ref()) {
             line.cancelled.cancel();
         }
@@ -76,6 +86,15 @@ impl Running {
         state.wishes.add(key, wish, Instant::now());
     }
 
+    /// Stops every turn whose conversation has another owner than when it began.
+    pub fn mind_owners(&self, owners: &Owners, now_ms: u64) {
+        for line in self.lock().turns.values() {
+            if owners.of(&line.conversation, now_ms).revision > line.held.revision {
+                line.taken_over.cancel();
+            }
+        }
+    }
+
     /// Lets somebody hear a running turn: its frames so far, then those to come.
     pub async fn join(&self, wish: ResumeRequest) {
         let line = self.lock().turns.get(&(wish.tenant, wish.request)).cloned();
@@ -91,12 +110,23 @@ impl Running {
 }
 
 impl Line {
-    fn new(bus: Bus, ask: &AskDelivery, left: Duration) -> Self {
+    fn new(desk: &Desk, ask: &AskDelivery) -> Self {
+        let (now, conversation) = (desk.now(), (ask.tenant.clone(), ask.conversation.clone()));
         let log = Log { frames: Vec::new(), listeners: ask.reply_to.iter().cloned().collect() };
         let (user, cancelled) = (ask.ask.user.clone(), CancellationToken::new());
         let body = FrameBody::Accepted { conversation: ask.conversation.clone(), deadline_ms: 0 };
         let accepted = Frame { request: ask.request.clone(), attempt: ask.attempt, seq: 0, body };
-        Self { bus, user, accepted, deadline: Instant::now() + left, cancelled, log: tokio::sync::Mutex::new(log) }
+        Self {
+            bus: desk.bus.clone(),
+            user,
+            accepted,
+            deadline: Instant::now() + desk.clock().until(ask.deadline),
+            cancelled,
+            held: desk.owners.of(&conversation, millis(now)),
+            conversation,
+            taken_over: CancellationToken::new(),
+            log: tokio::sync::Mutex::new(log),
+        }
     }
 
     /// The `accepted` frame with the time that is left: it proves that the turn runs, and whose conversation it is.
@@ -113,9 +143,40 @@ impl Line {
         self.cancelled.cancelled().await;
     }
 
-    /// Sends a frame to everybody who listens. Whoever cannot be reached asks for it later.
-    pub async fn send(&self, frame: Frame) {
-        let mut log = self.log.lock().await;
+    /// Whether a person had the conversation when the turn began.
+    pub fn is_humans(&self) -> bool {
+        self.held.by_human
+    }
+
+    /// Waits until the conversation has another owner than when the turn began.
+    pub async fn taken_over(&self) {
+        self.taken_over.cancelled().await;
+    }
+
+    pub fn is_taken_over(&self) -> bool {
+        self.taken_over.is_cancelled()
+    }
+
+    /// Sends a frame to everybody who listens, unless it would speak for an owner who is none any more: then it comes
+    /// back. Whoever cannot be reached asks for it later.
+    pub async fn send(&self, frame: Frame) -> Result<(), Frame> {
+        let log = self.log.lock().await;
+        let speaks =
+            matches!(frame.body, FrameBody::Intent { .. } | FrameBody::Sources { .. } | FrameBody::Delta { .. });
+        if speaks && self.is_taken_over() {
+            self.bus.metrics().fenced_frames.inc();
+            return Err(frame);
+        }
+        self.emit_all(log, frame).await;
+        Ok(())
+    }
+
+    /// Sends a frame of a stored outcome: what it tells was said before, whoever owns the conversation now.
+    pub async fn repeat(&self, frame: Frame) {
+        self.emit_all(self.log.lock().await, frame).await;
+    }
+
+    async fn emit_all(&self, mut log: tokio::sync::MutexGuard<'_, Log>, frame: Frame) {
         log.frames.push(frame);
         let Log { frames, listeners } = &*log;
         let Some(frame) = frames.last() else { return };

@@ -21,6 +21,8 @@ pub struct Speech {
     text: String,
     cuts: Vec<u32>,
     cut_at: Option<Instant>,
+    /// Nothing but the last frame is said any more.
+    silenced: bool,
 }
 
 /// What a record must know of a speech to repeat it.
@@ -45,13 +47,14 @@ impl Speech {
             text: String::new(),
             cuts: Vec::new(),
             cut_at: None,
+            silenced: false,
         };
         let restart = (attempt > 1).then(|| speech.frame(FrameBody::Restart));
         (speech, restart)
     }
 
     pub fn tell_intent(&mut self, intent: &Intent, language: Language) -> Option<Frame> {
-        if self.intent.is_some() || self.sources.is_some() || !self.text.is_empty() {
+        if self.silenced || self.intent.is_some() || self.sources.is_some() || !self.text.is_empty() {
             return None;
         }
         self.intent = Some((intent.clone(), language));
@@ -59,7 +62,7 @@ impl Speech {
     }
 
     pub fn tell_sources(&mut self, citations: &[Citation]) -> Option<Frame> {
-        if self.sources.is_some() || !self.text.is_empty() {
+        if self.silenced || self.sources.is_some() || !self.text.is_empty() {
             return None;
         }
         self.sources = Some(citations.to_vec());
@@ -75,16 +78,29 @@ impl Speech {
 
     /// When held words must leave; None when none are held.
     pub fn due(&self) -> Option<Instant> {
-        let held = self.text.len() > self.sent();
+        let held = !self.silenced && self.text.len() > self.sent();
         self.cut_at.filter(|_| held).map(|at| at + CADENCE)
     }
 
     /// Sends what is held.
     pub fn flush(&mut self, now: Instant) -> Option<Frame> {
-        let piece = self.text.get(self.sent()..).filter(|piece| !piece.is_empty())?.to_owned();
+        let piece = self.text.get(self.sent()..).filter(|piece| !self.silenced && !piece.is_empty())?.to_owned();
         self.cuts.push(self.text.len() as u32);
         self.cut_at = Some(now);
         Some(self.frame(FrameBody::Delta { text: piece }))
+    }
+
+    /// Takes back the frame that was just made, since it was not let out: the record must not repeat it. Nothing is said
+    /// after it but the last frame.
+    pub fn take_back(&mut self, frame: &Frame) {
+        match frame.body {
+            FrameBody::Intent { .. } => self.intent = None,
+            FrameBody::Sources { .. } => self.sources = None,
+            FrameBody::Delta { .. } => drop(self.cuts.pop()),
+            _ => return,
+        }
+        self.seq -= 1;
+        self.silenced = true;
     }
 
     /// The last frame.
@@ -135,6 +151,9 @@ mod tests {
         Say(String, u64),
         Flush,
     }
+
+    /// From which act on frames no longer leave, since the conversation was taken over.
+    const NEVER: usize = usize::MAX;
 
     fn acts() -> impl Strategy<Value = Vec<Act>> {
         let act = prop_oneof![
@@ -203,19 +222,21 @@ mod tests {
                 }
             }
             1 => Outcome::Expired { problem: Problem::new(Code::Expired) },
-            _ => Outcome::Cancelled { text: speech.said().text },
+            _ => Outcome::Cancelled { text: speech.said().text, by: None },
         }
     }
 
     proptest! {
         #[test]
-        fn the_record_repeats_exactly_what_was_sent(acts in acts(), attempt in 1u32..4, how in 0u8..3) {
+        fn the_record_repeats_exactly_what_was_sent(
+            acts in acts(), attempt in 1u32..4, how in 0u8..3, taken_at in prop_oneof![Just(NEVER), 0usize..20],
+        ) {
             let request = RequestId::parse("r").unwrap();
             let mut now = Instant::now();
             let (mut speech, restart) = Speech::open(request.clone(), attempt);
             let mut sent: Vec<Frame> = restart.into_iter().collect();
-            for act in acts {
-                sent.extend(match act {
+            for (number, act) in acts.into_iter().enumerate() {
+                let frame = match act {
                     Act::Intent => speech.tell_intent(&intent(), Language::Chinese),
                     Act::Sources(n) => speech.tell_sources(&(0..n).map(citation).collect::<Vec<_>>()),
                     Act::Say(words, later) => {
@@ -223,8 +244,13 @@ mod tests {
                         speech.say(&words, now)
                     }
                     Act::Flush => speech.flush(now),
-                });
+                };
+                match frame {
+                    Some(frame) if number >= taken_at => speech.take_back(&frame),
+                    frame => sent.extend(frame),
+                }
             }
+            let how = if taken_at == NEVER { how } else { 2 };
             let outcome = outcome(how, &mut speech, now, &mut sent);
             let said = speech.said();
             sent.push(speech.last(&outcome));

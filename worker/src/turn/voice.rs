@@ -22,7 +22,7 @@ pub struct Voice<'a> {
 impl<'a> Voice<'a> {
     pub async fn open(line: &'a Line, request: RequestId, attempt: u32) -> Self {
         let (speech, restart) = Speech::open(request, attempt);
-        let voice = Self { speech, line, asked_model: false };
+        let mut voice = Self { speech, line, asked_model: false };
         voice.send(restart).await;
         voice
     }
@@ -87,9 +87,11 @@ impl<'a> Voice<'a> {
         self.send(Some(last)).await;
     }
 
-    async fn send(&self, frame: Option<Frame>) {
-        if let Some(frame) = frame {
-            self.line.send(frame).await;
+    async fn send(&mut self, frame: Option<Frame>) {
+        if let Some(frame) = frame
+            && let Err(stayed) = self.line.send(frame).await
+        {
+            self.speech.take_back(&stayed);
         }
     }
 }

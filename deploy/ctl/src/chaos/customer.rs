@@ -1,6 +1,8 @@
 //! A customer as a good client of the API is one: the same key for every try, resume after every break, one answer shown.
 
 use std::{
+    io,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -8,8 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::body::Bytes;
 use eventsource_stream::Eventsource;
-use futures::StreamExt;
+use futures::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
 use talkfleet_shared::chat::{Frame, FrameBody, Position};
 
@@ -116,15 +119,10 @@ impl Door {
         if !answered.status().is_success() {
             return refused(answered, passing).await;
         }
-        let mut events = answered.bytes_stream().eventsource();
+        let mut events = pin!(never_silent(answered).eventsource());
         let mut outcome = None;
-        loop {
-            let event = match tokio::time::timeout(SILENCE_MAX, events.next()).await {
-                Ok(Some(Ok(event))) => event,
-                Ok(None) => break,
-                Ok(Some(Err(_))) => return outcome.map_or_else(|| again("broken"), Try::Ended),
-                Err(_) => return outcome.map_or_else(|| again("silent"), Try::Ended),
-            };
+        while let Some(event) = events.next().await {
+            let Ok(event) = event else { return outcome.map_or_else(|| again("broken"), Try::Ended) };
             let Ok(frame) = serde_json::from_str::<Frame>(&event.data) else {
                 // A problem in mid-stream, such as a gateway that goes away.
                 return outcome.map_or_else(|| again(&code(&event.data)), Try::Ended);
@@ -136,6 +134,18 @@ impl Door {
         }
         outcome.map_or_else(|| again("cut"), Try::Ended)
     }
+}
+
+/// The bytes as they come; keep-alives are bytes too, so whoever sends none for long has gone.
+fn never_silent(answered: reqwest::Response) -> impl Stream<Item = io::Result<Bytes>> {
+    let bytes = Box::pin(answered.bytes_stream());
+    stream::unfold(Some(bytes), |bytes| async {
+        let mut bytes = bytes?;
+        match tokio::time::timeout(SILENCE_MAX, bytes.next()).await {
+            Ok(piece) => Some((piece?.map_err(io::Error::other), Some(bytes))),
+            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    })
 }
 
 fn again(why: &str) -> Try {

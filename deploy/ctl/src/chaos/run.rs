@@ -149,7 +149,7 @@ fn written_of(record: TurnRecord) -> Written {
         chat::Outcome::Answered { answer } => (Outcome::Answered, answer.text, !answer.degraded.is_empty()),
         chat::Outcome::Failed { .. } => (Outcome::Failed, String::new(), false),
         chat::Outcome::Expired { .. } => (Outcome::Expired, String::new(), false),
-        chat::Outcome::Cancelled { text } => (Outcome::Cancelled, text, false),
+        chat::Outcome::Cancelled { text, .. } => (Outcome::Cancelled, text, false),
     };
     Written {
         conversation: record.conversation.to_string(),

@@ -9,7 +9,8 @@ use talkfleet_shared::{
     chat::{
         Answer, Ask, Citation, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply, HistoryRequest, HistoryTurn,
         Intent, IntentReply, IntentRequest, Kind, Language, MessageText, ModelCall, ModelUse, Outcome, Passage,
-        Problem, Replayed, RetrieveReply, RetrieveRequest, Rung, Timings, TurnRecord, Usage, Verdict, Versions,
+        Problem, Replayed, RetrieveReply, RetrieveRequest, Rung, TAKEOVER, Timings, TurnRecord, Usage, Verdict,
+        Versions,
     },
     error::Code,
     id::{ChannelId, ConversationId, RequestId, TenantId, UserId},
@@ -63,7 +64,8 @@ pub(super) fn frames() -> Result<Cases<Frame>> {
         ("done", frame(4, FrameBody::Done { answer: Box::new(full_answer()?) })),
         ("failed", frame(4, FrameBody::Failed { problem: problem(Code::TurnFailed).retry_after_ms(1_500) })),
         ("expired", frame(4, FrameBody::Expired { problem: problem(Code::Expired) })),
-        ("cancelled", frame(4, FrameBody::Cancelled { text: "You have".into() })),
+        ("cancelled", frame(4, FrameBody::Cancelled { text: "You have".into(), by: None })),
+        ("taken_over", frame(4, FrameBody::Cancelled { text: "You have".into(), by: Some(TAKEOVER.into()) })),
     ])
 }
 
@@ -188,7 +190,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         cuts: Vec::new(),
         told_intent: false,
         sources: None,
-        outcome: Outcome::Cancelled { text: String::new() },
+        outcome: Outcome::Cancelled { text: String::new(), by: None },
         timings: Timings::default(),
         usage: None,
         versions: Versions::default(),
@@ -205,6 +207,8 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
     };
     let expired =
         TurnRecord { outcome: Outcome::Expired { problem: Problem::new(Code::Expired) }, ..cancelled.clone() };
+    let outcome = Outcome::Cancelled { text: String::new(), by: Some(TAKEOVER.into()) };
+    let taken_over = TurnRecord { outcome, ..cancelled.clone() };
     Ok(vec![
         ("full", full),
         ("minimal", cancelled),
@@ -212,6 +216,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         ("expired", expired),
         ("recorded", recorded),
         ("replayed", replayed),
+        ("taken_over", taken_over),
     ])
 }
 
@@ -233,7 +238,9 @@ pub(super) fn history_replies() -> Result<Cases<HistoryReply>> {
         turn(Some(UserId::parse("u-7")?), Outcome::Answered { answer: Box::new(full_answer()?) })?,
         turn(None, Outcome::Failed { problem: Problem::new(Code::Poison).retry_after_ms(1_500) })?,
     ];
-    Ok(vec![("full", HistoryReply { turns }), ("minimal", HistoryReply::default())])
+    let cancelled = Outcome::Cancelled { text: "You have".into(), by: Some(TAKEOVER.into()) };
+    let taken_over = HistoryReply { turns: vec![turn(None, cancelled)?] };
+    Ok(vec![("full", HistoryReply { turns }), ("minimal", HistoryReply::default()), ("taken_over", taken_over)])
 }
 
 pub(super) fn feedbacks() -> Result<Cases<Feedback>> {

@@ -16,6 +16,7 @@ pub(super) const ASK: &[&str] = &[
     header::TRACEPARENT,
     header::CONTENT_TYPE,
     header::SCHEMA,
+    header::REDRIVE_OF,
 ];
 
 /// On a turn record.
@@ -41,7 +42,16 @@ pub(super) const CANCEL: &[&str] = &[header::USER];
 pub(super) const RESUME: &[&str] = &[header::USER, header::REPLY_TO];
 
 /// On a dead letter, beside those of the message that it was.
-pub(super) const DEAD: &[&str] = &[header::REASON, header::ORIGIN, header::ATTEMPT, header::CONTENT_TYPE];
+pub(super) const DEAD: &[&str] = &[
+    header::REASON,
+    header::ORIGIN,
+    header::ATTEMPT,
+    header::FINGERPRINT,
+    header::CHAIN,
+    header::HISTORY,
+    header::WORKER,
+    header::CONTENT_TYPE,
+];
 
 // The NATS services protocol's own (ADR-32).
 const SERVICE_ERROR: &str = "Nats-Service-Error";
@@ -79,6 +89,20 @@ fn property(name: &str) -> Value {
         header::REASON => text("Why it was set aside."),
         header::ORIGIN => text("The subject that it was taken from."),
         header::ATTEMPT => digits("How often it had been delivered."),
+        header::FINGERPRINT => json!({
+            "type": "string",
+            "pattern": "^[0-9a-f]{16}$",
+            "description": "The same for every message of one cause, whatever was in it.",
+        }),
+        header::CHAIN => {
+            text("The errors that led there, outermost first, as a JSON array of strings; they quote nobody.")
+        }
+        header::HISTORY => text(
+            "A JSON object: `stored_at_ms`, and in `attempts` the deliveries that the worker saw itself, each with \
+             `attempt`, `delivered_at_ms`, `ended` and `worker`.",
+        ),
+        header::WORKER => text("Who set it aside: `<program>/<version>/<id of the run>`."),
+        header::REDRIVE_OF => digits("The dead letter that it is asked again for."),
         header::PROBLEM => text("The code of the problem in the body; see errors.md."),
         SERVICE_ERROR => text("The problem's sentence, as the NATS services protocol wants it."),
         SERVICE_ERROR_CODE => digits("The problem's HTTP status, as the NATS services protocol wants it."),

@@ -21,6 +21,7 @@ use talkfleet_shared::{
     config::parse_setting,
     id::TenantId,
     lifecycle::{self, Shutdown},
+    panics,
     telemetry::{self, LogConfig, LogFormat},
     topology::Scale,
 };
@@ -89,6 +90,7 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<ExitCode> {
     telemetry::init(&LogConfig { format: LogFormat::Text, filter: args.log.clone() })
         .map_err(|error| anyhow!(error))?;
+    panics::without_words();
     let shutdown = Shutdown::new();
     lifecycle::on_signals(shutdown.clone())?;
     let progress = Terminal::default();

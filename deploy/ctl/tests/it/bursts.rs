@@ -241,14 +241,14 @@ async fn a_new_message_interrupts_the_answer_that_another_gateway_took() {
     });
     seen.extend(first.rest().await);
     let lasts = seen.iter().filter(|frame| frame.body.is_last()).count();
-    let FrameBody::Cancelled { text } = &seen.last().unwrap().body else { panic!("{seen:?}") };
+    let FrameBody::Cancelled { text, .. } = &seen.last().unwrap().body else { panic!("{seen:?}") };
     assert_eq!((lasts, text), (1, &said(&seen)));
     model.called(2).await;
     model.answer();
     let answer: Value = second.await.unwrap().json().await.unwrap();
     assert_eq!(answer["rung"], "model", "{answer}");
     let told = records(&desk, "cut", 2).await;
-    assert_eq!(told[0].outcome, Outcome::Cancelled { text: text.clone() });
+    assert_eq!(told[0].outcome, Outcome::Cancelled { text: text.clone(), by: None });
     assert!(told[1].asked_at_ms >= told[0].ended_at_ms, "the turns overlapped");
 }
 
@@ -398,7 +398,7 @@ async fn what_nobody_waits_for_costs_no_call_and_is_counted() {
     model.answer();
     busy.rest().await;
     let outcome = records(&desk, "left", 1).await.remove(0).outcome;
-    assert_eq!(outcome, Outcome::Cancelled { text: String::new() });
+    assert_eq!(outcome, Outcome::Cancelled { text: String::new(), by: None });
     let workers = desk.fleet.worker_urls();
     until("both savings", || async {
         (saved(&workers, "cancelled").await == 1 && saved(&workers, "deadline").await == 1).then_some(())

@@ -422,16 +422,23 @@ async fn python_command(packages: &[&str]) -> tokio::process::Command {
 
 /// Runs the operator's command against a desk; what it printed, as JSON where it is.
 pub(crate) async fn cli(desk: &Desk, args: &[&str]) -> Value {
+    let (succeeded, printed, complaint) = command(desk, args).await;
+    assert!(succeeded, "{args:?}: {complaint}");
+    printed
+}
+
+/// Runs the operator's command, which may fail: whether it did not, what it printed, and what it complained about.
+pub(crate) async fn command(desk: &Desk, args: &[&str]) -> (bool, Value, String) {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
     command
         .args(args)
+        .stdin(std::process::Stdio::null())
         .env("TALKFLEET_NATS__URL", &desk.engines.nats_url)
         .env("TALKFLEET_DATABASE__URL", &desk.engines.database_url);
     if let Some(shadow) = &desk.engines.nats_shadow_url {
         command.env("TALKFLEET_NATS_SHADOW", shadow);
     }
     let out = command.output().await.unwrap();
-    let stderr = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{args:?}: {stderr}");
-    serde_json::from_slice(&out.stdout).unwrap_or_default()
+    let complaint = String::from_utf8_lossy(&out.stderr).into_owned();
+    (out.status.success(), serde_json::from_slice(&out.stdout).unwrap_or_default(), complaint)
 }

@@ -17,6 +17,12 @@ mod queue;
 /// What is accepted is answered once, in order, within its deadline, whatever dies.
 mod promises;
 
+/// What cannot be processed is set aside, and people list, mend, redrive and drop it.
+mod dead;
+
+/// A person takes a conversation over, and the bot stops speaking.
+mod owner;
+
 /// A model that streams slowly: frames in mid-answer, stopped, resumed, taken over.
 mod model;
 

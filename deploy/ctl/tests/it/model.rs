@@ -197,7 +197,7 @@ async fn a_running_answer_is_stopped_and_keeps_what_was_said() {
     let (status, _) = desk.post(&format!("/v1/chat/{}/cancel", seen[0].request), &json!({})).await;
     assert_eq!(status, 202);
     seen.extend(frames.rest().await);
-    let FrameBody::Cancelled { text } = &seen.last().unwrap().body else { panic!("{seen:?}") };
+    let FrameBody::Cancelled { text, by: None } = &seen.last().unwrap().body else { panic!("{seen:?}") };
     assert_eq!(text, &said(&seen));
     let record =
         desk.bus.read_record(&TenantId::parse("demo").unwrap(), None, &seen[0].request).await.unwrap().unwrap();

@@ -98,7 +98,7 @@ async fn the_first_writer_of_an_outcome_wins() {
     let request = RequestId::parse(answer["id"].as_str().unwrap()).unwrap();
     let truth = desk.bus.read_record(&demo(), None, &request).await.unwrap().unwrap();
     let mut late = truth.clone();
-    late.outcome = Outcome::Cancelled { text: "too late".into() };
+    late.outcome = Outcome::Cancelled { text: "too late".into(), by: None };
     let written = join_all((0..10).map(|_| desk.bus.write_record(&late))).await;
     for result in written {
         assert_eq!(result.unwrap(), Written::Second(Box::new(truth.clone())));

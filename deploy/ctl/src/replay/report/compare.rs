@@ -248,7 +248,7 @@ pub fn answer_of(record: &TurnRecord) -> Option<&Answer> {
 pub fn text_of(record: &TurnRecord) -> &str {
     match &record.outcome {
         Outcome::Answered { answer } => &answer.text,
-        Outcome::Cancelled { text } => text,
+        Outcome::Cancelled { text, .. } => text,
         Outcome::Failed { .. } | Outcome::Expired { .. } => &record.spoken,
     }
 }

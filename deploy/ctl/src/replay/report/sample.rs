@@ -176,6 +176,7 @@ pub fn record(n: usize, dice: &mut Dice) -> TurnRecord {
         told_intent: true,
         sources: Some(answer.citations.clone()),
         spoken: String::new(),
+        model_call: None,
         outcome: Outcome::Answered { answer: Box::new(answer) },
         timings,
         usage: Some(usage).filter(|usage| usage.prompt_tokens > 0),

@@ -162,7 +162,7 @@ proptest! {
             let Some(record) = slot.as_mut().filter(|record| answered(record)) else { continue };
             match what {
                 0 => *slot = None,
-                1 => record.outcome = Outcome::Cancelled { text: "half".into() },
+                1 => record.outcome = Outcome::Cancelled { text: "half".into(), by: None },
                 2 => rename_intent(record, "other"),
                 3 => record.passages.swap(0, 2),
                 4 => answer(record).citations.clear(),

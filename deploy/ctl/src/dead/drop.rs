@@ -1,0 +1,46 @@
+//! `talkfleet dead drop`: dead letters deleted for good.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::{Which, Whose, confirmed, letters};
+use crate::connect::Output;
+
+/// Delete dead letters for good; the outcome of their requests stays `failed`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    whose: Whose,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let bus = args.output.connect.bus().await?;
+    let chosen = args.which.choose(&bus, args.whose.tenant.as_ref()).await?;
+    let mut gone = chosen.gone.len();
+    let wanted = chosen.rows.len();
+    if wanted > 0 && !confirmed(&format!("Deleting {} for good", letters(wanted)), args.yes)? {
+        println!("nothing was deleted");
+        return Ok(ExitCode::FAILURE);
+    }
+    let mut dropped = 0;
+    for row in chosen.rows {
+        match bus.drop_dead(row.id).await? {
+            true => dropped += 1,
+            false => gone += 1,
+        }
+    }
+    match (args.output.json, gone) {
+        (true, _) => println!("{}", serde_json::json!({ "dropped": dropped, "gone": gone })),
+        (false, 0) => println!("{} deleted", letters(dropped)),
+        (false, _) => println!("{} deleted, {gone} not found", letters(dropped)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
