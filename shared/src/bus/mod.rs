@@ -6,7 +6,10 @@ mod ask;
 /// Making the broker agree with the topology.
 mod apply;
 
-/// Taking messages from a consumer and settling them.
+/// Pulling from a consumer, no more than there are permits.
+mod pull;
+
+/// One delivery, settled once.
 mod deliver;
 
 /// What gateways ask of one another.
@@ -52,11 +55,12 @@ pub use self::{
     apply::{Change, ServerInfo},
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
-    deliver::{AskDelivery, BUDGET_MAX, Deliveries, Delivery, Settle, StoredAsk, digest},
+    deliver::{AskDelivery, BUDGET_MAX, Delivery, Settle, StoredAsk, digest},
     fence::{Fence, Rules, SHADOW_USER, fence},
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
+    pull::Deliveries,
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},

@@ -12,6 +12,7 @@ mod model; // a stand-in for a paid model's API
 mod ports;
 mod report; // laws, figures, verdict
 mod run; // one scenario
+mod scenario; // what one consists of
 mod scenarios; // the fault table
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
@@ -24,7 +25,7 @@ use self::{
     fleet::{Fleet, Ground, NODES},
     report::Report,
     run::Settings,
-    scenarios::{Needs, Scenario},
+    scenario::{Needs, Scenario},
 };
 use crate::engines::{EngineOptions, NatsCluster, Progress, Sources, Terminal};
 

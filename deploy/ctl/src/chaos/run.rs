@@ -20,7 +20,7 @@ use super::{
     ledger::{self, Laws, Outcome, Turn, Written, judge},
     load,
     report::{Check, Figures, Report},
-    scenarios::{Expected, Scenario},
+    scenario::{Expected, Scenario},
 };
 
 /// How long after a fault a gap is counted to it.
@@ -79,7 +79,7 @@ pub(super) async fn run(
     let struck: Vec<(Instant, Aftermath)> = struck.into_iter().collect::<Result<_>>()?;
 
     let written = outcomes(fleet, &turns).await?;
-    let archived = archived(fleet, &turns, &written, began_ms).await;
+    let archived = archived(fleet, &turns, &written, began_ms, ARCHIVED_WITHIN.mul_f64(settings.patience)).await;
     let laws = judge(&turns, &written);
     let moments: Vec<Instant> = struck.iter().map(|(moment, _)| *moment).collect();
     let figures = Figures {
@@ -162,8 +162,14 @@ fn written_of(record: TurnRecord) -> Written {
 }
 
 /// How many of the records have reached the archive.
-async fn archived(fleet: &Fleet, turns: &[Turn], written: &HashMap<String, Written>, since_ms: u64) -> usize {
-    let until = Instant::now() + ARCHIVED_WITHIN;
+async fn archived(
+    fleet: &Fleet,
+    turns: &[Turn],
+    written: &HashMap<String, Written>,
+    since_ms: u64,
+    within: Duration,
+) -> usize {
+    let until = Instant::now() + within;
     let ours: std::collections::HashSet<RequestId> =
         turns.iter().map(|turn| RequestId::from_idempotency_key(&fleet.tenant, &turn.key)).collect();
     loop {

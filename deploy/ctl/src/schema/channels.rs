@@ -43,7 +43,7 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
     };
     Ok(vec![
         Channel {
-            read_as: vec![subject::asks_of_shard(SHARD)], stream: Some(topology::ASK),
+            read_as: vec![subject::asks_of_shard(SHARD), subject::every_ask()], stream: Some(topology::ASK),
             ..channel("ask", subject::ask(SHARD, &tenant, &conversation), "Messages of customers; the broker lets in one per conversation at a time.", &["ask"])
         },
         Channel {

@@ -27,6 +27,8 @@ async fn metric(desk: &Desk, name: &str) -> u64 {
 #[tokio::test]
 async fn a_consumer_that_is_deleted_comes_back_as_the_topology_says() {
     let desk = Desk::open().start().await;
+    // Before it has joined, a worker waits for the operator.
+    answers(&desk).await;
     desk.bus.delete_consumer(topology::ASK, topology::RESPONSE).await.unwrap();
     answers(&desk).await;
     assert!(desk.bus.topology_diff(topology::Scale::default()).await.unwrap().is_empty());
