@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn bytes_are_written_as_the_standard_says() {
         // RFC 4648, section 10.
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("hi", "aGk="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }
