@@ -100,7 +100,7 @@ fn processes() -> Vec<Scenario> {
                 at(7, Fault::Kill(Who::Leader(topology::ASK), S(3))),
             ]
         })
-        .expect(Expected { gap_max: S(12), extra_max: S(16), ..Expected::default() }),
+        .expect(Expected { gap_max: S(12), extra_max: S(16), answered_min: 0.97, ..Expected::default() }),
         // Four deliveries take 35 s; a customer with less time is told `expired` before.
         Scenario {
             poison: 2,
