@@ -16,7 +16,7 @@ use super::{
 use crate::engines::Engine;
 
 /// How long a process may take to go when it was asked to.
-const TERMINATE_WITHIN: Duration = Duration::from_secs(32);
+const TERMINATE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Between two kills at a moment: they come back, and take up their work.
 const KILL_AT_EVERY: Duration = Duration::from_millis(2_500);

@@ -39,7 +39,7 @@ fn processes() -> Vec<Scenario> {
         slow_words(Scenario::new("kill-worker", "kill -9 one worker with 50 turns in flight", 36, |rng| {
             often(rng, 2, 20, |n| Fault::Kill(Who::Responder(n), Duration::ZERO))
         }))
-        .expect(Expected { extra_max: S(8), restarts_min: 50, errors_max: 0, ..Expected::default() }),
+        .expect(Expected { extra_max: S(6), restarts_min: 50, errors_max: 0, ..Expected::default() }),
         Scenario::new(
             "kill-role-worker",
             "kill -9 a worker of intent and retrieval, and one of the archive",
@@ -56,11 +56,11 @@ fn processes() -> Vec<Scenario> {
         Scenario::new("kill-all-workers", "kill -9 all workers, back after 10 s", 24, |_| {
             vec![at(5, Fault::HoldDown(Who::EveryWorker, S(10)))]
         })
-        .expect(Expected { gap_max: S(18), extra_max: S(26), answered_min: 0.95, ..Expected::default() }),
+        .expect(Expected { gap_max: S(16), extra_max: S(16), answered_min: 0.95, ..Expected::default() }),
         Scenario::new("kill-mid-answer", "kill -9 in mid-answer", 24, |_| {
             (0..4).map(|n| at(3 + n * 6, Fault::Mood(Mood::Kills, Duration::from_millis(400)))).collect()
         })
-        .expect(Expected { extra_max: S(16), restarts_min: 1, errors_max: 0, ..Expected::default() }),
+        .expect(Expected { extra_max: S(6), restarts_min: 1, errors_max: 0, ..Expected::default() }),
         Scenario::new("kill-at-record", "kill -9 after the record was sent, before the ack, five times", 20, |_| {
             vec![at(2, Fault::KillAtRecord(5))]
         })
@@ -68,18 +68,18 @@ fn processes() -> Vec<Scenario> {
         Scenario::new("freeze-worker", "SIGSTOP a worker for 20 s, continue", 30, |rng| {
             often(rng, 1, 1, |n| Fault::Freeze(Who::Responder(n), S(20)))
         })
-        .expect(Expected { extra_max: S(8), errors_max: 0, ..Expected::default() }),
+        .expect(Expected { extra_max: S(6), errors_max: 0, ..Expected::default() }),
         slow_words(Scenario::new("kill-gateway", "kill -9 a gateway with open streams", 24, |rng| {
             often(rng, 3, 8, |n| Fault::Kill(Who::Gateway(n), Duration::ZERO))
         }))
-        .expect(Expected { extra_max: S(5), ..Expected::default() }),
+        .expect(Expected { extra_max: S(3), ..Expected::default() }),
         Scenario::new(
             "kill-at-ask",
             "kill -9 a gateway between the broker's ack and 'accepted', six times",
             20,
             |_| vec![at(2, Fault::KillAtAsk(6))],
         )
-        .expect(Expected { extra_max: S(5), ..Expected::default() }),
+        .expect(Expected { extra_max: S(3), ..Expected::default() }),
         Scenario::new("freeze-gateway", "SIGSTOP a gateway for 10 s, continue", 20, |rng| {
             often(rng, 1, 1, |n| Fault::Freeze(Who::Gateway(n), S(10)))
         })
@@ -111,7 +111,7 @@ fn processes() -> Vec<Scenario> {
         Scenario::new("deliver-twice", "everything is delivered twice for 15 s", 20, |_| {
             vec![at(2, Fault::DeliverTwice(S(15)))]
         })
-        .expect(Expected { extra_max: S(8), errors_max: 0, ..Expected::default() }),
+        .expect(Expected { extra_max: S(6), errors_max: 0, ..Expected::default() }),
         Scenario::new("deaf-customers", "200 sockets that never read", 20, |_| {
             vec![at(2, Fault::DeafCustomers(200, S(15)))]
         })
@@ -161,7 +161,7 @@ fn thousand(rng: &mut StdRng) -> Vec<Blow> {
 
 /// nats-servers that die, freeze, leave, and run out of room.
 fn brokers() -> Vec<Scenario> {
-    let waits = Expected { gap_max: S(12), extra_max: S(14), ..Expected::default() };
+    let waits = Expected { gap_max: S(10), extra_max: S(10), ..Expected::default() };
     vec![
         Scenario::new("kill-leader", "kill -9 the leader of the queue, back after 10 s", 30, |_| {
             vec![at(5, Fault::Kill(Who::Leader(topology::ASK), S(10)))]
@@ -178,15 +178,15 @@ fn brokers() -> Vec<Scenario> {
         Scenario::new("restart-nats", "nats-servers restarted gracefully in turn", 40, |_| {
             (0..3).map(|n| at(3 + 11 * n, Fault::Restart(Who::Node(n as usize)))).collect()
         })
-        .expect(Expected { gap_max: S(5), extra_max: S(8), errors_max: 0, ..Expected::default() }),
+        .expect(Expected { gap_max: S(3), extra_max: S(6), errors_max: 0, ..Expected::default() }),
         Scenario::new("two-of-three", "kill -9 two of three nats-servers, back after 10 s", 34, |rng| {
             often(rng, 1, 1, |n| Fault::Kill(Who::TwoNodes(n), S(10)))
         })
-        .expect(Expected { gap_max: S(24), extra_max: S(34), answered_min: 0.95, ..Expected::default() }),
+        .expect(Expected { gap_max: S(22), extra_max: S(34), answered_min: 0.95, ..Expected::default() }),
         Scenario::new("all-nats", "kill -9 all nats-servers, back after 10 s", 34, |_| {
             vec![at(5, Fault::Kill(Who::EveryNode, S(10)))]
         })
-        .expect(Expected { gap_max: S(24), extra_max: S(34), answered_min: 0.95, ..Expected::default() }),
+        .expect(Expected { gap_max: S(22), extra_max: S(34), answered_min: 0.95, ..Expected::default() }),
         Scenario::new("freeze-nats", "SIGSTOP the leader of the queue for 10 s, continue", 34, |_| {
             vec![at(5, Fault::Freeze(Who::Leader(topology::ASK), S(10)))]
         })
