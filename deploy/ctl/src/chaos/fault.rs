@@ -130,9 +130,9 @@ impl Fault {
                 set_weather(fleet, at, Weather::Clear);
             }
             Self::Mood(mood, lasts) => {
-                fleet.model.set(mood);
+                let before = fleet.model.set(mood);
                 tokio::time::sleep(lasts).await;
-                fleet.model.set(Mood::Well(Duration::from_millis(20)));
+                fleet.model.set(before);
             }
             Self::Flush => flush(fleet).await?,
             Self::DeleteConsumer => fleet.bus.delete_consumer(topology::ASK, topology::RESPONSE).await?,

@@ -80,14 +80,13 @@ impl Fleet {
     /// Starts everything in `data` and waits until every process is ready.
     pub(super) async fn start(
         data: &Path,
-        cluster: NatsCluster,
+        mut cluster: NatsCluster,
         ground: &Ground,
         progress: &dyn Progress,
     ) -> Result<Arc<Self>> {
         let sources = Sources::from_environment();
         let encoder = fetch_encoder(&sources, progress).await?;
-        let (mut cluster, routes) = (cluster, routes_of(NODES));
-        let routes = open_routes(&cluster, routes).await?;
+        let routes = open_routes(&cluster).await?;
         cluster.start(&route_ports(&routes)).await?;
         let direct: Vec<u16> = cluster.ports().iter().map(|ports| ports.client).collect();
         let nats = cluster.operator_url(&direct);
@@ -189,17 +188,16 @@ async fn apply_topology(bus: &Bus) -> Result<()> {
 
 type Routes = Vec<Vec<Option<Link>>>;
 
-/// Every ordered pair of servers.
-fn routes_of(nodes: usize) -> Vec<(usize, usize)> {
-    (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to))).collect()
-}
-
-async fn open_routes(cluster: &NatsCluster, pairs: Vec<(usize, usize)>) -> Result<Routes> {
+/// One link for every ordered pair of servers.
+async fn open_routes(cluster: &NatsCluster) -> Result<Routes> {
     let ports = cluster.ports();
-    let mut routes: Routes = (0..ports.len()).map(|_| Vec::new()).collect();
-    for (from, to) in pairs {
-        let link = if from == to { None } else { Some(Link::open(local(ports[to].route)).await?) };
-        routes[from].push(link);
+    let mut routes = Routes::new();
+    for from in 0..ports.len() {
+        let mut to = Vec::new();
+        for (other, ports) in ports.iter().enumerate() {
+            to.push(if from == other { None } else { Some(Link::open(local(ports.route)).await?) });
+        }
+        routes.push(to);
     }
     Ok(routes)
 }

@@ -4,7 +4,10 @@ mod customer; // a good client of the API
 mod disks; // disks that are small, or forget
 mod fault; // what can be done to a fleet
 mod fleet; // everything that runs, with every link in our hands
-mod ledger; // PURE, declared below
+
+/// PURE: what was asked and what became of it, held against the load laws.
+mod ledger;
+
 mod link; // a TCP link that can be cut
 mod load; // who asks what, and when
 mod member; // processes under a supervisor

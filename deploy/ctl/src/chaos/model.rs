@@ -67,8 +67,9 @@ impl Model {
         Ok(Self { port, mood })
     }
 
-    pub(super) fn set(&self, mood: Mood) {
-        *self.mood.lock().unwrap_or_else(PoisonError::into_inner) = mood;
+    /// Changes its mood; the one that it was in comes back.
+    pub(super) fn set(&self, mood: Mood) -> Mood {
+        std::mem::replace(&mut *self.mood.lock().unwrap_or_else(PoisonError::into_inner), mood)
     }
 }
 
