@@ -55,13 +55,12 @@ use std::{
 use talkfleet_shared::{
     admin::{self, Health},
     bus::{Bus, BusError},
-    id::GatewayId,
     lifecycle::{GRACE, Shutdown},
     metrics::Metrics,
 };
 use tokio::net::TcpListener;
 
-use crate::{config::GatewayConfig, desk::Desk, peers::Peers, relay::Relay};
+use crate::{config::GatewayConfig, desk::Desk, peers::Peers};
 
 /// What is left of the grace time for telling those who still listen where to come back, and for flushing.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -88,7 +87,6 @@ pub struct Gateway {
     /// Where operators look.
     pub admin: SocketAddr,
     desk: Arc<Desk>,
-    relay: Arc<Relay>,
     /// What takes new work ends when the caller's shutdown is asked.
     doors: Shutdown,
     /// What tells running stories ends after them.
@@ -118,23 +116,13 @@ impl Gateway {
                 .map_err(|error| StartError::Redis(error.to_string()))?,
             ),
         };
-        let gateway = GatewayId::new();
-        let relay = Relay::new(gateway.clone(), config.turns.waiting_max);
         let http_config = config.http.clone();
-        let desk = Arc::new(Desk::new(bus.clone(), config, relay.clone(), peers, doors.clone()));
+        let desk = Desk::open(bus.clone(), config, peers, doors.clone(), &rooms);
         let addresses = (address(&public)?, address(&private)?);
 
         rooms.spawn({
-            let (relay, bus, rooms) = (relay.clone(), bus.clone(), rooms.clone());
-            async move { relay.deliver(&bus, &rooms).await }
-        });
-        rooms.spawn({
             let (desk, bus, rooms) = (desk.clone(), bus.clone(), rooms.clone());
             async move { desk.keyring().follow(&bus, &rooms).await }
-        });
-        rooms.spawn({
-            let (desk, rooms) = (desk.clone(), rooms.clone());
-            async move { desk.answer_gateways(&rooms).await }
         });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));
@@ -145,8 +133,8 @@ impl Gateway {
                 http::accept::serve(public, router, http_config, metrics, doors).await;
             }
         });
-        tracing::info!(gateway.id = %gateway, http = %addresses.0, admin = %addresses.1, "the gateway is open");
-        Ok(Self { http: addresses.0, admin: addresses.1, desk, relay, doors, rooms })
+        tracing::info!(gateway.id = %desk.relay().gateway(), http = %addresses.0, admin = %addresses.1, "the gateway is open");
+        Ok(Self { http: addresses.0, admin: addresses.1, desk, doors, rooms })
     }
 
     /// What this process needs, and whether it has it; `/readyz` tells the same.
@@ -161,13 +149,13 @@ impl Gateway {
         health.down("draining", "this process is going away");
         if !self.doors.drained(GRACE.saturating_sub(FAREWELL)).await {
             tracing::info!(
-                waiting = self.relay.waiting(),
+                waiting = self.desk.relay().waiting(),
                 "some answers are not finished; their clients come back elsewhere"
             );
-            self.relay.close();
+            self.desk.relay().close();
             self.doors.drained(FAREWELL / 2).await;
         }
-        self.relay.close();
+        self.desk.relay().close();
         self.rooms.ask();
         self.rooms.drained(FAREWELL / 3).await;
         self.desk.bus().close(FAREWELL / 3).await;

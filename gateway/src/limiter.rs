@@ -8,6 +8,7 @@ use std::{
 
 use talkfleet_shared::{
     chat::Problem,
+    clock,
     error::Code,
     id::{TenantId, UserId},
 };
@@ -33,7 +34,7 @@ impl Limiter {
         Self {
             user: Rate::new(config.user_per_minute, config.user_burst),
             tenant: Rate::new(config.tenant_per_minute, config.tenant_burst),
-            began: Instant::now(),
+            began: clock::now(),
             buckets: Mutex::default(),
         }
     }
@@ -43,7 +44,7 @@ impl Limiter {
         if self.user.is_none() && self.tenant.is_none() {
             return Ok(None);
         }
-        let now = self.began.elapsed();
+        let now = clock::since(self.began);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() > BUCKETS_MAX {
             buckets.retain(|_, bucket| !bucket.is_full(now));

@@ -39,7 +39,7 @@ pub(crate) struct Note {
 }
 
 /// A connection to the other gateways' notes.
-pub(crate) struct Peers {
+pub struct Peers {
     redis: ConnectionManager,
     timeout: Duration,
     notes: mpsc::Sender<(String, Note)>,

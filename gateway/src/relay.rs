@@ -97,6 +97,10 @@ impl Relay {
         Ok(Inbox { address, number, frames, relay: self.clone() })
     }
 
+    pub(crate) fn gateway(&self) -> &GatewayId {
+        &self.gateway
+    }
+
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
         self.inboxes.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |inboxes| inboxes.waiting)
@@ -112,6 +116,7 @@ impl Relay {
         let mut delays = Delays::new(REOPEN.0, REOPEN.1);
         loop {
             let why = tokio::select! {
+                biased;
                 () = until.asked() => return,
                 ended = self.deliver_once(bus, &mut delays) => ended.err().map_or("the subscription ended".into(), |e| e.to_string()),
             };

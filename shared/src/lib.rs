@@ -53,3 +53,9 @@ pub mod panics;
 
 /// How long to wait before trying again.
 pub mod retry;
+
+/// The clock by which code waits.
+pub mod clock;
+
+/// Chance where it decides something.
+pub mod chance;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff};
 
+use crate::chance;
+
 /// Delays that grow from `first` to `longest` by half each time, jittered by half either way, without end.
 ///
 /// The crate behind it is no longer maintained, so it is named in this file only.
@@ -14,7 +16,8 @@ impl Delays {
         let policy = ExponentialBackoffBuilder::new()
             .with_initial_interval(first)
             .with_max_interval(longest)
-            .with_randomization_factor(0.5)
+            // Jittered here, so that a simulation's chance decides.
+            .with_randomization_factor(0.0)
             .with_multiplier(1.5)
             .with_max_elapsed_time(None)
             .build();
@@ -23,7 +26,8 @@ impl Delays {
 
     /// How long to wait this time.
     pub fn next_delay(&mut self) -> Duration {
-        self.0.next_backoff().unwrap_or(self.0.max_interval)
+        let delay = self.0.next_backoff().unwrap_or(self.0.max_interval);
+        chance::between(delay / 2, delay + delay / 2)
     }
 
     /// Starts over after a success.

@@ -3,9 +3,9 @@
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use rand::Rng;
 use talkfleet_shared::{
     bus::{AskDelivery, Delivery, Settle},
+    chance,
     chat::Problem,
     dead::{Attempt, Cause, Why},
     envelope::EnvelopeError,
@@ -98,6 +98,7 @@ async fn answer(desk: &Desk, delivery: &Delivery, ask: &AskDelivery, keep_alive:
     let delivered_at = desk.now();
     let turn = AssertUnwindSafe(turn::run(desk, ask)).catch_unwind();
     let ended = tokio::select! {
+        biased;
         ended = turn => ended,
         never = keep_alive_for_ever(desk, delivery, ask, keep_alive) => match never {},
     };
@@ -184,7 +185,7 @@ async fn set_aside(desk: &Desk, delivery: &Delivery, lost: Option<Lost>, why: &W
 }
 
 fn again() -> Settle {
-    Settle::Again(rand::rng().random_range(Duration::ZERO..=AGAIN_MAX))
+    Settle::Again(chance::between(Duration::ZERO, AGAIN_MAX))
 }
 
 /// Wishes to stop; they are heard until the last turn has ended.

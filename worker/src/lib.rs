@@ -132,7 +132,10 @@ impl Worker {
 
         let roles = play_at_home(&config, &bus, &store, &doors).await?;
         if config.plays(Role::Response) {
-            answer(&config, roles, &doors).await?;
+            // What is replayed brings its history along, and must not be remembered as if it had been said.
+            let live = bus.lane().is_live();
+            let memory = live.then(|| Memory::new(&config.redis.url, config.memory.clone())).transpose()?;
+            answer(&config, roles, memory, &doors).await?;
         }
         if config.plays(Role::Archive) {
             keep_the_archive(&config, &bus, &store, &doors);
@@ -163,6 +166,12 @@ impl Worker {
 pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), StartError> {
     Worker::start(config, shutdown).await?.finished().await;
     Ok(())
+}
+
+/// Plays the response role alone over a bus that is given, without a memory: what simulations do.
+pub async fn respond(config: &WorkerConfig, bus: Bus, doors: &Shutdown) -> Result<(), StartError> {
+    let roles = Roles { bus, intent: None, retrieval: None, aliases: config.shadow.aliases() };
+    answer(config, roles, None, doors).await
 }
 
 /// Opens the roles that are at home: they serve others over the bus, and this process directly.
@@ -201,10 +210,12 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
 }
 
 /// Opens the response role: turns are taken and answered, poison is reaped.
-async fn answer(config: &WorkerConfig, roles: Roles, doors: &Shutdown) -> Result<(), StartError> {
-    // What is replayed brings its history along, and must not be remembered as if it had been said.
-    let live = roles.bus.lane().is_live();
-    let memory = live.then(|| Memory::new(&config.redis.url, config.memory.clone())).transpose()?;
+async fn answer(
+    config: &WorkerConfig,
+    roles: Roles,
+    memory: Option<Memory>,
+    doors: &Shutdown,
+) -> Result<(), StartError> {
     let speakers = Speakers::new(config, roles.bus.metrics().clone())?;
     let clock = turn::follow(&roles.bus, doors).await;
     let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));

@@ -35,9 +35,8 @@ async fn fleet(connect: &Connect) -> Finding {
     if connect.nats.is_none() && connect.ready().is_none() {
         return Finding { about, state: State::Good, found: "none; `talkfleet up` starts one".into(), advice: None };
     }
-    match connect.bus().await {
-        Ok(bus) => {
-            let server = bus.server();
+    match connect.bus().await.and_then(|bus| Ok(bus.server()?)) {
+        Ok(server) => {
             let found =
                 format!("NATS {} answers, JetStream {}", server.version, if server.jetstream { "on" } else { "off" });
             Finding { about, state: State::Good, found, advice: None }

@@ -87,6 +87,7 @@ impl Audience {
         let mut delays = Delays::new(REOPEN.0, REOPEN.1);
         loop {
             tokio::select! {
+                biased;
                 () = until.asked() => return,
                 ended = self.answer_once(&mut delays) => if let Err(error) = ended {
                     tracing::warn!(%error, "other gateways cannot be told who is listened to here; trying again");
@@ -123,6 +124,7 @@ impl Audience {
     async fn stop_unless_missed(self, key: Key, user: Option<UserId>, grace: Duration) -> Result<(), CallError> {
         let (tenant, request) = &key;
         tokio::select! {
+            biased;
             () = self.shutdown.asked() => return Ok(()),
             () = tokio::time::sleep(grace) => {}
         }

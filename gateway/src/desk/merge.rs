@@ -9,6 +9,7 @@ use std::{
 use talkfleet_shared::{
     bus::{CallError, HandOvers, HandedOver},
     chat::{Ask, FrameBody, Position, Problem},
+    clock,
     error::Code,
     id::{ConversationId, RequestId, TenantId},
     metrics::Reason,
@@ -99,7 +100,7 @@ impl Open {
     fn take(&self, ask: &Ask, deadline: Instant) -> Option<oneshot::Receiver<Outcome>> {
         let mut gathering = self.lock();
         self.changed.notify_one();
-        if gathering.is_whole || !gathering.burst.take(ask, Instant::now(), deadline) {
+        if gathering.is_whole || !gathering.burst.take(ask, clock::now(), deadline) {
             gathering.is_whole = true;
             return None;
         }
@@ -142,7 +143,7 @@ impl Desk {
     async fn hand_over(&self, submission: &Submission, named: &Named) -> Result<Option<(Named, Frames)>, Problem> {
         let (tenant, ask) = (&submission.principal.tenant, &submission.ask);
         let inbox = self.open_inbox(RequestId::new())?;
-        let left = named.budget.saturating_sub(named.began.elapsed());
+        let left = named.budget.saturating_sub(clock::since(named.began));
         // A burst is accepted or refused within half of the budget of its first message, which came before this one.
         let asked = self.bus.hand_over(tenant, &named.conversation, ask, left, left / 2 + HAND_OVER_GRACE);
         let accepted = match asked.await {
@@ -155,7 +156,7 @@ impl Desk {
             }
         };
         let FrameBody::Accepted { deadline_ms, .. } = accepted.body else { return Err(Problem::new(Code::Internal)) };
-        let deadline = Instant::now() + Duration::from_millis(deadline_ms).min(left);
+        let deadline = clock::now() + Duration::from_millis(deadline_ms).min(left);
         let named = Named { digest: None, ..named.clone() }.merged_into(accepted.request, deadline);
         self.remember(submission, &named, deadline);
         let running = Running { inbox, early: Vec::new(), deadline, channel: Some(ask.channel.clone()) };
@@ -181,7 +182,7 @@ impl Desk {
         let (bounds, deadline) = (self.policy(submission).into(), named.began + named.budget);
         let (sender, outcome) = oneshot::channel();
         let gathering = Gathering {
-            burst: Burst::begin(bounds, submission.ask.clone(), Instant::now(), deadline),
+            burst: Burst::begin(bounds, submission.ask.clone(), clock::now(), deadline),
             is_whole: false,
             senders: vec![sender],
         };
@@ -260,7 +261,7 @@ impl Desk {
 
     /// Takes in a message that came by another gateway, and tells that what became of it.
     fn take_over(&self, open: &Arc<Open>, handed: HandedOver, conversation: &ConversationId) {
-        let outcome = open.take(&handed.ask, Instant::now() + handed.budget);
+        let outcome = open.take(&handed.ask, clock::now() + handed.budget);
         let (request, conversation) = (open.request.clone(), conversation.clone());
         self.shutdown.spawn(async move {
             let told = match outcome {

@@ -40,9 +40,10 @@ use std::{
 
 use talkfleet_shared::{
     bus::{Bus, BusError, CallError},
+    chance,
     chat::{Ask, Feedback, HistoryReply, HistoryRequest, Problem, Verdict},
     error::Code,
-    id::{ChannelId, ConversationId, RequestId, UserId},
+    id::{ChannelId, ConversationId, GatewayId, RequestId, UserId},
     lifecycle::Shutdown,
     metrics::Metrics,
     subject,
@@ -116,13 +117,29 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(
+    /// Opens the desk without its faces: it hears what is said to it until `until` is asked, and takes nothing new once
+    /// `shutdown` is.
+    pub fn open(
         bus: Bus,
         config: GatewayConfig,
-        relay: Arc<Relay>,
         peers: Option<Peers>,
         shutdown: Shutdown,
-    ) -> Self {
+        until: &Shutdown,
+    ) -> Arc<Self> {
+        let relay = Relay::new(GatewayId::new(), config.turns.waiting_max);
+        let desk = Arc::new(Self::new(bus, config, relay, peers, shutdown));
+        until.spawn({
+            let (desk, until) = (desk.clone(), until.clone());
+            async move { desk.relay.deliver(&desk.bus, &until).await }
+        });
+        until.spawn({
+            let (desk, until) = (desk.clone(), until.clone());
+            async move { desk.audience.answer(&until).await }
+        });
+        desk
+    }
+
+    fn new(bus: Bus, config: GatewayConfig, relay: Arc<Relay>, peers: Option<Peers>, shutdown: Shutdown) -> Self {
         Self {
             keyring: Keyring::default(),
             limiter: Limiter::new(config.limits),
@@ -156,6 +173,11 @@ impl Desk {
         &self.keyring
     }
 
+    /// Those who wait for frames here.
+    pub(crate) fn relay(&self) -> &Relay {
+        &self.relay
+    }
+
     pub(crate) fn bus(&self) -> &Bus {
         &self.bus
     }
@@ -177,11 +199,6 @@ impl Desk {
     /// What holds for a message's channel.
     fn policy(&self, submission: &Submission) -> ChannelPolicy {
         self.config.channels.policy(&submission.ask.channel)
-    }
-
-    /// Tells other gateways who is listened to here.
-    pub(crate) async fn answer_gateways(&self, until: &Shutdown) {
-        self.audience.answer(until).await;
     }
 
     /// A place to listen from; None where hanging up means nothing.
@@ -252,7 +269,7 @@ fn broker_away() -> Problem {
 
 /// Between half and one and a half of a wait, so that those who were refused together do not come back together.
 fn jittered_ms(wait_ms: u64) -> u64 {
-    rand::Rng::random_range(&mut rand::rng(), wait_ms / 2..=wait_ms + wait_ms / 2)
+    chance::between(wait_ms / 2, wait_ms + wait_ms / 2)
 }
 
 pub(crate) fn unix_ms() -> u64 {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use talkfleet_shared::{
     bus::{ASK_GRACE, ResumeRequest},
     chat::{Frame, FrameBody, Position, Problem, TurnRecord},
+    clock,
     error::Code,
     id::{ChannelId, RequestId},
     retry::Delays,
@@ -52,7 +53,7 @@ impl Desk {
             Found::Running(running) => {
                 let trace = Trace::start(&mut rand::rng());
                 let seat = self.seat(principal, request, running.channel.as_ref());
-                let tally = Tally::new(self.metrics().clone(), "resume", Instant::now(), request.clone(), trace, seat);
+                let tally = Tally::new(self.metrics().clone(), "resume", clock::now(), request.clone(), trace, seat);
                 Ok(self.follow(principal, request, after, running, None, tally))
             }
         }
@@ -128,14 +129,14 @@ impl Desk {
     ) -> Result<Option<(Instant, Option<ChannelId>)>, Problem> {
         let (conversation, deadline, channel) = match (self.ledger.recall(&principal.tenant, request), &self.peers) {
             // An id from an idempotency key tells no age, its deadline does.
-            (Some(known), _) if known.is_gone(Instant::now()) && principal.owns(&known.conversation) => {
+            (Some(known), _) if known.is_gone(clock::now()) && principal.owns(&known.conversation) => {
                 return Err(Problem::new(Code::NotResumable));
             }
             (Some(known), _) => (known.conversation, known.deadline, Some(known.channel)),
             (None, Some(peers)) => match peers.recall(&principal.tenant, request).await {
                 Some(note) => {
                     let left_ms = note.deadline_at_ms.saturating_sub(unix_ms()).min(self.config.turns.budget_ms_max);
-                    (note.conversation, Instant::now() + Duration::from_millis(left_ms), note.channel)
+                    (note.conversation, clock::now() + Duration::from_millis(left_ms), note.channel)
                 }
                 None => return Ok(None),
             },
@@ -162,9 +163,9 @@ impl Desk {
         self.bus.resume(&wish).await.map_err(|error| away(&error))?;
         let longest = Duration::from_millis(self.config.turns.budget_ms_max);
         let mut delays = Delays::new(LOOK.0, LOOK.1);
-        let doubt = Instant::now() + DOUBT;
-        while Instant::now() < doubt {
-            let delay = delays.next_delay().min(doubt.saturating_duration_since(Instant::now()));
+        let doubt = clock::now() + DOUBT;
+        while clock::now() < doubt {
+            let delay = delays.next_delay().min(doubt.saturating_duration_since(clock::now()));
             match tokio::time::timeout(delay, inbox.next()).await {
                 Ok(Some(frame)) => {
                     let left = match &frame.body {
@@ -172,7 +173,7 @@ impl Desk {
                         FrameBody::Accepted { deadline_ms, .. } => Duration::from_millis(*deadline_ms).min(longest),
                         _ => longest,
                     };
-                    let (early, deadline) = (vec![frame], Instant::now() + left);
+                    let (early, deadline) = (vec![frame], clock::now() + left);
                     return Ok(Found::Running(Running { inbox, early, deadline, channel: None }));
                 }
                 Ok(None) => return Err(Problem::new(Code::Draining)),

@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 use talkfleet_shared::{
     bus::{Bus, ResumeRequest},
     chat::{Frame, FrameBody, Position, Problem, TurnRecord},
+    clock,
     error::Code,
     id::{RequestId, TenantId, UserId},
     metrics::{Face, FaceOutcome, Metrics},
@@ -153,7 +154,7 @@ fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Fram
             yield opening;
         }
         let mut early = std::mem::take(&mut script.early).into_iter();
-        let mut quiet_until = Instant::now() + script.patience.next_delay();
+        let mut quiet_until = clock::now() + script.patience.next_delay();
         let alarm = tokio::time::sleep_until(quiet_until.into());
         tokio::pin!(alarm);
         let mut asked_at = None;
@@ -177,13 +178,13 @@ fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Fram
                             return;
                         }
                         // The alarm stays as it is set: moving it for every frame would cost more than it is worth.
-                        quiet_until = Instant::now() + GAP_PATIENCE;
+                        quiet_until = clock::now() + GAP_PATIENCE;
                     }
                     Next::Drop => {}
                     Next::Missing if asked_at != Some(order.position()) => {
                         asked_at = Some(order.position());
                         script.ask_owner(order.position()).await;
-                        alarm.as_mut().reset((Instant::now() + GAP_PATIENCE).into());
+                        alarm.as_mut().reset((clock::now() + GAP_PATIENCE).into());
                     }
                     Next::Missing => {}
                     Next::Ended => look = true,
@@ -205,7 +206,7 @@ fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Fram
                 }
                 return;
             }
-            let now = Instant::now();
+            let now = clock::now();
             if now >= script.deadline + DEADLINE_GRACE {
                 let last = order.closing(&script.request, expired());
                 script.tally.shown(&last);
@@ -259,7 +260,7 @@ impl Tally {
         let face = Face { face: self.face };
         if !self.spoke {
             self.spoke = true;
-            self.metrics.first_frame_time.get_or_create(&face).observe(self.began.elapsed().as_secs_f64());
+            self.metrics.first_frame_time.get_or_create(&face).observe(clock::since(self.began).as_secs_f64());
         }
         (self.outcome, self.code) = match &frame.body {
             FrameBody::Done { .. } => ("answered", None),
@@ -274,7 +275,7 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        let (face, took) = (self.face, self.began.elapsed());
+        let (face, took) = (self.face, clock::since(self.began));
         self.metrics.waiting.dec();
         self.metrics.requests.get_or_create(&FaceOutcome { face, outcome: self.outcome }).inc();
         self.metrics.request_time.get_or_create(&Face { face }).observe(took.as_secs_f64());

@@ -8,6 +8,7 @@ use std::{
 use talkfleet_shared::{
     bus::{self, Accepted, AskHeaders, SubmitError},
     chat::{Ask, Frame, FrameBody, Position, Problem, TurnRecord},
+    clock,
     envelope::{self, Format},
     error::Code,
     id::{ChannelId, ConversationId, RequestId, TenantId},
@@ -110,7 +111,7 @@ impl Desk {
         };
         let request = key.map_or_else(RequestId::new, |key| RequestId::from_idempotency_key(&principal.tenant, &key));
         let digest = submission.idempotency_key.as_ref().and_then(|_| digest_of(&submission.ask));
-        Ok(Named { request, conversation, digest, budget, began: Instant::now() })
+        Ok(Named { request, conversation, digest, budget, began: clock::now() })
     }
 
     /// What is known of a request under an idempotency key: nothing, that it runs, how it ended, or that it was another one.
@@ -128,7 +129,7 @@ impl Desk {
             };
         }
         // A key whose outcome is no longer kept is free again.
-        let known = self.ledger.recall(tenant, &named.request).filter(|known| !known.is_gone(Instant::now()));
+        let known = self.ledger.recall(tenant, &named.request).filter(|known| !known.is_gone(clock::now()));
         if let Some(known) = known {
             return match other(known.digest.as_deref().unwrap_or_default(), &known.conversation) {
                 Some(problem) => Err(problem),
@@ -155,8 +156,8 @@ impl Desk {
                 Err(error) => error,
             };
             let delay = delays.next_delay();
-            let patient = self.outage.failed(self.bus.is_connected(), Instant::now());
-            if !patient || Instant::now() + delay >= named.patient_until() {
+            let patient = self.outage.failed(self.bus.is_connected(), clock::now());
+            if !patient || clock::now() + delay >= named.patient_until() {
                 return Err(away(&error));
             }
             tokio::time::sleep(delay).await;
@@ -211,7 +212,7 @@ impl Desk {
             let headers = AskHeaders {
                 request: named.request.clone(),
                 reply_to: reply_to.to_owned(),
-                budget: named.budget.saturating_sub(named.began.elapsed()),
+                budget: named.budget.saturating_sub(clock::since(named.began)),
                 trace: submission.trace,
             };
             let tenant = &submission.principal.tenant;
@@ -223,7 +224,7 @@ impl Desk {
                 Err(SubmitError::Busy) => {
                     self.meet_earlier(submission, named, &mut stopped).await?;
                     let delay = delays.next_delay();
-                    if Instant::now() + delay >= patient_until {
+                    if clock::now() + delay >= patient_until {
                         return Err(busy());
                     }
                     tokio::time::sleep(delay).await;
@@ -235,8 +236,8 @@ impl Desk {
                 Err(SubmitError::Unknown(error)) => {
                     // The id stays the same, so however often it is sent, it is stored once.
                     let delay = delays.next_delay();
-                    let patient = self.outage.failed(self.bus.is_connected(), Instant::now());
-                    if !patient || Instant::now() + delay >= patient_until {
+                    let patient = self.outage.failed(self.bus.is_connected(), clock::now());
+                    if !patient || clock::now() + delay >= patient_until {
                         tracing::warn!(request.id = %named.request, %error, "it is not known whether an ask was stored");
                         return Err(broker_away());
                     }
@@ -309,7 +310,7 @@ impl Named {
     }
 
     fn note(&self, channel: &ChannelId) -> Note {
-        let left = self.budget.saturating_sub(self.began.elapsed());
+        let left = self.budget.saturating_sub(clock::since(self.began));
         Note {
             conversation: self.conversation.clone(),
             channel: Some(channel.clone()),
@@ -321,7 +322,7 @@ impl Named {
 
 /// Tells that a request is on the queue, and how long it may take.
 pub(super) fn accepted(request: RequestId, conversation: ConversationId, deadline: Instant) -> Frame {
-    let left = deadline.saturating_duration_since(Instant::now());
+    let left = deadline.saturating_duration_since(clock::now());
     let body = FrameBody::Accepted { conversation, deadline_ms: left.as_millis() as u64 };
     Frame { request, attempt: 1, seq: 0, body }
 }

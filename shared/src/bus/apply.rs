@@ -1,15 +1,24 @@
 //! Making the broker agree with the topology, and telling what differs when it does not.
 
+use std::time::Instant;
+
 use async_nats::jetstream::{
     self,
-    consumer::{IntoConsumerConfig, PullConsumer, pull},
+    consumer::{IntoConsumerConfig, pull},
     stream::Config,
 };
 
 use futures::{Stream, StreamExt};
+use time::OffsetDateTime;
 
-use super::{Bus, BusError};
-use crate::topology::{self, Scale};
+use super::{
+    Bus, BusError,
+    wire::{Consumer, Wire},
+};
+use crate::{
+    clock,
+    topology::{self, Scale},
+};
 
 /// One thing that was, or would be, done to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -43,14 +52,14 @@ pub struct ServerInfo {
 
 impl Bus {
     /// Who answers at the other end.
-    pub fn server(&self) -> ServerInfo {
-        let info = self.client.server_info();
-        ServerInfo {
+    pub fn server(&self) -> Result<ServerInfo, BusError> {
+        let info = self.nats()?.client.server_info();
+        Ok(ServerInfo {
             name: info.server_name,
             version: info.version,
             jetstream: info.jetstream,
             payload_bytes_max: info.max_payload,
-        }
+        })
     }
 
     /// What differs between the broker and the topology; nothing is changed.
@@ -66,12 +75,12 @@ impl Bus {
             }
         }
         for wanted in topology::buckets_of(&self.lane, scale) {
-            if self.jetstream.get_key_value(&wanted.bucket).await.is_err() {
+            if self.nats()?.jetstream.get_key_value(&wanted.bucket).await.is_err() {
                 changes.push(Change::Create { what: "bucket", name: wanted.bucket });
             }
         }
         for wanted in topology::object_stores_of(&self.lane, scale) {
-            if self.jetstream.get_object_store(&wanted.bucket).await.is_err() {
+            if self.nats()?.jetstream.get_object_store(&wanted.bucket).await.is_err() {
                 changes.push(Change::Create { what: "object store", name: wanted.bucket });
             }
         }
@@ -87,18 +96,18 @@ impl Bus {
         }
         let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
         for wanted in topology::streams_of(&self.lane, scale) {
-            self.jetstream.create_or_update_stream(wanted).await.map_err(|error| refused(&error))?;
+            self.nats()?.jetstream.create_or_update_stream(wanted).await.map_err(|error| refused(&error))?;
         }
         for (stream, wanted) in topology::consumers_of(&self.lane, scale) {
             let handle = self.stream(stream).await?;
             handle.create_consumer(wanted.into_consumer_config()).await.map_err(|error| refused(&error))?;
         }
         for wanted in topology::buckets_of(&self.lane, scale) {
-            self.jetstream.create_or_update_key_value(wanted).await.map_err(|error| refused(&error))?;
+            self.nats()?.jetstream.create_or_update_key_value(wanted).await.map_err(|error| refused(&error))?;
         }
         for wanted in topology::object_stores_of(&self.lane, scale) {
-            if self.jetstream.get_object_store(&wanted.bucket).await.is_err() {
-                self.jetstream.create_object_store(wanted).await.map_err(|error| refused(&error))?;
+            if self.nats()?.jetstream.get_object_store(&wanted.bucket).await.is_err() {
+                self.nats()?.jetstream.create_object_store(wanted).await.map_err(|error| refused(&error))?;
             }
         }
         Ok(changes)
@@ -107,6 +116,7 @@ impl Bus {
     /// The name of the server that leads a stream; None on a single server, or while one is elected.
     pub async fn leader(&self, stream: &str) -> Result<Option<String>, BusError> {
         let info = self
+            .nats()?
             .jetstream
             .get_stream(&*self.lane.stream(stream))
             .await
@@ -116,7 +126,7 @@ impl Bus {
 
     /// Messages on the queue, those that are being answered included.
     pub async fn asks_waiting(&self) -> Result<u64, BusError> {
-        let asks = self.jetstream.get_stream(&*self.lane.stream(topology::ASK)).await;
+        let asks = self.nats()?.jetstream.get_stream(&*self.lane.stream(topology::ASK)).await;
         let asks = asks.map_err(|error| BusError::Refused(error.to_string()))?;
         Ok(asks.cached_info().state.messages)
     }
@@ -124,6 +134,7 @@ impl Bus {
     /// The subjects of messages on `subject` as they are published, before anybody has acknowledged them.
     pub async fn overhear(&self, subject: String) -> Result<impl Stream<Item = String> + use<>, BusError> {
         let heard = self
+            .nats()?
             .client
             .subscribe(self.lane.subject(subject))
             .await
@@ -134,7 +145,8 @@ impl Bus {
 
     /// Deletes a stream with all that it holds, as an operator might by mistake.
     pub async fn delete_stream(&self, stream: &str) -> Result<(), BusError> {
-        self.jetstream
+        self.nats()?
+            .jetstream
             .delete_stream(&*self.lane.stream(stream))
             .await
             .map(drop)
@@ -152,11 +164,11 @@ impl Bus {
         &self,
         stream: &'static str,
         consumer: Option<&str>,
-    ) -> Result<Option<PullConsumer>, BusError> {
+    ) -> Result<Option<Consumer>, BusError> {
         let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
         let scale = Scale { replicas: self.replicas, ..Scale::default() };
         let name = self.lane.stream(stream);
-        if let Err(error) = self.jetstream.get_stream(&*name).await {
+        if let Err(error) = self.nats()?.jetstream.get_stream(&*name).await {
             missing(&error)?;
             let wanted = topology::streams_of(&self.lane, scale).into_iter().find(|wanted| wanted.name == *name);
             let wanted = wanted.ok_or_else(|| BusError::Missing(format!("stream '{name}'")))?;
@@ -164,7 +176,7 @@ impl Bus {
                 stream = %name,
                 "a stream was deleted; it is made again as the topology says, and what it held is lost"
             );
-            self.jetstream.get_or_create_stream(wanted).await.map_err(|error| refused(&error))?;
+            self.nats()?.jetstream.get_or_create_stream(wanted).await.map_err(|error| refused(&error))?;
         }
         let Some(consumer) = consumer else { return Ok(None) };
         let meant = |config: &pull::Config| config.durable_name.as_deref() == Some(consumer);
@@ -172,7 +184,7 @@ impl Bus {
         let Some((_, wanted)) = consumers.find(|(of, config)| *of == stream && meant(config)) else { return Ok(None) };
         tracing::warn!(stream = %name, consumer, "a consumer was deleted; it is made again as the topology says");
         let made = self.stream(stream).await?.create_consumer(wanted).await;
-        made.map(Some).map_err(|error| refused(&error))
+        made.map(|made| Some(Consumer::Nats(Box::new(made)))).map_err(|error| refused(&error))
     }
 
     /// Removes a lane with everything that still lies in it.
@@ -181,7 +193,7 @@ impl Bus {
             return Err(BusError::Refused("the live streams are not removed; name a lane".into()));
         }
         for stream in topology::streams_of(&self.lane, Scale::default()) {
-            match self.jetstream.delete_stream(&stream.name).await {
+            match self.nats()?.jetstream.delete_stream(&stream.name).await {
                 Ok(_) => {}
                 Err(error) if is_missing(&error) => {}
                 Err(error) => return Err(BusError::Refused(error.to_string())),
@@ -192,7 +204,7 @@ impl Bus {
 
     async fn stream_change(&self, wanted: &Config) -> Result<Option<Change>, BusError> {
         let name = wanted.name.clone();
-        let actual = match self.jetstream.get_stream(&name).await {
+        let actual = match self.nats()?.jetstream.get_stream(&name).await {
             Ok(stream) => stream.cached_info().config.clone(),
             Err(error) => return missing(&error).map(|()| Some(Change::Create { what: "stream", name })),
         };
@@ -209,22 +221,27 @@ impl Bus {
         }))
     }
 
-    /// How far this machine's clock is ahead of the broker's, in milliseconds; half a round trip is its error.
-    pub async fn clock_skew_ms(&self) -> Result<i64, BusError> {
+    /// What the broker's clock showed at a moment of ours; half a round trip is its error.
+    pub async fn time(&self) -> Result<(Instant, OffsetDateTime), BusError> {
         #[derive(serde::Deserialize)]
         struct Stamped {
             #[serde(with = "time::serde::rfc3339")]
-            ts: time::OffsetDateTime,
+            ts: OffsetDateTime,
         }
-        let before = time::OffsetDateTime::now_utc();
-        let asked = self.jetstream.request(format!("STREAM.INFO.{}", self.lane.stream(topology::ASK)), &());
-        let reply: jetstream::response::Response<Stamped> =
-            asked.await.map_err(|error| BusError::Refused(error.to_string()))?;
-        let jetstream::response::Response::Ok(stamped) = reply else {
-            return Err(BusError::Missing(format!("stream '{}'", topology::ASK)));
+        let before = clock::now();
+        let shown = match &self.wire {
+            Wire::Model(link) => link.time().await?,
+            Wire::Nats(nats) => {
+                let asked = nats.jetstream.request(format!("STREAM.INFO.{}", self.lane.stream(topology::ASK)), &());
+                let reply: jetstream::response::Response<Stamped> =
+                    asked.await.map_err(|error| BusError::Refused(error.to_string()))?;
+                let jetstream::response::Response::Ok(stamped) = reply else {
+                    return Err(BusError::Missing(format!("stream '{}'", topology::ASK)));
+                };
+                stamped.ts
+            }
         };
-        let middle: time::OffsetDateTime = before + (time::OffsetDateTime::now_utc() - before) / 2;
-        Ok((middle - stamped.ts).whole_milliseconds() as i64)
+        Ok((before + clock::now().saturating_duration_since(before) / 2, shown))
     }
 }
 

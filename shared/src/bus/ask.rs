@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
-use super::{Bus, BusError, header_of, headers_for, insert_checked};
+use super::{Bus, BusError, Stored, header_of, headers_for, insert_checked};
 use crate::{
     chat::Ask,
     envelope::{self, Format},
@@ -74,7 +74,7 @@ impl Bus {
         body: Bytes,
     ) -> Result<Accepted, SubmitError> {
         match self.publish_stored(subject, headers, body).await {
-            Ok(ack) => Ok(Accepted { sequence: ack.sequence, duplicate: ack.duplicate }),
+            Ok(Stored { sequence, duplicate }) => Ok(Accepted { sequence, duplicate }),
             Err(BusError::Refused(why)) => Err(refusal(&why)),
             Err(BusError::Envelope(_)) => Err(SubmitError::TooLarge),
             Err(error) => Err(SubmitError::Unknown(error)),
@@ -87,21 +87,11 @@ impl Bus {
         tenant: &TenantId,
         conversation: &ConversationId,
     ) -> Result<Option<RequestId>, BusError> {
-        use async_nats::jetstream::stream::DirectGetErrorKind as Kind;
-        let stream = self.stream(topology::ASK).await?;
-        let subject = self.ask_subject(tenant, conversation);
-        match stream.direct_get_builder().last_by_subject(subject).send().await {
-            Ok(message) => {
-                let header = |name| header_of(Some(&message.headers), name);
-                let id = header(header::REQUEST).or_else(|| header(header::MESSAGE_ID));
-                Ok(id.and_then(|id| RequestId::parse(id).ok()))
-            }
-            Err(error) => match error.kind() {
-                Kind::NotFound => Ok(None),
-                Kind::TimedOut => Err(BusError::Timeout),
-                _ => Err(BusError::Refused(error.to_string())),
-            },
-        }
+        let subject = self.lane.subject(self.ask_subject(tenant, conversation));
+        let Some(open) = self.last(topology::ASK, subject).await? else { return Ok(None) };
+        let header = |name| header_of(Some(&open.headers), name);
+        let id = header(header::REQUEST).or_else(|| header(header::MESSAGE_ID));
+        Ok(id.and_then(|id| RequestId::parse(id).ok()))
     }
 
     fn ask_subject(&self, tenant: &TenantId, conversation: &ConversationId) -> String {

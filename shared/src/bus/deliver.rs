@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use async_nats::{
-    HeaderMap,
-    jetstream::{self, AckKind},
-};
+use async_nats::{HeaderMap, jetstream::AckKind};
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Bus, BusError, DeadLetter, bring_home, dead::millis, header_of};
+use super::{Bus, BusError, DeadLetter, bring_home, dead::millis, header_of, wire::Taken};
 use crate::{
     chat::Ask,
     dead::{Attempt, History, Why},
@@ -19,6 +16,7 @@ use crate::{
     id::{ConversationId, RequestId, TenantId},
     subject,
     telemetry::Trace,
+    topology,
 };
 
 /// The budget of an ask that names none, or nonsense: as long as the gateway's default.
@@ -29,7 +27,7 @@ pub const BUDGET_MAX: Duration = Duration::from_secs(120);
 
 /// One message of a consumer, with the permit that it was taken under.
 pub struct Delivery {
-    message: jetstream::Message,
+    taken: Taken,
     bus: Bus,
     /// Given back when the delivery is dropped.
     _permit: OwnedSemaphorePermit,
@@ -66,25 +64,26 @@ pub struct AskDelivery {
 }
 
 impl Delivery {
-    pub(super) fn new(message: jetstream::Message, bus: Bus, permit: OwnedSemaphorePermit) -> Self {
-        Self { message, bus, _permit: permit }
+    pub(super) fn new(mut taken: Taken, bus: Bus, permit: OwnedSemaphorePermit) -> Self {
+        bring_home(&bus.lane, &mut taken.message_mut().subject);
+        Self { taken, bus, _permit: permit }
     }
 
     /// How often this message was delivered, this time included.
     pub fn attempt(&self) -> u32 {
-        self.message.info().map_or(1, |info| info.delivered.clamp(1, i64::from(u32::MAX)) as u32)
+        self.taken.facts().map_or(1, |(delivered, _)| delivered)
     }
 
     pub fn subject(&self) -> &str {
-        &self.message.subject
+        &self.taken.message().subject
     }
 
     pub fn headers(&self) -> Option<&HeaderMap> {
-        self.message.headers.as_ref()
+        self.taken.message().headers.as_ref()
     }
 
     pub fn body(&self) -> &Bytes {
-        &self.message.payload
+        &self.taken.message().payload
     }
 
     /// The body of a message that is not an ask.
@@ -103,7 +102,7 @@ impl Delivery {
         let id = header_of(headers, header::REQUEST).or_else(|| header_of(headers, header::MESSAGE_ID));
         let request = id.ok_or_else(|| shape("neither Talkfleet-Request nor Nats-Msg-Id names the request"))?;
         let request = RequestId::parse(request).map_err(|error| shape(&format!("the request's id {error}")))?;
-        let info = self.message.info().map_err(|error| shape(&error.to_string()))?;
+        let (attempt, asked_at) = self.taken.facts().map_err(|error| shape(&error.to_string()))?;
         let budget = header_of(headers, header::BUDGET_MS)
             .and_then(|ms| ms.parse().ok())
             .map_or(BUDGET_DEFAULT, Duration::from_millis);
@@ -115,41 +114,38 @@ impl Delivery {
             reply_to,
             ask,
             digest: digest(self.body()),
-            attempt: self.attempt(),
-            asked_at: info.published,
-            deadline: info.published + budget.min(BUDGET_MAX),
+            attempt,
+            asked_at,
+            deadline: asked_at + budget.min(BUDGET_MAX),
             trace: Trace::follow(header_of(headers, header::TRACEPARENT), &mut rand::rng()),
         })
     }
 
     /// Tells the broker that work goes on, so that it does not deliver the message again.
     pub async fn keep_alive(&self) -> Result<(), BusError> {
-        self.message.ack_with(AckKind::Progress).await.map_err(|error| BusError::Refused(error.to_string()))
+        self.taken.ack(AckKind::Progress).await
     }
 
     /// Ends the delivery; an ack that is not confirmed in time is mended by the redelivery.
     pub async fn settle(self, how: Settle) -> Result<(), BusError> {
         let sent = async {
             match how {
-                Settle::Done => self.message.double_ack().await,
-                Settle::Again(after) => self.message.ack_with(AckKind::Nak(Some(after))).await,
-                Settle::Aside => self.message.double_ack_with(AckKind::Term).await,
+                Settle::Done => self.taken.ack_confirmed(AckKind::Ack).await,
+                Settle::Again(after) => self.taken.ack(AckKind::Nak(Some(after))).await,
+                Settle::Aside => self.taken.ack_confirmed(AckKind::Term).await,
             }
         };
-        match tokio::time::timeout(self.bus.publish_timeout, sent).await {
-            Ok(sent) => sent.map_err(|error| BusError::Refused(error.to_string())),
-            Err(_) => Err(BusError::Timeout),
-        }
+        self.bus.within(self.bus.publish_timeout, sent).await
     }
 
     /// Acknowledges without waiting for the confirmation; for readers to whom a second delivery is harmless.
     pub async fn ack(&self) -> Result<(), BusError> {
-        self.message.ack().await.map_err(|error| BusError::Refused(error.to_string()))
+        self.taken.ack(AckKind::Ack).await
     }
 
     /// Copies this message to the dead letters.
     pub async fn set_aside(&self, why: &Why, attempts: Vec<Attempt>) -> Result<(), BusError> {
-        let stored_at_ms = self.message.info().map(|info| millis(info.published)).unwrap_or_default();
+        let stored_at_ms = self.taken.facts().map(|(_, stored_at)| millis(stored_at)).unwrap_or_default();
         let dead = DeadLetter {
             origin: self.subject(),
             headers: self.headers(),
@@ -181,27 +177,17 @@ pub fn digest(body: &[u8]) -> String {
 impl Bus {
     /// An ask that is still on the queue, by its stream sequence: what the reaper sets aside.
     pub async fn stored_ask(&self, sequence: u64) -> Result<Option<StoredAsk>, BusError> {
-        use async_nats::jetstream::stream::RawMessageErrorKind as Kind;
-        let stream = self.stream(crate::topology::ASK).await?;
-        match stream.get_raw_message(sequence).await {
-            Ok(mut message) => {
-                bring_home(&self.lane, &mut message.subject);
-                Ok(Some(StoredAsk {
-                    subject: message.subject.to_string(),
-                    headers: message.headers,
-                    body: message.payload,
-                    stored_at: message.time,
-                }))
-            }
-            Err(error) if matches!(error.kind(), Kind::NoMessageFound) => Ok(None),
-            Err(error) => Err(BusError::Refused(error.to_string())),
-        }
+        let kept = self.wire.kept(&self.lane.stream(topology::ASK), sequence).await?;
+        Ok(kept.map(|mut kept| {
+            bring_home(&self.lane, &mut kept.subject);
+            let subject = kept.subject.to_string();
+            StoredAsk { subject, headers: kept.headers, body: kept.body, stored_at: kept.stored_at }
+        }))
     }
 
     /// Deletes an ask that nobody will take any more, so that its conversation is free again.
     pub async fn delete_ask(&self, sequence: u64) -> Result<(), BusError> {
-        let stream = self.stream(crate::topology::ASK).await?;
-        stream.delete_message(sequence).await.map(drop).map_err(|error| BusError::Refused(error.to_string()))
+        self.wire.delete(&self.lane.stream(topology::ASK), sequence).await
     }
 }
 

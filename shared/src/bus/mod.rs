@@ -39,6 +39,12 @@ mod service;
 /// Buckets and objects that processes watch.
 mod store;
 
+/// What the bus needs of a broker, and the two that give it.
+mod wire;
+
+/// A broker in memory, for simulations.
+pub mod model;
+
 use std::{
     sync::{
         Arc,
@@ -47,10 +53,13 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, HeaderValue, ServerAddr, Subject, jetstream};
+use async_nats::{
+    ConnectOptions, Event, HeaderMap, HeaderValue, ServerAddr, Subject,
+    jetstream::{self, consumer::PullConsumer},
+};
 use bytes::Bytes;
-use rand::Rng;
 
+use self::wire::{Kept, Nats, StoreError, Stored, Wire};
 pub use self::{
     apply::{Change, ServerInfo},
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
@@ -68,6 +77,7 @@ pub use self::{
 };
 use crate::{
     admin::Health,
+    chance,
     config::NatsConfig,
     envelope::{self, EnvelopeError, Format},
     header,
@@ -117,8 +127,7 @@ pub enum BusError {
 /// A connection to the broker; cheap to clone.
 #[derive(Clone)]
 pub struct Bus {
-    client: Client,
-    jetstream: jetstream::Context,
+    wire: Wire,
     metrics: Arc<Metrics>,
     health: Health,
     publish_timeout: Duration,
@@ -159,8 +168,6 @@ impl Bus {
         if parse_version(&found).is_none_or(|version| version < SERVER_VERSION_MIN) {
             return Err(BusError::TooOld { found });
         }
-        health.up("nats");
-        metrics.bus_connected.set(1);
         let publish_timeout = Duration::from_millis(config.publish_timeout_ms);
         let jetstream = jetstream::context::ContextBuilder::new()
             .timeout(publish_timeout)
@@ -168,15 +175,50 @@ impl Bus {
             // The library's own bound on acks in flight would wait silently; admission bounds them and refuses.
             .max_ack_inflight(100_000)
             .build(client.clone());
+        Ok(Self::over(Wire::Nats(Nats { client, jetstream }), config, lane, name, metrics, health))
+    }
+
+    /// Connects to a model of the broker, for a simulation.
+    pub fn simulated(
+        link: model::Link,
+        config: &NatsConfig,
+        name: &str,
+        metrics: Arc<Metrics>,
+        health: Health,
+    ) -> Self {
+        Self::over(Wire::Model(link), config, Lane::default(), name, metrics, health)
+    }
+
+    fn over(wire: Wire, config: &NatsConfig, lane: Lane, name: &str, metrics: Arc<Metrics>, health: Health) -> Self {
+        health.up("nats");
+        metrics.bus_connected.set(1);
+        let publish_timeout = Duration::from_millis(config.publish_timeout_ms);
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        Ok(Self { client, jetstream, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who })
+        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who }
+    }
+
+    /// A handle of a stream, by its name at the live fleet; costs no round trip.
+    async fn stream(&self, name: &str) -> Result<jetstream::stream::Stream<()>, BusError> {
+        self.nats()?.stream(&self.lane.stream(name)).await
+    }
+
+    async fn consumer(&self, stream: &str, name: &str) -> Result<PullConsumer, BusError> {
+        self.nats()?.consumer(&self.lane.stream(stream), name).await
     }
 
     /// Whether the connection stands right now; publishing while it does not would only buffer.
     pub fn is_connected(&self) -> bool {
-        self.client.connection_state() == async_nats::connection::State::Connected
+        self.wire.is_connected()
+    }
+
+    /// The server itself, for what only operators do; a model of one has nothing of that kind.
+    fn nats(&self) -> Result<&Nats, BusError> {
+        match &self.wire {
+            Wire::Nats(nats) => Ok(nats),
+            Wire::Model(_) => Err(BusError::Refused("a model of the broker cannot do this".into())),
+        }
     }
 
     /// On which subjects and streams this process works.
@@ -200,19 +242,17 @@ impl Bus {
     /// Sends what is buffered, then closes; bounded, so that a broker that went away first does not hold us up.
     pub async fn close(&self, within: Duration) {
         let _ = tokio::time::timeout(within, async {
-            let _ = self.client.flush().await;
-            let _ = self.client.drain().await;
+            let _ = self.wire.flush().await;
+            if let Wire::Nats(nats) = &self.wire {
+                let _ = nats.client.drain().await;
+            }
         })
         .await;
     }
 
     /// Waits until the broker has everything that was published so far.
     pub async fn flush(&self) -> Result<(), BusError> {
-        match tokio::time::timeout(self.publish_timeout, self.client.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(BusError::Away),
-            Err(_) => Err(BusError::Timeout),
-        }
+        self.within(self.publish_timeout, self.wire.flush()).await
     }
 
     /// Publishes without an ack, but never waits for a broker that is away: the library would, for ever, once its buffer is full.
@@ -220,27 +260,37 @@ impl Bus {
         if !self.is_connected() {
             return Err(BusError::Away);
         }
-        let sent = self.client.publish_with_headers(self.lane.address(subject)?, headers, body);
-        match tokio::time::timeout(self.publish_timeout, sent).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(BusError::Refused(error.to_string())),
-            Err(_) => Err(BusError::Timeout),
-        }
+        let sent = self.wire.publish(self.lane.address(subject)?, headers, body);
+        self.within(self.publish_timeout, sent).await
+    }
+
+    async fn within<T>(&self, time: Duration, done: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
+        tokio::time::timeout(time, done).await.unwrap_or(Err(BusError::Timeout))
     }
 
     /// Publishes into a stream and waits for the broker's ack.
-    async fn publish_stored(
-        &self,
-        subject: String,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<jetstream::publish::PublishAck, BusError> {
+    async fn publish_stored(&self, subject: String, headers: HeaderMap, body: Bytes) -> Result<Stored, BusError> {
+        match self.store(subject, headers, body).await {
+            Ok(stored) => Ok(stored),
+            Err(StoreError::NotFirst) => Err(BusError::Refused("wrong last sequence".into())),
+            Err(StoreError::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn store(&self, subject: String, headers: HeaderMap, body: Bytes) -> Result<Stored, StoreError> {
+        if !self.is_connected() {
+            return Err(StoreError::Failed(BusError::Away));
+        }
+        let subject = self.lane.address(subject).map_err(StoreError::Failed)?;
+        self.wire.store(subject, headers, body).await
+    }
+
+    /// The newest message on a subject, by its name at the broker.
+    async fn last(&self, stream: &str, subject: String) -> Result<Option<Kept>, BusError> {
         if !self.is_connected() {
             return Err(BusError::Away);
         }
-        let subject = self.lane.address(subject)?;
-        let sent = async { self.jetstream.publish_with_headers(subject, headers, body).await?.await };
-        sent.await.map_err(|error| stored_error(&error))
+        self.wire.last(&self.lane.stream(stream), subject).await
     }
 }
 
@@ -296,7 +346,7 @@ fn header_of<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> 
 /// Waits before reconnecting: full jitter up to 4 s, so that a fleet does not come back in one instant.
 fn reconnect_delay(attempt: usize) -> Duration {
     let ceiling_ms = 100u64.saturating_mul(1 << attempt.min(6)).min(4_000);
-    Duration::from_millis(rand::rng().random_range(ceiling_ms / 4..=ceiling_ms))
+    Duration::from_millis(chance::between(ceiling_ms / 4, ceiling_ms))
 }
 
 type EventFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send + Sync>>;

@@ -111,11 +111,9 @@ impl Listening {
 impl Bus {
     /// Takes the messages of a conversation that come in elsewhere, while its burst is gathered here.
     pub async fn hand_overs(&self, tenant: &TenantId, conversation: &ConversationId) -> Result<HandOvers, BusError> {
-        let subject = self.lane.subject(subject::burst(tenant, conversation));
         // A group: where two gateways gather one each, a message must become part of one of them only.
-        let subscribed = self.client.queue_subscribe(subject, HAND_OVER_GROUP.to_owned()).await;
-        let subscriber = subscribed.map_err(|error| BusError::Refused(error.to_string()))?;
-        Ok(HandOvers(self.known(subscriber).await?, self.clone()))
+        let heard = self.subscribe(subject::burst(tenant, conversation), Some(HAND_OVER_GROUP)).await?;
+        Ok(HandOvers(heard, self.clone()))
     }
 
     /// Hands a message to the gateway that gathers its conversation's burst, and waits until that is accepted: `accepted`
@@ -143,7 +141,7 @@ impl Bus {
 
     /// Hears the question whether anybody listens to a request, for every request.
     pub async fn listenings(&self) -> Result<Listenings, BusError> {
-        Ok(Listenings(self.subscribe(subject::every_listening()).await?, self.clone()))
+        Ok(Listenings(self.subscribe(subject::every_listening(), None).await?, self.clone()))
     }
 
     /// Whether some gateway says, in this time, that somebody listens to a request there.
@@ -170,7 +168,6 @@ impl Bus {
         if !self.is_connected() {
             return Err(BusError::Away.into());
         }
-        let request = async_nats::Request::new().headers(headers).payload(body).timeout(Some(within));
-        self.client.send_request(self.lane.address(subject)?, request).await.map_err(|error| CallError::of(&error))
+        self.wire.request(self.lane.address(subject)?, headers, body, within).await
     }
 }

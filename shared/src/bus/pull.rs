@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::{self, AckKind, consumer::PullConsumer};
-use futures::StreamExt;
+use async_nats::jetstream::AckKind;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 
-use super::{Bus, BusError, Delivery, JOIN_FIRST, JOIN_LONGEST, bring_home};
+use super::{
+    Bus, BusError, Delivery, JOIN_FIRST, JOIN_LONGEST,
+    wire::{self, Consumer},
+};
 use crate::{lifecycle::Shutdown, retry::Delays};
 
 /// How long a pull stays open at the broker before it is renewed: what is lost of it when a broker dies costs as much.
@@ -31,7 +33,7 @@ const HAND_BACK_LULL: Duration = Duration::from_millis(5);
 /// Pulls messages as long as there are permits.
 pub struct Deliveries {
     bus: Bus,
-    consumer: PullConsumer,
+    consumer: Consumer,
     names: (&'static str, &'static str),
     permits: Arc<Semaphore>,
     batch: Option<Pull>,
@@ -45,7 +47,7 @@ pub struct Deliveries {
 
 /// A pull that is open at the broker.
 struct Pull {
-    messages: jetstream::consumer::pull::Batch,
+    messages: wire::Pull,
     over_at: Instant,
 }
 
@@ -72,6 +74,7 @@ impl Bus {
                 }
             }
             tokio::select! {
+                biased;
                 () = until.asked() => {}
                 () = tokio::time::sleep(delays.next_delay()) => {}
             }
@@ -86,33 +89,12 @@ impl Bus {
         permits: Arc<Semaphore>,
     ) -> Result<Deliveries, BusError> {
         let names = (stream, consumer);
-        let consumer = self.consumer(stream, consumer).await?;
+        let consumer = self.wire.consumer(&self.lane.stream(stream), consumer).await?;
         // One pull asks for at most this much, so that a worker with many permits leaves something to the others.
         let batch_max = permits.available_permits().clamp(1, 256);
         let alive_at = Instant::now();
         let (bus, batch, held, is_down) = (self.clone(), None, Vec::new(), false);
         Ok(Deliveries { bus, consumer, names, permits, batch, held, batch_max, alive_at, is_down })
-    }
-
-    pub(super) async fn consumer(&self, stream: &str, name: &str) -> Result<PullConsumer, BusError> {
-        use async_nats::jetstream::context::ConsumerInfoErrorKind as Kind;
-        let stream = self.stream(stream).await?;
-        if let Err(error) = stream.consumer_info(name).await {
-            return Err(match error.kind() {
-                Kind::NotFound | Kind::StreamNotFound => BusError::Missing(format!("consumer '{name}'")),
-                Kind::TimedOut => BusError::Timeout,
-                _ => BusError::Refused(error.to_string()),
-            });
-        }
-        stream.get_consumer(name).await.map_err(|error| BusError::Refused(error.to_string()))
-    }
-
-    /// A handle of a stream; costs no round trip.
-    pub(super) async fn stream(&self, name: &str) -> Result<jetstream::stream::Stream<()>, BusError> {
-        self.jetstream
-            .get_stream_no_info(&self.lane.stream(name))
-            .await
-            .map_err(|error| BusError::Refused(error.to_string()))
     }
 }
 
@@ -121,7 +103,7 @@ impl Deliveries {
     pub async fn next(&mut self, shutdown: &Shutdown) -> Option<Delivery> {
         loop {
             tokio::select! {
-                biased;
+               biased;
                 () = shutdown.asked() => return None,
                 delivery = self.pull() => if let Some(delivery) = delivery { return Some(delivery) },
             }
@@ -135,15 +117,14 @@ impl Deliveries {
         }
         let pull = self.batch.as_mut()?;
         match tokio::time::timeout_at(pull.over_at, pull.messages.next()).await {
-            Ok(Some(Ok(mut message))) => {
-                bring_home(&self.bus.lane, &mut message.message.subject);
+            Ok(Some(Ok(taken))) => {
                 let permit = self.held.pop()?;
                 if self.held.is_empty() {
                     self.batch = None;
                 }
                 self.alive_at = Instant::now();
                 self.is_well();
-                Some(Delivery::new(message, self.bus.clone(), permit))
+                Some(Delivery::new(taken, self.bus.clone(), permit))
             }
             Ok(Some(Err(error))) => {
                 tracing::warn!(%error, consumer = self.names.1, "a pull failed");
@@ -173,7 +154,7 @@ impl Deliveries {
                 self.held.push(permit);
             }
         }
-        match self.consumer.batch().max_messages(self.held.len()).expires(PULL_EXPIRES).messages().await {
+        match self.consumer.pull(self.held.len(), PULL_EXPIRES).await {
             Ok(messages) => self.batch = Some(Pull { messages, over_at: Instant::now() + PULL_EXPIRES + PULL_GRACE }),
             Err(error) => {
                 tracing::warn!(%error, consumer = self.names.1, "a pull could not be opened");
@@ -189,8 +170,8 @@ impl Deliveries {
             return;
         }
         self.alive_at = Instant::now();
-        let waiting = match self.consumer.get_info().await {
-            Ok(info) => info.num_pending,
+        let waiting = match self.consumer.waiting().await {
+            Ok(waiting) => waiting,
             Err(error) => {
                 tracing::warn!(%error, consumer = self.names.1, "the broker cannot say whether something waits");
                 self.rebuild().await;
@@ -212,7 +193,7 @@ impl Deliveries {
         self.bus.metrics.pull_rebuilds.inc();
         tokio::time::sleep(REBUILD_PAUSE).await;
         let (stream, consumer) = self.names;
-        let joined = match self.bus.consumer(stream, consumer).await {
+        let joined = match self.bus.wire.consumer(&self.bus.lane.stream(stream), consumer).await {
             Err(BusError::Missing(_)) => self.bus.restore(stream, Some(consumer)).await,
             joined => joined.map(Some),
         };
@@ -246,8 +227,8 @@ impl Deliveries {
         }
         drop(pull);
         let _ = self.bus.flush().await;
-        for message in brought {
-            let _ = message.ack_with(AckKind::Nak(None)).await;
+        for taken in brought {
+            let _ = taken.ack(AckKind::Nak(None)).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use async_nats::HeaderValue;
 use futures::StreamExt;
 
-use super::{Bus, BusError, header_of, headers_for};
+use super::{Bus, BusError, StoreError, header_of, headers_for};
 use crate::{
     chat::{Feedback, TurnRecord},
     envelope::{self, Format},
@@ -28,18 +28,13 @@ impl Bus {
         let mut headers = headers_for(Format::MessagePack);
         headers.insert(header::EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(0u64));
         let body = envelope::encode(record, Format::MessagePack)?;
-        let address = self.lane.address(subject.clone())?;
-        let sent = async { self.jetstream.publish_with_headers(address, headers, body).await?.await };
-        match sent.await {
+        match self.store(subject.clone(), headers, body).await {
             Ok(_) => Ok(Written::First),
-            Err(error) if error.kind() == async_nats::jetstream::context::PublishErrorKind::WrongLastSequence => {
-                match self.last_record(subject).await? {
-                    Some(record) => Ok(Written::Second(Box::new(record))),
-                    None => Err(BusError::Missing("record that it said it has".into())),
-                }
-            }
-            Err(error) => {
-                let error = super::stored_error(&error);
+            Err(StoreError::NotFirst) => match self.last_record(subject).await? {
+                Some(record) => Ok(Written::Second(Box::new(record))),
+                None => Err(BusError::Missing("record that it said it has".into())),
+            },
+            Err(StoreError::Failed(error)) => {
                 if matches!(error, BusError::Missing(_)) {
                     // Mostly an election; the stream is made again only when the broker says that there is none.
                     self.restore(topology::TURNS, None).await?;
@@ -63,19 +58,8 @@ impl Bus {
     }
 
     async fn last_record(&self, subject: String) -> Result<Option<TurnRecord>, BusError> {
-        use async_nats::jetstream::stream::DirectGetErrorKind as Kind;
-        if !self.is_connected() {
-            return Err(BusError::Away);
-        }
-        let stream = self.stream(topology::TURNS).await?;
-        match stream.direct_get_builder().last_by_subject(self.lane.subject(subject)).send().await {
-            Ok(message) => read(&message.payload, Some(&message.headers)).map(Some),
-            Err(error) => match error.kind() {
-                Kind::NotFound => Ok(None),
-                Kind::TimedOut => Err(BusError::Timeout),
-                _ => Err(BusError::Refused(error.to_string())),
-            },
-        }
+        let kept = self.last(topology::TURNS, self.lane.subject(subject)).await?;
+        kept.map(|kept| read(&kept.body, Some(&kept.headers))).transpose()
     }
 
     /// The records of a conversation that are still kept, oldest first.

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, Subscriber};
-use futures::StreamExt;
+use async_nats::{HeaderMap, Message};
 
-use super::{Bus, BusError, Lane, bring_home, header_of, headers_for, insert_checked};
+use super::{Bus, BusError, Lane, bring_home, header_of, headers_for, insert_checked, wire::Heard};
 use crate::{
     chat::{Frame, Position},
     envelope::{self, Format},
@@ -14,22 +13,25 @@ use crate::{
     subject, topology,
 };
 
+/// How long the broker may take until it knows of a subscription.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Messages of a subscription under the subjects of the live fleet.
 pub(super) struct Inbound {
-    subscriber: Subscriber,
+    heard: Heard,
     lane: Lane,
 }
 
 impl Inbound {
     pub(super) async fn next(&mut self) -> Option<Message> {
-        let mut message = self.subscriber.next().await?;
+        let mut message = self.heard.next().await?;
         bring_home(&self.lane, &mut message.subject);
         Some(message)
     }
 
     /// Hears no more from here on; what is under way still comes by [`Inbound::next`], then None.
     pub(super) async fn close(&mut self) {
-        let _ = self.subscriber.drain().await;
+        self.heard.close().await;
     }
 }
 
@@ -111,7 +113,7 @@ impl Resumes {
 impl Bus {
     /// Opens a gateway's mailbox; the broker knows of it when this returns.
     pub async fn mailbox(&self, gateway: &GatewayId) -> Result<Mailbox, BusError> {
-        self.subscribe(subject::replies(gateway)).await.map(Mailbox)
+        self.subscribe(subject::replies(gateway), None).await.map(Mailbox)
     }
 
     /// Sends a frame; whoever is gone does not hear it, and asks for it later.
@@ -131,19 +133,14 @@ impl Bus {
         tenant: &TenantId,
         request: &RequestId,
     ) -> Result<Option<Option<UserId>>, BusError> {
-        use async_nats::jetstream::stream::DirectGetErrorKind as Kind;
-        let stream = self.stream(topology::CANCELS).await?;
         let subject = self.lane.subject(subject::cancel(tenant, request));
-        match stream.direct_get_builder().last_by_subject(subject).send().await {
-            Ok(message) => Ok(Some(user_of(Some(&message.headers)))),
-            Err(error) if error.kind() == Kind::NotFound => Ok(None),
-            Err(error) => Err(BusError::Refused(error.to_string())),
-        }
+        let wish = self.last(topology::CANCELS, subject).await?;
+        Ok(wish.map(|wish| user_of(Some(&wish.headers))))
     }
 
     /// Wishes to stop, for every tenant.
     pub async fn cancels(&self) -> Result<Cancels, BusError> {
-        self.subscribe(subject::every_cancel()).await.map(Cancels)
+        self.subscribe(subject::every_cancel(), None).await.map(Cancels)
     }
 
     /// Asks whoever runs a request to send its frames after `after` to `reply_to`, now and until it ends.
@@ -158,22 +155,14 @@ impl Bus {
 
     /// Wishes to resume, for every tenant.
     pub async fn resumes(&self) -> Result<Resumes, BusError> {
-        self.subscribe(subject::every_resume()).await.map(Resumes)
+        self.subscribe(subject::every_resume(), None).await.map(Resumes)
     }
 
-    pub(super) async fn subscribe(&self, subject: String) -> Result<Inbound, BusError> {
-        let subject = self.lane.subject(subject);
-        let subscriber = self.client.subscribe(subject).await.map_err(|error| BusError::Refused(error.to_string()))?;
-        self.known(subscriber).await
-    }
-
-    /// The broker knows of a subscription when this returns.
-    pub(super) async fn known(&self, subscriber: Subscriber) -> Result<Inbound, BusError> {
-        match tokio::time::timeout(Duration::from_secs(5), self.client.flush()).await {
-            Ok(Ok(())) => Ok(Inbound { subscriber, lane: self.lane.clone() }),
-            Ok(Err(_)) => Err(BusError::Away),
-            Err(_) => Err(BusError::Timeout),
-        }
+    /// Hears a subject, alone or as one of a group; the broker knows of it when this returns.
+    pub(super) async fn subscribe(&self, subject: String, group: Option<&str>) -> Result<Inbound, BusError> {
+        let heard = self.wire.subscribe(self.lane.subject(subject), group).await?;
+        self.within(SUBSCRIBE_TIMEOUT, self.wire.flush()).await?;
+        Ok(Inbound { heard, lane: self.lane.clone() })
     }
 }
 

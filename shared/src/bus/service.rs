@@ -3,14 +3,17 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_nats::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, Message,
     service::{ServiceExt, error::Error as ServiceError},
 };
+use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Bus, BusError, JOIN_FIRST, JOIN_LONGEST, bring_home, header_of, headers_for, insert_checked};
+use super::{
+    Bus, BusError, JOIN_FIRST, JOIN_LONGEST, Wire, bring_home, header_of, headers_for, insert_checked, reply::Inbound,
+};
 use crate::{
     chat::Problem,
     envelope::{self, Format},
@@ -69,14 +72,28 @@ pub struct Offer {
 
 /// Membership in a service; its calls come one by one.
 struct Service {
-    endpoint: async_nats::service::endpoint::Endpoint,
-    service: async_nats::service::Service,
+    calls: Calls,
     bus: Bus,
+}
+
+enum Calls {
+    Nats {
+        endpoint: Box<async_nats::service::endpoint::Endpoint>,
+        service: async_nats::service::Service,
+    },
+    /// A model knows no `$SRV`; a queue group is all that a caller sees of a service.
+    Model(Inbound),
+}
+
+/// What a call came as.
+enum Request {
+    Nats(Box<async_nats::service::Request>),
+    Model(Message),
 }
 
 /// One call of a service.
 pub struct ServiceCall {
-    request: async_nats::service::Request,
+    request: Request,
     tenant: TenantId,
     format: Format,
     bus: Bus,
@@ -113,6 +130,7 @@ impl Bus {
                 }
             }
             tokio::select! {
+                biased;
                 () = until.asked() => {}
                 () = tokio::time::sleep(delays.next_delay()) => {}
             }
@@ -122,7 +140,14 @@ impl Bus {
     /// Takes part for every tenant, within the queue group.
     async fn open_service(&self, offer: &Offer) -> Result<Service, BusError> {
         let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
-        let service = self
+        let nats = match &self.wire {
+            Wire::Nats(nats) => nats,
+            Wire::Model(_) => {
+                let heard = self.subscribe(subject::every_tenant(offer.what), Some(offer.what)).await?;
+                return Ok(Service { calls: Calls::Model(heard), bus: self.clone() });
+            }
+        };
+        let service = nats
             .client
             .service_builder()
             .description(offer.description)
@@ -139,7 +164,7 @@ impl Bus {
             .await
             .map_err(|error| refused(&error))?;
         self.flush().await?;
-        Ok(Service { endpoint, service, bus: self.clone() })
+        Ok(Service { calls: Calls::Nats { endpoint: Box::new(endpoint), service }, bus: self.clone() })
     }
 
     /// Asks a role and waits for its answer, at most for `within` and for the configured bound.
@@ -160,10 +185,8 @@ impl Bus {
         let body = envelope::encode(question, Format::MessagePack).map_err(BusError::from)?;
         let mut headers = headers_for(Format::MessagePack);
         headers.insert(header::TRACEPARENT, trace.to_string());
-        let request =
-            async_nats::Request::new().headers(headers).payload(body).timeout(Some(within.min(self.call_timeout)));
         let address = self.lane.address(subject)?;
-        let reply = self.client.send_request(address, request).await.map_err(|error| CallError::of(&error))?;
+        let reply = self.wire.request(address, headers, body, within.min(self.call_timeout)).await?;
         read_reply(reply.headers.as_ref(), &reply.payload)
     }
 }
@@ -184,7 +207,7 @@ impl Service {
     /// The next call; None once shutdown was asked, or the service has ended.
     async fn next(&mut self, until: &Shutdown) -> Option<ServiceCall> {
         tokio::select! {
-            biased;
+           biased;
             () = until.asked() => None,
             call = self.call() => call,
         }
@@ -193,24 +216,61 @@ impl Service {
     /// One whose subject names no tenant, or in no format of ours, is answered and skipped.
     async fn call(&mut self) -> Option<ServiceCall> {
         loop {
-            let mut request = self.endpoint.next().await?;
-            bring_home(&self.bus.lane, &mut request.message.subject);
-            let message = &request.message;
+            let request = match &mut self.calls {
+                Calls::Nats { endpoint, .. } => {
+                    let mut request = endpoint.next().await?;
+                    bring_home(&self.bus.lane, &mut request.message.subject);
+                    Request::Nats(Box::new(request))
+                }
+                Calls::Model(heard) => Request::Model(heard.next().await?),
+            };
+            let message = request.message();
             let format = Format::detect(header_of(message.headers.as_ref(), header::CONTENT_TYPE), &message.payload);
             let tenant = subject::parse_tenant(&message.subject);
             match (tenant, format) {
                 (Some(tenant), Ok(format)) => {
                     return Some(ServiceCall { request, tenant, format, bus: self.bus.clone() });
                 }
-                (None, _) => refuse(&request, "the subject names no tenant").await,
-                (_, Err(error)) => refuse(&request, &error.to_string()).await,
+                (None, _) => request.refuse("the subject names no tenant").await,
+                (_, Err(error)) => request.refuse(&error.to_string()).await,
             }
         }
     }
 
     /// Leaves the queue group; calls that were taken can still be answered.
     async fn stop(self) {
-        let _ = self.service.stop().await;
+        match self.calls {
+            Calls::Nats { service, .. } => drop(service.stop().await),
+            Calls::Model(mut heard) => heard.close().await,
+        }
+    }
+}
+
+impl Request {
+    fn message(&self) -> &Message {
+        match self {
+            Self::Nats(request) => &request.message,
+            Self::Model(message) => message,
+        }
+    }
+
+    async fn respond(&self, bus: &Bus, headers: HeaderMap, body: Bytes) -> Result<(), BusError> {
+        match self {
+            Self::Nats(request) => {
+                let sent = request.respond_with_headers(Ok(body), headers).await;
+                sent.map_err(|error| BusError::Refused(error.to_string()))
+            }
+            Self::Model(message) => match &message.reply {
+                Some(reply) => bus.publish_core(reply.to_string(), headers, body).await,
+                None => Ok(()),
+            },
+        }
+    }
+
+    async fn refuse(&self, why: &str) {
+        if let Self::Nats(request) = self {
+            let _ = request.respond(Err(ServiceError { code: 400, status: why.to_owned() })).await;
+        }
     }
 }
 
@@ -225,10 +285,6 @@ async fn told(
     }
 }
 
-async fn refuse(request: &async_nats::service::Request, why: &str) {
-    let _ = request.respond(Err(ServiceError { code: 400, status: why.to_owned() })).await;
-}
-
 impl ServiceCall {
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
@@ -236,12 +292,12 @@ impl ServiceCall {
 
     /// The question, read in its own format.
     pub fn question<Q: DeserializeOwned>(&self) -> Result<Q, BusError> {
-        Ok(envelope::decode(&self.request.message.payload, self.format)?)
+        Ok(envelope::decode(&self.request.message().payload, self.format)?)
     }
 
     /// A header of the call.
     pub fn header(&self, name: &str) -> Option<&str> {
-        header_of(self.request.message.headers.as_ref(), name)
+        header_of(self.request.message().headers.as_ref(), name)
     }
 
     /// The caller's trace.
@@ -252,13 +308,12 @@ impl ServiceCall {
     /// Answers in the format of the question and ends the call.
     pub async fn answer<A: Serialize>(self, answer: &A) -> Result<(), BusError> {
         let body = envelope::encode(answer, self.format)?;
-        let sent = self.request.respond_with_headers(Ok(body), headers_for(self.format)).await;
-        sent.map_err(|error| BusError::Refused(error.to_string()))
+        self.request.respond(&self.bus, headers_for(self.format), body).await
     }
 
     /// Sends something to the caller before the answer, in the format of the question.
     pub async fn also<A: Serialize>(&self, piece: &A) -> Result<(), BusError> {
-        let Some(reply) = self.request.message.reply.clone() else { return Ok(()) };
+        let Some(reply) = self.request.message().reply.clone() else { return Ok(()) };
         self.bus.publish_core(reply.to_string(), headers_for(self.format), envelope::encode(piece, self.format)?).await
     }
 
@@ -270,7 +325,6 @@ impl ServiceCall {
         insert_checked(&mut headers, async_nats::service::NATS_SERVICE_ERROR, &problem.message);
         headers
             .insert(async_nats::service::NATS_SERVICE_ERROR_CODE, HeaderValue::from(u64::from(problem.code.status())));
-        let sent = self.request.respond_with_headers(Ok(body), headers).await;
-        sent.map_err(|error| BusError::Refused(error.to_string()))
+        self.request.respond(&self.bus, headers, body).await
     }
 }

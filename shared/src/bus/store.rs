@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use tokio::io::AsyncReadExt;
 
-use super::{Bus, BusError};
+use super::{Bus, BusError, Wire, model};
 
 /// What a lane may not do: buckets and objects are the live fleet's.
 const STORE: &str = "change a bucket or an object store";
@@ -36,11 +36,14 @@ fn refused(error: impl std::fmt::Display) -> BusError {
 
 impl Bus {
     async fn bucket(&self, bucket: &str) -> Result<async_nats::jetstream::kv::Store, BusError> {
-        self.jetstream.get_key_value(bucket).await.map_err(|_| BusError::Missing(format!("bucket '{bucket}'")))
+        self.nats()?.jetstream.get_key_value(bucket).await.map_err(|_| BusError::Missing(format!("bucket '{bucket}'")))
     }
 
     /// A value, with its revision.
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<Entry>, BusError> {
+        if let Wire::Model(link) = &self.wire {
+            return link.entry(bucket, key).await;
+        }
         let entry = self.bucket(bucket).await?.entry(key).await.map_err(refused)?;
         Ok(entry.filter(|e| e.operation == async_nats::jetstream::kv::Operation::Put).map(entry_of))
     }
@@ -48,12 +51,18 @@ impl Bus {
     /// Stores a value; its revision comes back.
     pub async fn put(&self, bucket: &str, key: &str, value: Bytes) -> Result<u64, BusError> {
         self.lane.live_only(STORE)?;
+        if let Wire::Model(link) = &self.wire {
+            return link.set(bucket, key, Some(value), false).await.map(Option::unwrap_or_default);
+        }
         self.bucket(bucket).await?.put(key, value).await.map_err(refused)
     }
 
     /// Stores a value unless the key exists; false when it does.
     pub async fn put_new(&self, bucket: &str, key: &str, value: Bytes) -> Result<bool, BusError> {
         self.lane.live_only(STORE)?;
+        if let Wire::Model(link) = &self.wire {
+            return link.set(bucket, key, Some(value), true).await.map(|revision| revision.is_some());
+        }
         match self.bucket(bucket).await?.create(key, value).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == async_nats::jetstream::kv::CreateErrorKind::AlreadyExists => Ok(false),
@@ -64,6 +73,9 @@ impl Bus {
     /// Deletes a key; watchers hear of it.
     pub async fn remove(&self, bucket: &str, key: &str) -> Result<(), BusError> {
         self.lane.live_only(STORE)?;
+        if let Wire::Model(link) = &self.wire {
+            return link.set(bucket, key, None, false).await.map(drop);
+        }
         self.bucket(bucket).await?.delete(key).await.map_err(refused)
     }
 
@@ -81,11 +93,17 @@ impl Bus {
 
     /// Whether a bucket holds nothing, so that a watch of it would begin in silence.
     pub async fn is_empty(&self, bucket: &str) -> Result<bool, BusError> {
+        if let Wire::Model(link) = &self.wire {
+            return link.is_empty(bucket).await;
+        }
         Ok(self.bucket(bucket).await?.status().await.map_err(refused)?.values() == 0)
     }
 
     /// Follows a bucket: first what is there, then every change.
     pub async fn watch(&self, bucket: &str) -> Result<Watch, BusError> {
+        if let Wire::Model(link) = &self.wire {
+            return Ok(Watch(model::entries(link.watch(bucket).await?).boxed()));
+        }
         // History of one: the current value of each key comes first.
         let watch = self.bucket(bucket).await?.watch_with_history(">").await.map_err(refused)?;
         let entries = watch
@@ -120,7 +138,11 @@ impl Bus {
     }
 
     async fn objects(&self, store: &str) -> Result<async_nats::jetstream::object_store::ObjectStore, BusError> {
-        self.jetstream.get_object_store(store).await.map_err(|_| BusError::Missing(format!("object store '{store}'")))
+        self.nats()?
+            .jetstream
+            .get_object_store(store)
+            .await
+            .map_err(|_| BusError::Missing(format!("object store '{store}'")))
     }
 }
 

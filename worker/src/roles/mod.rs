@@ -12,10 +12,7 @@ mod retrieval;
 /// Texts as vectors, each computed once.
 mod embeddings;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use talkfleet_shared::{
     bus::{Bus, CallError},
@@ -23,6 +20,7 @@ use talkfleet_shared::{
         Exchange, HistoryReply, HistoryRequest, IntentReply, IntentRequest, Language, Outcome, RetrieveReply,
         RetrieveRequest,
     },
+    clock,
     id::{ConversationId, TenantId, UserId},
     subject,
     telemetry::Trace,
@@ -116,11 +114,11 @@ impl Roles {
         question: &P::Question,
         stage: &'static str,
     ) -> Result<Arc<P::Answer>, CallError> {
-        let started = Instant::now();
+        let started = clock::now();
         let within = ROLE_TIMEOUT_MAX.min(caller.left / SHARE);
         let answered = self.call_within(home, subject, caller, question, within).await;
         let outcome = answered.as_ref().map_or_else(CallError::name, |_| "ok");
-        self.bus.metrics().stage(stage, outcome, started.elapsed());
+        self.bus.metrics().stage(stage, outcome, clock::since(started));
         answered
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use talkfleet_shared::{bus::Bus, lifecycle::Shutdown};
+use talkfleet_shared::{bus::Bus, clock, lifecycle::Shutdown};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -20,9 +20,9 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// This machine's clock, which is `skew_ms` ahead of the broker's.
-    pub fn skewed(system: OffsetDateTime, skew_ms: i64, seen: Instant) -> Self {
-        Self { seen, broker: system - time::Duration::milliseconds(skew_ms) }
+    /// What the broker's clock showed at a moment.
+    pub fn seen(seen: Instant, broker: OffsetDateTime) -> Self {
+        Self { seen, broker }
     }
 
     /// The broker's time at a moment.
@@ -32,7 +32,7 @@ impl Clock {
 
     /// The broker's time now.
     pub fn now(self) -> OffsetDateTime {
-        self.at(Instant::now())
+        self.at(clock::now())
     }
 
     /// How long until a time of the broker's; zero when it has passed.
@@ -43,7 +43,7 @@ impl Clock {
 
 /// Follows the broker's clock; the receiver holds the latest reading.
 pub async fn follow(bus: &Bus, shutdown: &Shutdown) -> watch::Receiver<Clock> {
-    let (sender, receiver) = watch::channel(Clock::skewed(OffsetDateTime::now_utc(), 0, Instant::now()));
+    let (sender, receiver) = watch::channel(Clock::seen(clock::now(), OffsetDateTime::now_utc()));
     read(bus, &sender).await;
     let (bus, until) = (bus.clone(), shutdown.clone());
     // Turns outlive the wish to stop by their grace; the reading that they hold is good for as long.
@@ -56,9 +56,11 @@ pub async fn follow(bus: &Bus, shutdown: &Shutdown) -> watch::Receiver<Clock> {
 }
 
 async fn read(bus: &Bus, sender: &watch::Sender<Clock>) {
-    match bus.clock_skew_ms().await {
-        Ok(skew_ms) => {
-            sender.send_replace(Clock::skewed(OffsetDateTime::now_utc(), skew_ms, Instant::now()));
+    match bus.time().await {
+        Ok((seen, broker)) => {
+            let clock = Clock::seen(seen, broker);
+            sender.send_replace(clock);
+            let skew_ms = (OffsetDateTime::now_utc() - clock.now()).whole_milliseconds() as i64;
             bus.metrics().clock_skew.set(skew_ms as f64 / 1_000.0);
             if skew_ms.unsigned_abs() > SKEW_WARN.as_millis() as u64 {
                 tracing::warn!(
@@ -76,10 +78,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_off_is_put_right_and_does_not_jump() {
+    fn the_brokers_clock_goes_on_from_where_it_was_seen() {
         let broker = OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
         let seen = Instant::now();
-        let clock = Clock::skewed(broker + Duration::from_secs(60), 60_000, seen);
+        let clock = Clock::seen(seen, broker);
         assert_eq!(clock.at(seen), broker);
         assert_eq!(clock.at(seen + Duration::from_secs(5)), broker + Duration::from_secs(5));
         assert_eq!(clock.until(broker - Duration::from_secs(1)), Duration::ZERO);

@@ -1,10 +1,11 @@
 //! How a turn ends: record, memory, last frame, settlement, in this order, so that a crash anywhere is mended by repeating.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use talkfleet_shared::{
     bus::{Bus, BusError, Settle, Written},
     chat::{Outcome, Position, TurnRecord},
+    clock,
     metrics::Turn,
     retry::Delays,
 };
@@ -39,12 +40,12 @@ pub async fn end_again(desk: &Desk, line: &Line, record: &TurnRecord) -> Settle 
 
 /// Stores a record; a broker that is busy with itself is given time.
 pub async fn write_patiently(bus: &Bus, record: &TurnRecord) -> Result<Written, BusError> {
-    let started = Instant::now();
+    let started = clock::now();
     let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(1));
     loop {
         match bus.write_record(record).await {
             Ok(written) => return Ok(written),
-            Err(error) if started.elapsed() >= RECORD_PATIENCE => return Err(error),
+            Err(error) if clock::since(started) >= RECORD_PATIENCE => return Err(error),
             Err(error) => {
                 tracing::debug!(%error, request.id = %record.request, "a record could not be stored; trying again")
             }

@@ -30,14 +30,12 @@ mod voice;
 /// PURE: wishes to stop that came early.
 mod wishes;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, BusError, Settle},
     chat::{Intent, Outcome, Problem, TAKEOVER},
+    clock::{now, since},
     error::Code,
     metrics::Reason,
     topology::DELIVERIES_MAX,
@@ -267,11 +265,11 @@ async fn recall(desk: &Desk, ask: &AskDelivery, caller: Caller<'_>) -> Recalled 
         return Recalled { history: history.clone(), degraded: false };
     }
     let Some(memory) = &desk.memory else { return Recalled { history: Vec::new(), degraded: false } };
-    let started = Instant::now();
+    let started = now();
     let user = ask.ask.user.as_ref();
     let recalled = memory.recall(&ask.tenant, &ask.conversation, user, desk.now()).await;
     let outcome = if recalled.is_ok() { "ok" } else { "degraded" };
-    desk.bus.metrics().stage("recall", outcome, started.elapsed());
+    desk.bus.metrics().stage("recall", outcome, since(started));
     match recalled {
         Ok(history) => Recalled { history, degraded: false },
         Err(error) => {
@@ -283,8 +281,8 @@ async fn recall(desk: &Desk, ask: &AskDelivery, caller: Caller<'_>) -> Recalled 
 }
 
 async fn timed<T>(stage: impl Future<Output = T>) -> (T, f64) {
-    let started = Instant::now();
-    (stage.await, started.elapsed().as_secs_f64() * 1_000.0)
+    let started = now();
+    (stage.await, since(started).as_secs_f64() * 1_000.0)
 }
 
 /// Counts a turn that nobody could have used the answer of, if it ended before a model was asked or anything was said.

@@ -9,6 +9,7 @@ use std::{
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, ResumeRequest},
     chat::{Frame, FrameBody, Position},
+    clock,
     id::{RequestId, TenantId, UserId},
     owner::Conversation,
 };
@@ -83,7 +84,7 @@ impl Running {
         {
             line.cancelled.cancel();
         }
-        state.wishes.add(key, wish, Instant::now());
+        state.wishes.add(key, wish, clock::now());
     }
 
     /// Stops every turn whose conversation has another owner than when it began.
@@ -120,7 +121,7 @@ impl Line {
             bus: desk.bus.clone(),
             user,
             accepted,
-            deadline: Instant::now() + desk.clock().until(ask.deadline),
+            deadline: clock::now() + desk.clock().until(ask.deadline),
             cancelled,
             held: desk.owners.of(&conversation, millis(now)),
             conversation,
@@ -133,7 +134,7 @@ impl Line {
     fn accepted(&self) -> Frame {
         let mut frame = self.accepted.clone();
         if let FrameBody::Accepted { deadline_ms, .. } = &mut frame.body {
-            *deadline_ms = self.deadline.saturating_duration_since(Instant::now()).as_millis() as u64;
+            *deadline_ms = self.deadline.saturating_duration_since(clock::now()).as_millis() as u64;
         }
         frame
     }

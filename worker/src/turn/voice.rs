@@ -1,9 +1,8 @@
 //! How a turn speaks: what the speech numbers goes out on the line at once.
 
-use std::time::Instant;
-
 use talkfleet_shared::{
     chat::{Citation, Frame, Intent, Language, Outcome},
+    clock,
     id::RequestId,
 };
 
@@ -39,7 +38,7 @@ impl<'a> Voice<'a> {
 
     /// Words of a stream: the first leave at once, later ones on the cadence.
     pub async fn say(&mut self, words: &str) {
-        let frame = self.speech.say(words, Instant::now());
+        let frame = self.speech.say(words, clock::now());
         self.send(frame).await;
     }
 
@@ -59,7 +58,7 @@ impl<'a> Voice<'a> {
 
     /// Sends held words.
     pub async fn flush(&mut self) {
-        let frame = self.speech.flush(Instant::now());
+        let frame = self.speech.flush(clock::now());
         self.send(frame).await;
     }
 
