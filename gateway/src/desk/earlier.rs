@@ -53,7 +53,8 @@ impl Desk {
 
     async fn earlier(&self, submission: &Submission, named: &Named) -> Result<Earlier, BusError> {
         let tenant = &submission.principal.tenant;
-        let Some(open) = self.bus.open_request(tenant, &named.conversation).await? else { return Ok(Earlier::Ended) };
+        let open = self.bus.open_ask(tenant, &named.conversation).await?;
+        let Some(open) = open.and_then(|open| open.request()) else { return Ok(Earlier::Ended) };
         // A client sends its next message as soon as it has read the answer, which is a moment before the broker lets it in.
         let written = self.bus.read_record(tenant, Some(&named.conversation), &open).await?;
         Ok(if written.is_some() || open == named.request { Earlier::Ended } else { Earlier::Open(open) })

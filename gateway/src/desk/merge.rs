@@ -159,7 +159,8 @@ impl Desk {
         let deadline = clock::now() + Duration::from_millis(deadline_ms).min(left);
         let named = Named { digest: None, ..named.clone() }.merged_into(accepted.request, deadline);
         self.remember(submission, &named, deadline);
-        let running = Running { inbox, early: Vec::new(), deadline, channel: Some(ask.channel.clone()) };
+        let (conversation, channel) = (Some(named.conversation.clone()), Some(ask.channel.clone()));
+        let running = Running { inbox, early: Vec::new(), deadline, conversation, channel };
         let (opening, tally) = (Some(named.accepted()), self.tally(submission, &named));
         let frames = self.follow(&submission.principal, &named.request, Position::default(), running, opening, tally);
         Ok(Some((named, frames)))

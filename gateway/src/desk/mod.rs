@@ -9,6 +9,9 @@ mod resume;
 /// One request told to one client, until its one last frame.
 mod story;
 
+/// A turn whose time is over and of which nobody has said how it ended.
+mod expiry;
+
 /// PURE: which frame is next, which is late, which is missing.
 mod order;
 

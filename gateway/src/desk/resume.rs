@@ -7,7 +7,7 @@ use talkfleet_shared::{
     chat::{Frame, FrameBody, Position, Problem, TurnRecord},
     clock,
     error::Code,
-    id::{ChannelId, RequestId},
+    id::{ChannelId, ConversationId, RequestId},
     retry::Delays,
     telemetry::Trace,
     topology::Scale,
@@ -40,7 +40,8 @@ pub(super) struct Running {
     /// What came while it was looked for.
     pub early: Vec<Frame>,
     pub deadline: Instant,
-    /// None when it is not known here.
+    /// None when they are not known here.
+    pub conversation: Option<ConversationId>,
     pub channel: Option<ChannelId>,
 }
 
@@ -73,6 +74,7 @@ impl Desk {
             bus: self.bus.clone(),
             inbox: running.inbox,
             tenant: principal.tenant.clone(),
+            conversation: running.conversation,
             request: request.clone(),
             user: principal.acts_for().cloned(),
             opening,
@@ -99,9 +101,10 @@ impl Desk {
         // The address is fresh: frames of a request that is being told to somebody else never come here.
         let inbox = self.open_inbox(RequestId::new())?;
         if age != Age::Gone
-            && let Some((deadline, channel)) = self.known(principal, request).await?
+            && let Some((deadline, conversation, channel)) = self.known(principal, request).await?
         {
-            return Ok(Found::Running(Running { inbox, early: Vec::new(), deadline, channel }));
+            let conversation = Some(conversation);
+            return Ok(Found::Running(Running { inbox, early: Vec::new(), deadline, conversation, channel }));
         }
         match age {
             Age::Young => self.ask_around(principal, request, after, inbox).await,
@@ -121,12 +124,12 @@ impl Desk {
         }
     }
 
-    /// The deadline and channel of a request that this process or another gateway took.
+    /// The deadline, conversation and channel of a request that this process or another gateway took.
     async fn known(
         &self,
         principal: &Principal,
         request: &RequestId,
-    ) -> Result<Option<(Instant, Option<ChannelId>)>, Problem> {
+    ) -> Result<Option<(Instant, ConversationId, Option<ChannelId>)>, Problem> {
         let (conversation, deadline, channel) = match (self.ledger.recall(&principal.tenant, request), &self.peers) {
             // An id from an idempotency key tells no age, its deadline does.
             (Some(known), _) if known.is_gone(clock::now()) && principal.owns(&known.conversation) => {
@@ -142,7 +145,10 @@ impl Desk {
             },
             (None, None) => return Ok(None),
         };
-        if principal.owns(&conversation) { Ok(Some((deadline, channel))) } else { Err(Problem::new(Code::NotFound)) }
+        match principal.owns(&conversation) {
+            true => Ok(Some((deadline, conversation, channel))),
+            false => Err(Problem::new(Code::NotFound)),
+        }
     }
 
     /// Asks the fleet whether somebody runs this request; the first frame, or its record, is the proof.
@@ -173,8 +179,12 @@ impl Desk {
                         FrameBody::Accepted { deadline_ms, .. } => Duration::from_millis(*deadline_ms).min(longest),
                         _ => longest,
                     };
+                    let conversation = match &frame.body {
+                        FrameBody::Accepted { conversation, .. } => Some(conversation.clone()),
+                        _ => None,
+                    };
                     let (early, deadline) = (vec![frame], clock::now() + left);
-                    return Ok(Found::Running(Running { inbox, early, deadline, channel: None }));
+                    return Ok(Found::Running(Running { inbox, early, deadline, conversation, channel: None }));
                 }
                 Ok(None) => return Err(Problem::new(Code::Draining)),
                 Err(_) => {

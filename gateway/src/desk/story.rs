@@ -13,7 +13,7 @@ use talkfleet_shared::{
     chat::{Frame, FrameBody, Position, Problem, TurnRecord},
     clock,
     error::Code,
-    id::{RequestId, TenantId, UserId},
+    id::{ConversationId, RequestId, TenantId, UserId},
     metrics::{Face, FaceOutcome, Metrics},
     retry::Delays,
     telemetry::Trace,
@@ -27,6 +27,10 @@ use crate::relay::Inbox;
 
 /// How long after its deadline a turn may still end by its worker's hand; then this gateway says that it expired.
 const DEADLINE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long after that a broker is waited for that takes no record, since it elects a leader; then the client is told to
+/// come back for the outcome.
+const OUTAGE_MAX: Duration = Duration::from_secs(12);
 
 /// How long a frame may be missing before the record is read.
 const GAP_PATIENCE: Duration = Duration::from_millis(300);
@@ -99,6 +103,8 @@ pub(super) struct Script {
     pub bus: Bus,
     pub inbox: Inbox,
     pub tenant: TenantId,
+    /// None when it is not known here.
+    pub conversation: Option<ConversationId>,
     pub request: RequestId,
     /// On whose behalf alone frames may be asked for.
     pub user: Option<UserId>,
@@ -207,17 +213,26 @@ fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Fram
                 return;
             }
             let now = clock::now();
-            if now >= script.deadline + DEADLINE_GRACE {
-                let last = order.closing(&script.request, expired());
-                script.tally.shown(&last);
-                yield last;
-                return;
+            let over_at = script.deadline + DEADLINE_GRACE;
+            if now >= over_at {
+                if let Some(record) = script.expire().await {
+                    for frame in order.rest(&record) {
+                        script.tally.shown(&frame);
+                        yield frame;
+                    }
+                    return;
+                }
+                if now >= over_at + OUTAGE_MAX {
+                    script.tally.over();
+                    let _ = cut.set(Code::BrokerAway);
+                    return;
+                }
             }
             if script.came_back || now >= quiet_until {
                 script.ask_owner(order.position()).await;
             }
-            let next = (now + script.patience.next_delay()).min(script.deadline + DEADLINE_GRACE);
-            alarm.as_mut().reset(next.into());
+            let next = clock::now() + script.patience.next_delay();
+            alarm.as_mut().reset(if now < over_at { next.min(over_at) } else { next }.into());
         }
     }
 }

@@ -123,7 +123,9 @@ impl Desk {
             (theirs != digest || moved).then(|| Problem::new(Code::IdempotencyReuse))
         };
         if let Some(record) = self.known_record(tenant, named).await? {
-            return match other(&record.ask_digest, &record.conversation) {
+            // Of what expired when it was no longer on the queue, nobody knows what was asked.
+            let theirs = if record.ask_digest.is_empty() { digest } else { &record.ask_digest };
+            return match other(theirs, &record.conversation) {
                 Some(problem) => Err(problem),
                 None => Ok(Way::Told(Frames::retold(&record))),
             };
@@ -183,6 +185,7 @@ impl Desk {
             bus: self.bus.clone(),
             inbox,
             tenant: submission.principal.tenant.clone(),
+            conversation: Some(named.conversation.clone()),
             request: named.request.clone(),
             user: submission.principal.acts_for().cloned(),
             opening: Some(named.accepted()),
@@ -252,7 +255,8 @@ impl Desk {
         let tenant = &submission.principal.tenant;
         let deadline = self.ledger.recall(tenant, &named.request).map_or(named.began + named.budget, |k| k.deadline);
         let (inbox, channel) = (self.open_inbox(RequestId::new())?, Some(submission.ask.channel.clone()));
-        let running = Running { inbox, early: Vec::new(), deadline, channel };
+        let conversation = Some(named.conversation.clone());
+        let running = Running { inbox, early: Vec::new(), deadline, conversation, channel };
         let tally = self.tally(submission, named);
         Ok(self.follow(
             &submission.principal,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
-use super::{Bus, BusError, Stored, header_of, headers_for, insert_checked};
+use super::{Bus, BusError, Stored, StoredAsk, headers_for, insert_checked};
 use crate::{
     chat::Ask,
     envelope::{self, Format},
@@ -81,17 +81,14 @@ impl Bus {
         }
     }
 
-    /// The request of a conversation that is open, waiting or being answered, through whichever gateway it came.
-    pub async fn open_request(
+    /// The ask of a conversation that is open, waiting or being answered, through whichever gateway it came.
+    pub async fn open_ask(
         &self,
         tenant: &TenantId,
         conversation: &ConversationId,
-    ) -> Result<Option<RequestId>, BusError> {
+    ) -> Result<Option<StoredAsk>, BusError> {
         let subject = self.lane.subject(self.ask_subject(tenant, conversation));
-        let Some(open) = self.last(topology::ASK, subject).await? else { return Ok(None) };
-        let header = |name| header_of(Some(&open.headers), name);
-        let id = header(header::REQUEST).or_else(|| header(header::MESSAGE_ID));
-        Ok(id.and_then(|id| RequestId::parse(id).ok()))
+        Ok(self.last(topology::ASK, subject).await?.map(|kept| StoredAsk::new(&self.lane, kept)))
     }
 
     fn ask_subject(&self, tenant: &TenantId, conversation: &ConversationId) -> String {

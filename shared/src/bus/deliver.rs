@@ -7,7 +7,7 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Bus, BusError, DeadLetter, bring_home, dead::millis, header_of, wire::Taken};
+use super::{Bus, BusError, DeadLetter, Kept, Lane, bring_home, dead::millis, header_of, wire::Taken};
 use crate::{
     chat::Ask,
     dead::{Attempt, History, Why},
@@ -178,11 +178,7 @@ impl Bus {
     /// An ask that is still on the queue, by its stream sequence: what the reaper sets aside.
     pub async fn stored_ask(&self, sequence: u64) -> Result<Option<StoredAsk>, BusError> {
         let kept = self.wire.kept(&self.lane.stream(topology::ASK), sequence).await?;
-        Ok(kept.map(|mut kept| {
-            bring_home(&self.lane, &mut kept.subject);
-            let subject = kept.subject.to_string();
-            StoredAsk { subject, headers: kept.headers, body: kept.body, stored_at: kept.stored_at }
-        }))
+        Ok(kept.map(|kept| StoredAsk::new(&self.lane, kept)))
     }
 
     /// Deletes an ask that nobody will take any more, so that its conversation is free again.
@@ -200,6 +196,22 @@ pub struct StoredAsk {
 }
 
 impl StoredAsk {
+    pub(super) fn new(lane: &Lane, mut kept: Kept) -> Self {
+        bring_home(lane, &mut kept.subject);
+        let subject = kept.subject.to_string();
+        Self { subject, headers: kept.headers, body: kept.body, stored_at: kept.stored_at }
+    }
+
+    /// The ask in it; what is wrong with it else.
+    pub fn ask(&self) -> Result<Ask, EnvelopeError> {
+        read_ask(Some(&self.headers), &self.body)
+    }
+
+    /// When the broker stored it, Unix milliseconds.
+    pub fn stored_at_ms(&self) -> u64 {
+        millis(self.stored_at)
+    }
+
     /// A header of it.
     pub fn header(&self, name: &str) -> Option<&str> {
         header_of(Some(&self.headers), name)

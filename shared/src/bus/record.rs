@@ -23,6 +23,8 @@ pub enum Written {
 
 impl Bus {
     /// Stores a record unless one exists for its request.
+    ///
+    /// Whoever tells an outcome has stored it before, or has read it here: that is what makes it the only one.
     pub async fn write_record(&self, record: &TurnRecord) -> Result<Written, BusError> {
         let subject = subject::turn(&record.tenant, &record.conversation, &record.request);
         let mut headers = headers_for(Format::MessagePack);

@@ -72,6 +72,51 @@ pub struct Versions {
     pub knowledge: String,
 }
 
+/// What can be told of a turn that nobody answered.
+#[derive(Debug, Clone)]
+pub struct Unanswered {
+    pub tenant: TenantId,
+    pub conversation: ConversationId,
+    pub request: RequestId,
+    /// Later than any whose frames may have been shown: whatever they said is void.
+    pub attempt: u32,
+    pub ask: Ask,
+    pub ask_digest: String,
+    pub trace: Option<String>,
+    /// Unix milliseconds.
+    pub asked_at_ms: u64,
+}
+
+impl Unanswered {
+    /// Its record, with an outcome that is no answer.
+    pub fn record(self, outcome: Outcome, versions: Versions, ended_at_ms: u64) -> TurnRecord {
+        let total_ms = ended_at_ms.saturating_sub(self.asked_at_ms) as f64;
+        TurnRecord {
+            tenant: self.tenant,
+            conversation: self.conversation,
+            request: self.request,
+            attempt: self.attempt,
+            ask: self.ask,
+            ask_digest: self.ask_digest,
+            language: Language::Other,
+            intent: super::Intent::unknown(),
+            passages: Vec::new(),
+            cuts: Vec::new(),
+            told_intent: false,
+            sources: None,
+            spoken: String::new(),
+            outcome,
+            timings: Timings { total_ms, ..Timings::default() },
+            usage: None,
+            model_call: None,
+            versions,
+            trace: self.trace,
+            asked_at_ms: self.asked_at_ms,
+            ended_at_ms,
+        }
+    }
+}
+
 impl TurnRecord {
     /// The frames of this turn once more, exactly as its worker numbered them, from the one after `after`.
     pub fn frames(&self, after: Position) -> Vec<Frame> {

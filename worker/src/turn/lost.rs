@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, BusError, Delivery, StoredAsk, Written, digest},
-    chat::{Ask, Intent, Language, MessageText, Outcome, Position, Problem, TextError, Timings, TurnRecord, Versions},
+    chat::{Ask, MessageText, Outcome, Position, Problem, TextError, TurnRecord, Unanswered, Versions},
     envelope::{self, Format},
     header,
     id::{ConversationId, RequestId, TenantId},
@@ -106,30 +106,18 @@ impl Lost {
     }
 
     fn record(self, problem: Problem, now: OffsetDateTime) -> TurnRecord {
-        let total_ms = (now - self.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
-        TurnRecord {
+        let versions = Versions { worker: env!("CARGO_PKG_VERSION").into(), ..Versions::default() };
+        let unanswered = Unanswered {
             tenant: self.tenant,
             conversation: self.conversation,
             request: self.request,
             attempt: self.attempt,
             ask: self.ask,
             ask_digest: self.digest,
-            language: Language::Other,
-            intent: Intent::unknown(),
-            passages: Vec::new(),
-            cuts: Vec::new(),
-            told_intent: false,
-            sources: None,
-            spoken: String::new(),
-            outcome: Outcome::Failed { problem },
-            timings: Timings { total_ms, ..Timings::default() },
-            usage: None,
-            model_call: None,
-            versions: Versions { worker: env!("CARGO_PKG_VERSION").into(), ..Versions::default() },
             trace: self.trace,
             asked_at_ms: millis(self.asked_at),
-            ended_at_ms: millis(now),
-        }
+        };
+        unanswered.record(Outcome::Failed { problem }, versions, millis(now))
     }
 }
 

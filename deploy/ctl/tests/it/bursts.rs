@@ -392,7 +392,7 @@ async fn what_nobody_waits_for_costs_no_call_and_is_counted() {
     let (status, problem) = post(&desk, 0, &json!({ "text": QUESTION, "deadline_ms": 600 })).await;
     assert_eq!((status, &problem["code"]), (504, &json!("expired")), "{problem}");
     let conversation = ConversationId::parse("left").unwrap();
-    let request = desk.bus.open_request(&demo(), &conversation).await.unwrap().unwrap();
+    let request = desk.bus.open_ask(&demo(), &conversation).await.unwrap().unwrap().request().unwrap();
     left.abort();
     until("the wish to stop", || async { desk.bus.is_cancelled(&demo(), &request).await.unwrap() }).await;
     model.answer();
