@@ -38,7 +38,7 @@ pub struct Delivery {
 pub enum Settle {
     /// Done; waits until the broker has confirmed it, so that the conversation's next message is let in at once.
     Done,
-    /// Not now; the broker delivers it again after this long.
+    /// Not now; it is handed back after this long.
     Again(Duration),
     /// Never again: it was set aside.
     Aside,
@@ -128,10 +128,14 @@ impl Delivery {
 
     /// Ends the delivery; an ack that is not confirmed in time is mended by the redelivery.
     pub async fn settle(self, how: Settle) -> Result<(), BusError> {
+        if let Settle::Again(after) = how {
+            // Waited for here: to a delay that it is told, nats-server adds the redelivery's own wait.
+            tokio::time::sleep(after).await;
+        }
         let sent = async {
             match how {
                 Settle::Done => self.taken.ack_confirmed(AckKind::Ack).await,
-                Settle::Again(after) => self.taken.ack(AckKind::Nak(Some(after))).await,
+                Settle::Again(_) => self.taken.ack(AckKind::Nak(None)).await,
                 Settle::Aside => self.taken.ack_confirmed(AckKind::Term).await,
             }
         };

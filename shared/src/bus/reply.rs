@@ -1,7 +1,5 @@
 //! Frames to a waiting client, and the two wishes that reach a running turn from outside: stop, and tell me the rest.
 
-use std::time::Duration;
-
 use async_nats::{HeaderMap, Message};
 
 use super::{Bus, BusError, Lane, bring_home, header_of, headers_for, insert_checked, wire::Heard};
@@ -12,9 +10,6 @@ use crate::{
     id::{GatewayId, RequestId, TenantId, UserId},
     subject, topology,
 };
-
-/// How long the broker may take until it knows of a subscription.
-const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Messages of a subscription under the subjects of the live fleet.
 pub(super) struct Inbound {
@@ -161,7 +156,6 @@ impl Bus {
     /// Hears a subject, alone or as one of a group; the broker knows of it when this returns.
     pub(super) async fn subscribe(&self, subject: String, group: Option<&str>) -> Result<Inbound, BusError> {
         let heard = self.wire.subscribe(self.lane.subject(subject), group).await?;
-        self.within(SUBSCRIBE_TIMEOUT, self.wire.flush()).await?;
         Ok(Inbound { heard, lane: self.lane.clone() })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{
-    Client, HeaderMap, Message, Subject, Subscriber,
+    Client, HeaderMap, Message, RequestErrorKind, Subject, Subscriber,
     jetstream::{self, AckKind, consumer::PullConsumer, context::PublishErrorKind, stream::DirectGetErrorKind},
 };
 use bytes::Bytes;
@@ -11,6 +11,9 @@ use futures::StreamExt;
 use time::OffsetDateTime;
 
 use super::{BusError, CallError, model};
+
+/// How long a server may take to say that nobody answers.
+const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to a broker.
 #[derive(Clone)]
@@ -86,7 +89,7 @@ impl Wire {
     /// Waits until the broker has everything that was published so far.
     pub(super) async fn flush(&self) -> Result<(), BusError> {
         match self {
-            Self::Nats(nats) => nats.client.flush().await.map_err(|_| BusError::Away),
+            Self::Nats(nats) => nats.round_trip().await,
             Self::Model(link) => link.flush().await,
         }
     }
@@ -98,7 +101,7 @@ impl Wire {
         }
     }
 
-    /// Each message reaches one of those who subscribe within a group.
+    /// The broker knows of it when this returns. Each message reaches one of those who subscribe within a group.
     pub(super) async fn subscribe(&self, subject: String, group: Option<&str>) -> Result<Heard, BusError> {
         match self {
             Self::Nats(nats) => {
@@ -106,7 +109,9 @@ impl Wire {
                     Some(group) => nats.client.queue_subscribe(subject, group.to_owned()).await,
                     None => nats.client.subscribe(subject).await,
                 };
-                subscribed.map(Heard::Nats).map_err(refused)
+                let heard = subscribed.map(Heard::Nats).map_err(refused)?;
+                nats.round_trip().await?;
+                Ok(heard)
             }
             Self::Model(link) => Ok(Heard::Model(link.subscribe(&subject, group).await)),
         }
@@ -191,6 +196,18 @@ impl Wire {
 }
 
 impl Nats {
+    /// Asks where nobody answers, which the server says at once: by then it has dealt with all that was sent before. The
+    /// library's own flush waits for the socket only.
+    async fn round_trip(&self) -> Result<(), BusError> {
+        let request = async_nats::Request::new().timeout(Some(ROUND_TRIP_TIMEOUT));
+        match self.client.send_request(self.client.new_inbox(), request).await {
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+            Err(error) if error.kind() == RequestErrorKind::TimedOut => Err(BusError::Timeout),
+            Err(_) => Err(BusError::Away),
+            Ok(_) => Ok(()),
+        }
+    }
+
     /// A handle of a stream; costs no round trip.
     pub(super) async fn stream(&self, name: &str) -> Result<jetstream::stream::Stream<()>, BusError> {
         self.jetstream.get_stream_no_info(name).await.map_err(refused)

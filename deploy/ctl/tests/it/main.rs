@@ -17,6 +17,9 @@ mod queue;
 /// What is accepted is answered once, in order, within its deadline, whatever dies.
 mod promises;
 
+/// What simulations believe of the broker is what nats-server does.
+mod conformance;
+
 /// What cannot be processed is set aside, and people list, mend, redrive and drop it.
 mod dead;
 

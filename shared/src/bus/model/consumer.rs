@@ -89,10 +89,17 @@ impl Consumer {
         self.pending.remove(&sequence).is_some()
     }
 
-    /// It shall come again, after this long.
-    pub fn nak(&mut self, sequence: u64, after: Duration, now: Duration) {
+    /// It shall come again.
+    pub fn nak(&mut self, sequence: u64, now: Duration) {
         if let Some(pending) = self.pending.get_mut(&sequence) {
-            pending.due = now + after;
+            pending.due = now;
+        }
+    }
+
+    /// It will not come again, although it is neither acknowledged nor was delivered too often.
+    pub fn forget(&mut self, sequence: u64) {
+        if let Some(pending) = self.pending.get_mut(&sequence) {
+            pending.exhausted = true;
         }
     }
 

@@ -180,7 +180,7 @@ impl State {
         let Self { consumers, streams, .. } = self;
         let Some(consumer) = consumers.get_mut(consumer) else { return };
         match kind {
-            AckKind::Nak(after) => consumer.nak(sequence, after.unwrap_or_default(), now),
+            AckKind::Nak(_) => consumer.nak(sequence, now),
             AckKind::Progress => consumer.progress(sequence, now),
             AckKind::Ack | AckKind::Next | AckKind::Term => {
                 consumer.acked(sequence);

@@ -286,7 +286,7 @@ impl State {
             match found.next(stream, now) {
                 Next::Message { sequence, deliveries } => {
                     if *broken == Some(Law::AtLeastOnce) {
-                        found.nak(sequence, Duration::MAX / 4, now);
+                        found.forget(sequence);
                     }
                     let Some(entry) = stream.get(sequence) else { continue };
                     return Taking::Message(Box::new((sequence, deliveries, entry.clone())));
