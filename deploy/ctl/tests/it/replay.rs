@@ -472,12 +472,12 @@ async fn outsiders(desk: &Desk, lane: &str, set: &[(&str, &str)]) -> Fleet {
 }
 
 /// The operator's connection in a lane, whose streams are made.
-async fn lane(desk: &Desk, lane: &str) -> Bus {
+async fn lane(desk: &Desk, lane: &str, scale: topology::Scale) -> Bus {
     let config = talkfleet::connect::nats_config(&desk.engines.nats_url, 4, 1);
     let config = talkfleet_shared::config::NatsConfig { lane: lane.into(), ..config };
     let bus =
         Bus::connect(&config, "test", Metrics::new("test"), talkfleet_shared::admin::Health::new()).await.unwrap();
-    bus.topology_apply(topology::Scale::default()).await.unwrap();
+    bus.topology_apply(scale).await.unwrap();
     bus
 }
 
@@ -489,7 +489,8 @@ async fn workers_of_others_answer_in_the_lanes_that_are_named() {
     let talks: Vec<_> =
         (0..8).map(|n| (format!("talk-{n}"), vec![format!("pour some green tea in cup {n}")])).collect();
     record(&desk, &talks, "named").await;
-    let (now, next) = (lane(&desk, "now").await, lane(&desk, "next").await);
+    let scale = topology::Scale::default();
+    let (now, next) = (lane(&desk, "now", scale).await, lane(&desk, "next", scale).await);
     let teams = [
         outsiders(&desk, "now", &[("shadow.intents_of", "demo-now")]).await,
         outsiders(&desk, "next", &[("shadow.intents_of", "demo-next")]).await,
@@ -621,7 +622,9 @@ async fn publish_all(desk: &Desk, name: &str) {
         chat::{Ask, TurnHead},
         telemetry::Trace,
     };
-    let bus = lane(desk, name).await;
+    // Nobody takes anything from it, and it has to hold all.
+    let scale = topology::Scale { asks_max: i64::MAX, ..topology::Scale::default() };
+    let bus = lane(desk, name, scale).await;
     let (live, started) = (desk.bus.clone(), std::time::Instant::now());
     let (sender, receiver) = tokio::sync::mpsc::channel(2_000);
     tokio::spawn(async move {
