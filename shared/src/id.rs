@@ -53,7 +53,7 @@ macro_rules! id {
             type Error = String;
 
             fn try_from(text: String) -> Result<Self, String> {
-                Self::parse(&text).map_err(|error| format!("the identifier {error}"))
+                check(&text).map(|()| Self(text.into())).map_err(|error| format!("the identifier {error}"))
             }
         }
 

@@ -6,11 +6,12 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
+use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
 use super::{Bus, BusError, header_of};
 use crate::{
-    chat::TurnRecord,
+    chat::{TurnHead, TurnRecord},
     envelope::{self, EnvelopeError, Format},
     header,
     id::TenantId,
@@ -140,6 +141,15 @@ fn stored(message: Message) -> Result<(StoredRecord, u64), BusError> {
 
 impl StoredRecord {
     pub fn read(&self) -> Result<TurnRecord, EnvelopeError> {
+        self.decode()
+    }
+
+    /// Who asked what, when, and how it ended, for a part of what the whole costs.
+    pub fn head(&self) -> Result<TurnHead, EnvelopeError> {
+        self.decode()
+    }
+
+    fn decode<T: DeserializeOwned>(&self) -> Result<T, EnvelopeError> {
         let format = Format::detect(self.content_type.as_deref(), &self.body)?;
         envelope::decode_large(&self.body, format)
     }

@@ -21,7 +21,7 @@ pub use ask::{
     Replayed, TEXT_CHARS_MAX, TextError,
 };
 pub use frame::{Frame, FrameBody, Position};
-pub use record::{Feedback, ModelCall, TurnRecord, Unanswered, Verdict, Versions};
+pub use record::{Feedback, ModelCall, TurnHead, TurnRecord, Unanswered, Verdict, Versions};
 pub use role::{
     HistoryReply, HistoryRequest, HistoryTurn, IntentReply, IntentRequest, Passage, RetrieveReply, RetrieveRequest,
 };

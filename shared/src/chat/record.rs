@@ -49,6 +49,38 @@ pub struct TurnRecord {
     pub ended_at_ms: u64,
 }
 
+/// Who asked what, when, and how it ended; read in place of a whole record where that is enough, for a part of its cost.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct TurnHead {
+    pub tenant: TenantId,
+    pub conversation: ConversationId,
+    pub request: RequestId,
+    pub ask: Ask,
+    outcome: OutcomeHead,
+    pub asked_at_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct OutcomeHead {
+    #[serde(rename = "outcome")]
+    name: String,
+}
+
+impl TurnHead {
+    /// The outcome's name, as [`Outcome::name`] says it.
+    pub fn outcome(&self) -> &str {
+        &self.outcome.name
+    }
+}
+
+impl From<TurnRecord> for TurnHead {
+    fn from(record: TurnRecord) -> Self {
+        let TurnRecord { tenant, conversation, request, ask, asked_at_ms, .. } = record;
+        let outcome = OutcomeHead { name: record.outcome.name().to_owned() };
+        Self { tenant, conversation, request, ask, outcome, asked_at_ms }
+    }
+}
+
 /// One call of a model that answered to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelCall {

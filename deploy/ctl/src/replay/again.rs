@@ -23,7 +23,8 @@ use super::{
     drive::{self, Plan},
     progress,
     range::Stretch,
-    source, throttle,
+    source::{self, Wanted},
+    throttle,
 };
 
 /// In place of a run's name: every run asks the same turn under the same request, so that the broker stores it once.
@@ -43,8 +44,8 @@ struct Done {
 
 pub(super) async fn run(args: &Args, stretch: Stretch) -> Result<ExitCode> {
     let bus = args.connect.bus().await?;
-    let read = source::read(&bus, &args.connect, &args.wanted(stretch)).await?;
-    let wrong: Vec<_> = read.turns.into_iter().filter(|turn| went_wrong(turn, &args.outcome)).collect();
+    let wanted = Wanted { outcomes: &args.outcome, ..args.wanted(stretch) };
+    let wrong = source::read(&bus, &args.connect, &wanted).await?.turns;
     let mut done = Done { found: wrong.len(), ..Done::default() };
     let known = known_since(&bus, args, &wrong).await?;
     let turns: Vec<_> = wrong.into_iter().filter(|turn| !known.contains(&request(turn))).map(as_it_was).collect();
@@ -55,11 +56,6 @@ pub(super) async fn run(args: &Args, stretch: Stretch) -> Result<ExitCode> {
     }
     tell(args, &done);
     Ok(if done.missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// What was asked again already is not asked again once more, whatever came of it.
-fn went_wrong(turn: &TurnRecord, outcomes: &[String]) -> bool {
-    outcomes.iter().any(|outcome| outcome == turn.outcome.name())
 }
 
 fn request(turn: &TurnRecord) -> RequestId {
@@ -107,11 +103,11 @@ async fn ask(args: &Args, bus: &Bus, turns: Vec<Recorded>, done: &mut Done) -> R
     let found = conversations(&turns);
     let tracks: Vec<_> = drive::tracks(&found, &sides, |_, _| false).collect();
     let bar = progress(turns.len() as u64, args.json);
-    let gate = throttle::watch(bus.clone(), args.live_lag_max, bar.clone());
+    let gate = throttle::watch(bus.clone(), args.live_lag_max, bar.clone()).await;
     let (sender, mut outcomes) = mpsc::unbounded_channel();
-    let missing = drive::drive(plan, turns, tracks, gate, sender, bar.clone()).await?;
+    let passes = drive::drive(plan, turns, tracks, gate, sender, bar.clone()).await?;
     bar.finish_and_clear();
-    done.missing = missing.values().sum();
+    done.missing = passes.values().map(|pass| pass.missing).sum();
     while let Ok((_, _, record)) = outcomes.try_recv() {
         *done.outcomes.entry(record.outcome.name()).or_default() += 1;
     }

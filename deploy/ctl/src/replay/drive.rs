@@ -60,8 +60,26 @@ pub(super) struct Track {
 /// An outcome: whose it is, and what it is.
 pub(super) type Outcome = (Side, RequestId, TurnRecord);
 
-/// Turns that were never answered, by side.
-pub(super) type Missing = HashMap<Side, u64>;
+/// What became of each side.
+pub(super) type Passes = HashMap<Side, Pass>;
+
+/// What became of one side.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pass {
+    /// Turns that were never answered.
+    pub(super) missing: u64,
+    pub(super) answers: u64,
+    /// When its first turn was published, and when its last record came.
+    pub(super) began_at: Option<Instant>,
+    pub(super) ended_at: Option<Instant>,
+}
+
+impl Pass {
+    /// From its first message to its last record.
+    pub(super) fn took(&self) -> Duration {
+        self.began_at.zip(self.ended_at).map_or(Duration::ZERO, |(began_at, ended_at)| ended_at - began_at)
+    }
+}
 
 /// The requests whose outcome is still to come.
 #[derive(Default)]
@@ -78,6 +96,7 @@ struct Driver {
     plan: Plan,
     turns: Vec<Recorded>,
     board: Board,
+    passes: Mutex<Passes>,
     room: Arc<Semaphore>,
     gate: watch::Receiver<Gate>,
     started: Instant,
@@ -121,7 +140,7 @@ pub(super) async fn drive(
     gate: watch::Receiver<Gate>,
     outcomes: mpsc::UnboundedSender<Outcome>,
     bar: ProgressBar,
-) -> Result<Missing, BusError> {
+) -> Result<Passes, BusError> {
     let open = || tracks.iter().flat_map(|track| track.turns.iter().map(|turn| (track.side, &turns[*turn].original)));
     let slots = open().map(|(side, original)| {
         let slot = Slot { side, original: original.request.clone(), landed: None };
@@ -131,7 +150,8 @@ pub(super) async fn drive(
     let first_ms = open().map(|(_, original)| original.asked_at_ms).min().unwrap_or_default();
     let room = Arc::new(Semaphore::new(plan.in_flight));
     let hear_from = plan.hear_from;
-    let driver = Arc::new(Driver { plan, turns, board, room, gate, started: Instant::now(), first_ms, bar });
+    let (passes, started) = (Mutex::default(), Instant::now());
+    let driver = Arc::new(Driver { plan, turns, board, passes, room, gate, started, first_ms, bar });
     let mut listening = JoinSet::new();
     let mut heard: Vec<String> = Vec::new();
     for track in &tracks {
@@ -143,26 +163,19 @@ pub(super) async fn drive(
         }
     }
     drop(outcomes);
-    let mut missing = Missing::new();
     let mut running = JoinSet::new();
     for track in tracks {
         let Some(permit) = driver.admit(track.turns[0]).await else { break };
         running.spawn(run(driver.clone(), track, permit));
         while let Some(ended) = running.try_join_next() {
-            count(&mut missing, ended);
+            driver.count(ended);
         }
     }
     while let Some(ended) = running.join_next().await {
-        count(&mut missing, ended);
+        driver.count(ended);
     }
     listening.shutdown().await;
-    Ok(missing)
-}
-
-fn count(missing: &mut Missing, ended: Result<(Side, u64), tokio::task::JoinError>) {
-    if let Ok((side, lost)) = ended {
-        *missing.entry(side).or_default() += lost;
-    }
+    Ok(lock(&driver.passes).clone())
 }
 
 /// Takes outcomes as they come.
@@ -186,6 +199,10 @@ async fn listen(
         // What is not expected was answered before, or belongs to another run in this lane.
         let Some(slot) = driver.board.lock().remove(&record.request) else { continue };
         driver.bar.inc(1);
+        driver.pass(slot.side, |pass| {
+            pass.answers += 1;
+            pass.ended_at = Some(Instant::now());
+        });
         let _ = outcomes.send((slot.side, slot.original, record));
         if let Some(landed) = slot.landed {
             let _ = landed.send(());
@@ -243,12 +260,24 @@ impl Driver {
         };
         let conversation = conversation_again(&self.plan.run, track.side, original);
         let ask = self.plan.model.map_or_else(|| turn.ask.clone(), |model| ask_again(turn, model));
-        let give_up = Instant::now() + self.plan.budget + REDELIVERIES;
+        let now = Instant::now();
+        self.pass(track.side, |pass| pass.began_at = pass.began_at.or(Some(now)));
+        let give_up = now + self.plan.budget + REDELIVERIES;
         if let Err(error) = submit(&track.bus, &original.tenant, &conversation, ask, &headers, give_up).await {
             tracing::warn!(%error, request.id = %original.request, "a turn could not be asked again");
             return false;
         }
         tokio::time::timeout_at(give_up, landed).await.is_ok()
+    }
+
+    fn count(&self, ended: Result<(Side, u64), tokio::task::JoinError>) {
+        if let Ok((side, lost)) = ended {
+            self.pass(side, |pass| pass.missing += lost);
+        }
+    }
+
+    fn pass(&self, side: Side, change: impl FnOnce(&mut Pass)) {
+        change(lock(&self.passes).entry(side).or_default());
     }
 }
 
@@ -261,8 +290,12 @@ impl Board {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Publishes a message; while its conversation is busy or the queue is full, it waits.

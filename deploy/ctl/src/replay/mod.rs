@@ -57,13 +57,13 @@ use tokio::sync::mpsc;
 pub(crate) use self::args::Args;
 use self::{
     conversations::Recorded,
-    drive::{Missing, Outcome, Plan},
+    drive::{Outcome, Passes, Plan},
     folder::{Answers, Folder, Run, Writer},
     lanes::Stage,
     range::Stretch,
     report::Report,
     source::Wanted,
-    summary::Facts,
+    summary::{Facts, Reading},
 };
 
 /// One recorded turn with what the baseline answered twice and the candidate once.
@@ -118,7 +118,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
 impl Args {
     fn wanted(&self, stretch: Stretch) -> Wanted<'_> {
-        Wanted { stretch, tenant: self.tenant.as_ref(), channel: self.channel.as_ref(), turns_max: self.turns_max }
+        let (tenant, channel) = (self.tenant.as_ref(), self.channel.as_ref());
+        Wanted { stretch, tenant, channel, outcomes: &[], turns_max: self.turns_max }
     }
 
     fn plan(&self, run: &Run) -> Plan {
@@ -145,23 +146,19 @@ impl Args {
 /// How much the stretch is, and how fast it is read.
 async fn count(args: &Args, stretch: Stretch) -> Result<ExitCode> {
     let bus = args.connect.bus().await?;
-    let read = source::read(&bus, &args.connect, &args.wanted(stretch)).await?;
-    let seconds = read.elapsed.as_secs_f64();
+    let read = source::heads(&bus, &args.connect, &args.wanted(stretch)).await?;
+    let reading = Reading::new(read.messages, read.bytes, read.elapsed);
     let turns = read.turns.len();
-    let conversations: std::collections::HashSet<_> = read.turns.iter().map(conversations::key).collect();
-    let rate = (read.messages as f64 / seconds).round();
+    let conversations: std::collections::HashSet<_> =
+        read.turns.iter().map(|turn| (&turn.tenant, &turn.conversation)).collect();
+    let conversations = conversations.len();
     match args.json {
         true => println!(
             "{}",
-            json!({ "turns": turns, "conversations": conversations.len(), "messages": read.messages,
-                "bytes": read.bytes, "seconds": seconds, "messages_per_second": rate })
+            json!({ "turns": turns, "conversations": conversations, "messages": reading.messages, "bytes": reading.bytes,
+                "seconds": reading.seconds, "messages_per_second": reading.messages_per_second })
         ),
-        false => println!(
-            "{stretch}: {turns} turns in {} conversations; {} messages ({} MB) read in {seconds:.2} s, {rate} a second",
-            conversations.len(),
-            read.messages,
-            read.bytes / 1_000_000,
-        ),
+        false => println!("{stretch}: {turns} turns in {conversations} conversations; {reading}"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -171,13 +168,13 @@ async fn compare(args: &Args, stretch: Stretch) -> Result<(Facts, Report)> {
     let started_at_ms = unix_ms();
     let (candidate, baseline) = (args.candidate()?, args.baseline());
     let bus = args.connect.bus().await?;
-    let folder = open(args, stretch, &bus).await?;
+    let (folder, reading) = open(args, stretch, &bus).await?;
     let mut answers = HashMap::new();
     for side in Side::COMPARED {
         answers.insert(side, folder.answers(side)?);
     }
     let before: usize = answers.values().map(Answers::len).sum();
-    let mut facts = Facts::new(&folder, before);
+    let mut facts = Facts::new(&folder, before, reading);
     if before < folder.turns.len() * Side::COMPARED.len() {
         let shadow = args.shadow();
         if shadow.is_none() && !args.json {
@@ -186,6 +183,7 @@ async fn compare(args: &Args, stretch: Stretch) -> Result<(Facts, Report)> {
             );
         }
         let lane = |side: &str| format!("{}-{side}", folder.run.id.to_ascii_lowercase());
+        let opening = Instant::now();
         let judge = Stage::open(&args.connect, shadow.as_deref(), &lane("b"), &baseline).await?;
         let judged = match Stage::open(&args.connect, shadow.as_deref(), &lane("c"), &candidate).await {
             Ok(stage) => stage,
@@ -194,14 +192,14 @@ async fn compare(args: &Args, stretch: Stretch) -> Result<(Facts, Report)> {
                 return Err(error);
             }
         };
-        let started = Instant::now();
+        let lanes_took = opening.elapsed();
         let asked = tokio::select! {
             asked = ask(args, &folder, &answers, &bus, [&judge, &judged]) => asked,
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; the same command goes on where this stopped")),
         };
         judge.close(args.keep).await?;
         judged.close(args.keep).await?;
-        facts.asked(asked?, started.elapsed());
+        facts.asked(&asked?, lanes_took);
         for side in Side::COMPARED {
             answers.insert(side, folder.answers(side)?);
         }
@@ -230,12 +228,12 @@ fn unix_ms() -> u64 {
 }
 
 /// The run that lies in the folder, or a new one.
-async fn open(args: &Args, stretch: Stretch, bus: &Bus) -> Result<Folder> {
+async fn open(args: &Args, stretch: Stretch, bus: &Bus) -> Result<(Folder, Option<Reading>)> {
     let identity = args.identity()?;
     if let Some(folder) = Folder::resume(&args.report, &identity)? {
-        return Ok(folder);
+        return Ok((folder, None));
     }
-    let turns = read(args, stretch, bus).await?;
+    let (turns, reading) = read(args, stretch, bus).await?;
     if turns.is_empty() {
         bail!("no turn was {stretch}; widen --from and --to, or see whether --tenant and --channel are right");
     }
@@ -247,29 +245,30 @@ async fn open(args: &Args, stretch: Stretch, bus: &Bus) -> Result<Folder> {
         model: args.model_use(has_recordings),
         talkfleet: env!("CARGO_PKG_VERSION").into(),
     };
-    Folder::begin(&args.report, run, turns)
+    Ok((Folder::begin(&args.report, run, turns)?, Some(reading)))
 }
 
 /// The stretch's turns with the memory that they had, by the baseline's own bounds.
-async fn read(args: &Args, stretch: Stretch, bus: &Bus) -> Result<Vec<Recorded>> {
+async fn read(args: &Args, stretch: Stretch, bus: &Bus) -> Result<(Vec<Recorded>, Reading)> {
     let wanted = args.wanted(stretch);
     let memory = match args.baseline() {
         lanes::Who::Here { file, set } => lanes::worker_config(&args.connect, None, "b", file, &set)?.memory,
         lanes::Who::Lane(_) => lanes::worker_config(&args.connect, None, "b", None, &[])?.memory,
     };
     let read = source::read(bus, &args.connect, &wanted).await?;
+    let reading = Reading::new(read.messages, read.bytes, read.elapsed);
     let earlier = source::earlier(bus, &args.connect, &wanted, &read.turns, &memory).await?;
-    Ok(conversations::with_memory(earlier, read.turns, &memory))
+    Ok((conversations::with_memory(earlier, read.turns, &memory), reading))
 }
 
-/// Asks what has no answer yet; how many were never answered comes back.
+/// Asks what has no answer yet.
 async fn ask(
     args: &Args,
     folder: &Folder,
     answers: &HashMap<Side, Answers>,
     live: &Bus,
     [judge, judged]: [&Stage; 2],
-) -> Result<Missing> {
+) -> Result<Passes> {
     let sides = [
         (Side::BaselineA, judge.bus.clone()),
         (Side::BaselineB, judge.bus.clone()),
@@ -281,15 +280,15 @@ async fn ask(
     let found = conversations::conversations(&folder.turns);
     let tracks: Vec<_> = drive::tracks(&found, &sides, is_answered).collect();
     let bar = progress(tracks.iter().map(|track| track.turns.len() as u64).sum(), args.json);
-    let gate = throttle::watch(live.clone(), args.live_lag_max, bar.clone());
+    let gate = throttle::watch(live.clone(), args.live_lag_max, bar.clone()).await;
     let (sender, outcomes) = mpsc::unbounded_channel();
     let writers = Side::COMPARED.map(|side| Ok((side, folder.writer(side)?)));
     let writers = writers.into_iter().collect::<Result<HashMap<_, _>>>()?;
     let writing = tokio::task::spawn_blocking(move || write(outcomes, writers));
-    let missing = drive::drive(args.plan(&folder.run), folder.turns.clone(), tracks, gate, sender, bar.clone()).await?;
+    let passes = drive::drive(args.plan(&folder.run), folder.turns.clone(), tracks, gate, sender, bar.clone()).await?;
     bar.finish_and_clear();
     writing.await?.with_context(|| format!("{} cannot be written", folder.path().display()))?;
-    Ok(missing)
+    Ok(passes)
 }
 
 /// Writes outcomes as they come; what has come is on the disk whenever none is waiting.

@@ -1,20 +1,21 @@
 //! Reading a stretch of the traffic: from the journal, what is older from the archive, and what its conversations had said before.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use talkfleet_shared::{
-    bus::{Bus, Records, Start, StoredRecord},
-    chat::TurnRecord,
+    bus::{Bus, BusError, Records, Start, StoredRecord},
+    chat::{TurnHead, TurnRecord},
     envelope::EnvelopeError,
     id::{ChannelId, RequestId, TenantId},
 };
 use talkfleet_worker::{config::MemoryConfig, store::Store};
 use time::OffsetDateTime;
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     conversations::{Key, key, remember},
@@ -35,53 +36,115 @@ const ROWS_MAX: u32 = 1_000;
 const TURN_MAX_MS: u64 = 600_000;
 
 /// Which turns are meant.
+#[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) stretch: Stretch,
     pub(super) tenant: Option<&'a TenantId>,
     pub(super) channel: Option<&'a ChannelId>,
+    /// How they ended; empty means however they did.
+    pub(super) outcomes: &'a [String],
     /// More than this are refused.
     pub(super) turns_max: usize,
 }
 
 /// A stretch as it was read.
-#[derive(Default)]
-pub(super) struct Read {
-    pub(super) turns: Vec<TurnRecord>,
+pub(super) struct Read<T> {
+    pub(super) turns: Vec<T>,
     /// What the journal gave, wanted or not.
     pub(super) messages: u64,
     pub(super) bytes: u64,
     pub(super) elapsed: Duration,
 }
 
+/// What is asked of a turn before it counts as one of the stretch.
+struct Look<'a> {
+    tenant: &'a TenantId,
+    request: &'a RequestId,
+    channel: &'a ChannelId,
+    outcome: &'a str,
+    asked_at_ms: u64,
+}
+
+impl<'a> From<&'a TurnRecord> for Look<'a> {
+    fn from(turn: &'a TurnRecord) -> Self {
+        let TurnRecord { tenant, request, asked_at_ms, .. } = turn;
+        let (channel, outcome) = (&turn.ask.channel, turn.outcome.name());
+        Self { tenant, request, channel, outcome, asked_at_ms: *asked_at_ms }
+    }
+}
+
+impl<'a> From<&'a TurnHead> for Look<'a> {
+    fn from(turn: &'a TurnHead) -> Self {
+        let TurnHead { tenant, request, asked_at_ms, .. } = turn;
+        let (channel, outcome) = (&turn.ask.channel, turn.outcome());
+        Self { tenant, request, channel, outcome, asked_at_ms: *asked_at_ms }
+    }
+}
+
 impl Wanted<'_> {
-    fn takes(&self, sequence: Option<u64>, record: &TurnRecord) -> bool {
+    fn takes(&self, sequence: Option<u64>, turn: &Look) -> bool {
         let within = match self.stretch {
-            Stretch::Asked { from_ms, to_ms } => (from_ms..to_ms).contains(&record.asked_at_ms),
+            Stretch::Asked { from_ms, to_ms } => (from_ms..to_ms).contains(&turn.asked_at_ms),
             Stretch::Journal { from, to } => sequence.is_some_and(|sequence| (from..=to).contains(&sequence)),
         };
         within
-            && self.tenant.is_none_or(|tenant| *tenant == record.tenant)
-            && self.channel.is_none_or(|channel| *channel == record.ask.channel)
+            && self.tenant.is_none_or(|tenant| tenant == turn.tenant)
+            && self.channel.is_none_or(|channel| channel == turn.channel)
+            && (self.outcomes.is_empty() || self.outcomes.iter().any(|outcome| outcome == turn.outcome))
     }
+}
 
-    /// Whether nothing of the stretch can come any more.
-    fn is_past(&self, stored: &StoredRecord) -> bool {
-        match self.stretch {
-            Stretch::Asked { to_ms, .. } => millis(stored.stored_at) > to_ms.saturating_add(TURN_MAX_MS),
-            Stretch::Journal { to, .. } => stored.sequence > to,
-        }
+/// Whether nothing of a stretch can come any more.
+fn is_past(stretch: Stretch, stored: &StoredRecord) -> bool {
+    match stretch {
+        Stretch::Asked { to_ms, .. } => millis(stored.stored_at) > to_ms.saturating_add(TURN_MAX_MS),
+        Stretch::Journal { to, .. } => stored.sequence > to,
     }
 }
 
 /// Reads the turns of a stretch; each once.
-pub(super) async fn read(bus: &Bus, connect: &Connect, wanted: &Wanted<'_>) -> Result<Read> {
+pub(super) async fn read(bus: &Bus, connect: &Connect, wanted: &Wanted<'_>) -> Result<Read<TurnRecord>> {
+    if wanted.channel.is_none() && wanted.outcomes.is_empty() {
+        return stretch(bus, connect, wanted, |stored| stored.read().map(Some)).await;
+    }
+    // Many may lie between those that are meant.
+    let (channel, outcomes) = (wanted.channel.cloned(), wanted.outcomes.to_vec());
+    let picked = move |head: &TurnHead| {
+        channel.as_ref().is_none_or(|channel| *channel == head.ask.channel)
+            && (outcomes.is_empty() || outcomes.iter().any(|outcome| outcome == head.outcome()))
+    };
+    stretch(
+        bus,
+        connect,
+        wanted,
+        move |stored| if picked(&stored.head()?) { stored.read().map(Some) } else { Ok(None) },
+    )
+    .await
+}
+
+/// The heads of a stretch's turns, each once: what it takes to count them.
+pub(super) async fn heads(bus: &Bus, connect: &Connect, wanted: &Wanted<'_>) -> Result<Read<TurnHead>> {
+    stretch(bus, connect, wanted, |stored| stored.head().map(Some)).await
+}
+
+async fn stretch<T>(
+    bus: &Bus,
+    connect: &Connect,
+    wanted: &Wanted<'_>,
+    decode: impl Fn(&StoredRecord) -> Result<Option<T>, EnvelopeError> + Send + Sync + 'static,
+) -> Result<Read<T>>
+where
+    T: From<TurnRecord> + Send + 'static,
+    for<'a> Look<'a>: From<&'a T>,
+{
     let started = Instant::now();
     let mut seen: HashSet<(TenantId, RequestId)> = HashSet::new();
-    let mut read = Read::default();
+    let mut read = Read { turns: Vec::new(), messages: 0, bytes: 0, elapsed: Duration::ZERO };
     let state = bus.journal_state().await?;
-    let mut take = |read: &mut Read, record: TurnRecord| {
-        if seen.insert((record.tenant.clone(), record.request.clone())) {
-            read.turns.push(record);
+    let mut take = |read: &mut Read<T>, sequence: Option<u64>, turn: T| {
+        let look = Look::from(&turn);
+        if wanted.takes(sequence, &look) && seen.insert((look.tenant.clone(), look.request.clone())) {
+            read.turns.push(turn);
         }
         if read.turns.len() > wanted.turns_max {
             bail!("the stretch holds more than {} turns; narrow it, or raise --turns-max", wanted.turns_max);
@@ -93,22 +156,21 @@ pub(super) async fn read(bus: &Bus, connect: &Connect, wanted: &Wanted<'_>) -> R
     {
         let store =
             connect.store().await.context("the stretch is older than the journal, and the archive is needed")?;
-        archived(&store, wanted.tenant, (from_ms, to_ms), |record| {
-            if wanted.takes(None, &record) { take(&mut read, record) } else { Ok(()) }
-        })
-        .await?;
+        archived(&store, wanted.tenant, (from_ms, to_ms), |record| take(&mut read, None, record.into())).await?;
     }
     let from = match wanted.stretch {
         Stretch::Asked { from_ms, .. } => Start::Time(time_of(from_ms)),
         Stretch::Journal { from, .. } => Start::Sequence(from),
     };
-    let mut journal = Decoded::new(bus.journal(from, wanted.tenant).await?);
-    while let Some(stored) = journal.next(|stored| wanted.is_past(stored)).await? {
+    let range = wanted.stretch;
+    let mut journal =
+        Decoded::new(bus.journal(from, wanted.tenant).await?, move |stored| is_past(range, stored), decode);
+    while let Some(stored) = journal.next().await? {
         read.messages += 1;
         read.bytes += stored.bytes as u64;
-        match stored.record {
-            Ok(record) if wanted.takes(Some(stored.sequence), &record) => take(&mut read, record)?,
-            Ok(_) => {}
+        match stored.turn {
+            Ok(Some(turn)) => take(&mut read, Some(stored.sequence), turn)?,
+            Ok(None) => {}
             Err(error) => tracing::warn!(%error, sequence = stored.sequence, "a record of the journal cannot be read"),
         }
     }
@@ -148,9 +210,16 @@ pub(super) async fn earlier(
         }
     }
     let last_ms = turns.iter().map(|turn| turn.asked_at_ms).max().unwrap_or(first_ms);
-    let mut journal = Decoded::new(bus.journal(Start::Time(time_of(from_ms)), wanted.tenant).await?);
-    while let Some(stored) = journal.next(|stored| millis(stored.stored_at) > last_ms + TURN_MAX_MS).await? {
-        if let Ok(record) = stored.record {
+    // Most of what lies there are other conversations.
+    let ours: HashSet<Key> = turns.iter().map(key).collect();
+    let decode = move |stored: &StoredRecord| {
+        let TurnHead { tenant, conversation, .. } = stored.head()?;
+        if ours.contains(&(tenant, conversation)) { stored.read().map(Some) } else { Ok(None) }
+    };
+    let is_past = move |stored: &StoredRecord| millis(stored.stored_at) > last_ms + TURN_MAX_MS;
+    let mut journal = Decoded::new(bus.journal(Start::Time(time_of(from_ms)), wanted.tenant).await?, is_past, decode);
+    while let Some(stored) = journal.next().await? {
+        if let Ok(Some(record)) = stored.turn {
             take(record)?;
         }
     }
@@ -159,10 +228,11 @@ pub(super) async fn earlier(
 
 /// The requests of everything that was recorded since a time.
 pub(super) async fn requests_since(bus: &Bus, from_ms: u64, tenant: Option<&TenantId>) -> Result<HashSet<RequestId>> {
-    let mut journal = Decoded::new(bus.journal(Start::Time(time_of(from_ms)), tenant).await?);
+    let decode = |stored: &StoredRecord| stored.head().map(|head| Some(head.request));
+    let mut journal = Decoded::new(bus.journal(Start::Time(time_of(from_ms)), tenant).await?, |_| false, decode);
     let mut requests = HashSet::new();
-    while let Some(stored) = journal.next(|_| false).await? {
-        requests.extend(stored.record.ok().map(|record| record.request));
+    while let Some(stored) = journal.next().await? {
+        requests.extend(stored.turn.ok().flatten());
     }
     Ok(requests)
 }
@@ -202,57 +272,79 @@ fn time_of(ms: u64) -> OffsetDateTime {
 }
 
 /// Records of a stream, decoded side by side and handed on in their order.
-pub(super) struct Decoded {
-    records: Records,
-    decoding: VecDeque<JoinHandle<Vec<Entry>>>,
-    ready: std::vec::IntoIter<Entry>,
-    ended: bool,
+struct Decoded<T> {
+    chunks: mpsc::Receiver<Result<JoinHandle<Vec<Entry<T>>>, BusError>>,
+    ready: std::vec::IntoIter<Entry<T>>,
 }
 
 /// One decoded message.
-pub(super) struct Entry {
-    pub(super) sequence: u64,
-    pub(super) bytes: usize,
-    pub(super) record: Result<TurnRecord, EnvelopeError>,
+struct Entry<T> {
+    sequence: u64,
+    bytes: usize,
+    /// None when it is not wanted.
+    turn: Result<Option<T>, EnvelopeError>,
 }
 
-impl Decoded {
-    pub(super) fn new(records: Records) -> Self {
-        Self { records, decoding: VecDeque::new(), ready: Vec::new().into_iter(), ended: false }
+impl<T: Send + 'static> Decoded<T> {
+    /// Reads up to the first record that is past the end.
+    fn new(
+        mut records: Records,
+        is_past: impl Fn(&StoredRecord) -> bool + Send + Sync + 'static,
+        decode: impl Fn(&StoredRecord) -> Result<Option<T>, EnvelopeError> + Send + Sync + 'static,
+    ) -> Self {
+        let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+        let decode = Arc::new(decode);
+        // A task of its own is woken on the connection's thread; whoever waits under `block_on` is called over to another
+        // thread for every single message, which costs half as much again as reading it.
+        tokio::spawn(async move {
+            let mut is_over = false;
+            while !is_over {
+                let decoding = match chunk(&mut records, &is_past).await {
+                    Ok((chunk, ended)) => {
+                        is_over = ended;
+                        let decode = decode.clone();
+                        Ok(tokio::spawn(async move { chunk.iter().map(|stored| entry(stored, &*decode)).collect() }))
+                    }
+                    Err(error) => {
+                        is_over = true;
+                        Err(error)
+                    }
+                };
+                is_over |= sender.send(decoding).await.is_err();
+            }
+        });
+        Self { chunks, ready: Vec::new().into_iter() }
     }
 
-    /// The next record; None after the last one, or the one before the first that is past the end.
-    async fn next(&mut self, is_past: impl Fn(&StoredRecord) -> bool) -> Result<Option<Entry>> {
+    /// The next record; None after the last one.
+    async fn next(&mut self) -> Result<Option<Entry<T>>> {
         loop {
             if let Some(record) = self.ready.next() {
                 return Ok(Some(record));
             }
-            while !self.ended && self.decoding.len() < CHUNKS_MAX {
-                let chunk = self.chunk(&is_past).await?;
-                self.decoding.push_back(tokio::spawn(async move { chunk.iter().map(decode).collect() }));
-            }
-            match self.decoding.pop_front() {
-                Some(decoding) => self.ready = decoding.await?.into_iter(),
+            match self.chunks.recv().await {
+                Some(decoding) => self.ready = decoding?.await?.into_iter(),
                 None => return Ok(None),
             }
         }
     }
-
-    async fn chunk(&mut self, is_past: impl Fn(&StoredRecord) -> bool) -> Result<Vec<StoredRecord>> {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        while chunk.len() < CHUNK {
-            match self.records.next().await.transpose()? {
-                Some(stored) if !is_past(&stored) => chunk.push(stored),
-                _ => {
-                    self.ended = true;
-                    break;
-                }
-            }
-        }
-        Ok(chunk)
-    }
 }
 
-fn decode(stored: &StoredRecord) -> Entry {
-    Entry { sequence: stored.sequence, bytes: stored.body_bytes(), record: stored.read() }
+/// The next records, and whether they are the last ones.
+async fn chunk(
+    records: &mut Records,
+    is_past: &impl Fn(&StoredRecord) -> bool,
+) -> Result<(Vec<StoredRecord>, bool), BusError> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    while chunk.len() < CHUNK {
+        match records.next().await.transpose()? {
+            Some(stored) if !is_past(&stored) => chunk.push(stored),
+            _ => return Ok((chunk, true)),
+        }
+    }
+    Ok((chunk, false))
+}
+
+fn entry<T>(stored: &StoredRecord, decode: &impl Fn(&StoredRecord) -> Result<Option<T>, EnvelopeError>) -> Entry<T> {
+    Entry { sequence: stored.sequence, bytes: stored.body_bytes(), turn: decode(stored) }
 }

@@ -5,7 +5,12 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 use talkfleet_shared::chat::ModelUse;
 
-use super::{Side, Triple, conversations, drive::Missing, folder::Folder, report::Sides};
+use super::{
+    Side, Triple, conversations,
+    drive::{Pass, Passes},
+    folder::Folder,
+    report::Sides,
+};
 
 /// What a run was and what came of it.
 #[derive(Debug, Clone, Serialize)]
@@ -18,11 +23,49 @@ pub(super) struct Facts {
     model: ModelUse,
     /// Answers that an earlier start of the run had brought.
     resumed: usize,
+    /// How the stretch was read; absent when an earlier start had done so.
+    read: Option<Reading>,
+    /// Until somebody listened in every lane; most of it is workers that start.
+    lanes_seconds: f64,
+    /// From the first message to the last record, over all sides.
     seconds: f64,
-    turns_per_second: f64,
+    answers_per_second: f64,
+    /// The same of each side by itself; all three are asked side by side.
+    sides_per_second: Sides<f64>,
     /// Turns that a side never answered.
     missing: Sides<u64>,
     recordings: Recordings,
+}
+
+/// How fast a stretch was read.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Reading {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) seconds: f64,
+    pub(super) messages_per_second: f64,
+}
+
+impl Reading {
+    pub(super) fn new(messages: u64, bytes: u64, elapsed: Duration) -> Self {
+        let seconds = elapsed.as_secs_f64();
+        Self { messages, bytes, seconds, messages_per_second: per_second(messages, elapsed) }
+    }
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { messages, bytes, seconds, messages_per_second } = self;
+        write!(
+            f,
+            "{messages} messages ({} MB) read in {seconds:.2} s, {messages_per_second} a second",
+            bytes / 1_000_000
+        )
+    }
+}
+
+fn per_second(count: u64, elapsed: Duration) -> f64 {
+    if elapsed.is_zero() { 0.0 } else { (count as f64 / elapsed.as_secs_f64()).round() }
 }
 
 /// What models had said, and how often that did not fit any more.
@@ -33,7 +76,7 @@ struct Recordings {
 }
 
 impl Facts {
-    pub(super) fn new(folder: &Folder, resumed: usize) -> Self {
+    pub(super) fn new(folder: &Folder, resumed: usize, read: Option<Reading>) -> Self {
         Self {
             run: folder.run.id.clone(),
             stretch: folder.run.stretch.to_string(),
@@ -42,19 +85,33 @@ impl Facts {
             conversations: conversations::conversations(&folder.turns).len(),
             model: folder.run.model,
             resumed,
+            read,
+            lanes_seconds: 0.0,
             seconds: 0.0,
-            turns_per_second: 0.0,
+            answers_per_second: 0.0,
+            sides_per_second: Sides::default(),
             missing: Sides::default(),
             recordings: Recordings::default(),
         }
     }
 
     /// How long this start took.
-    pub(super) fn asked(&mut self, missing: Missing, elapsed: Duration) {
-        let lost: u64 = missing.values().sum();
-        let asked = (self.turns * Side::COMPARED.len() - self.resumed) as u64 - lost;
-        self.seconds = elapsed.as_secs_f64();
-        self.turns_per_second = asked as f64 / self.seconds.max(f64::MIN_POSITIVE);
+    pub(super) fn asked(&mut self, passes: &Passes, lanes_took: Duration) {
+        let side = |side: Side| passes.get(&side).map_or(0.0, |pass| per_second(pass.answers, pass.took()));
+        let all = Pass {
+            answers: passes.values().map(|pass| pass.answers).sum(),
+            began_at: passes.values().filter_map(|pass| pass.began_at).min(),
+            ended_at: passes.values().filter_map(|pass| pass.ended_at).max(),
+            ..Pass::default()
+        };
+        self.lanes_seconds = lanes_took.as_secs_f64();
+        self.seconds = all.took().as_secs_f64();
+        self.answers_per_second = per_second(all.answers, all.took());
+        self.sides_per_second = Sides {
+            baseline_a: side(Side::BaselineA),
+            baseline_b: side(Side::BaselineB),
+            candidate: side(Side::Candidate),
+        };
     }
 
     /// Counts what is missing, and recorded calls of models that fitted no more.
@@ -90,7 +147,16 @@ impl fmt::Display for Facts {
         if self.resumed > 0 {
             writeln!(f, "{} answers were there from an earlier start", self.resumed)?;
         }
-        writeln!(f, "asked in {:.1} s, {:.0} turns a second", self.seconds, self.turns_per_second)?;
+        if let Some(read) = self.read {
+            writeln!(f, "{read}")?;
+        }
+        let Sides { baseline_a, baseline_b, candidate } = self.sides_per_second;
+        writeln!(
+            f,
+            "asked in {:.1} s, {} answers a second ({baseline_a} and {baseline_b} by the baseline, {candidate} by the \
+             candidate), once somebody listened after {:.1} s",
+            self.seconds, self.answers_per_second, self.lanes_seconds
+        )?;
         let Sides { baseline_a, baseline_b, candidate } = self.missing;
         if !self.is_whole() {
             writeln!(f, "never answered: {baseline_a} and {baseline_b} by the baseline, {candidate} by the candidate")?;
