@@ -12,7 +12,7 @@ use talkfleet_shared::{
     chat::{Ask, Frame, FrameBody, MessageText, Position, Problem},
     clock,
     error::Code,
-    id::{ConversationId, RequestId, TenantId},
+    id::{ChannelId, ConversationId, RequestId, TenantId},
     telemetry::Trace,
 };
 
@@ -20,6 +20,9 @@ use crate::world::{Gateway, World};
 
 /// How long a customer comes back: the budget, the faults and an outage or two.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(240);
+
+/// How long a message waits for one that is answered and not settled yet.
+const PATIENT_AT_LEAST: Duration = Duration::from_secs(5);
 
 /// How long a customer waits before trying again.
 const AGAIN_MS: (u64, u64) = (20, 800);
@@ -29,6 +32,9 @@ const AGAIN_MS: (u64, u64) = (20, 800);
 pub struct Told {
     pub key: String,
     pub conversation: ConversationId,
+    pub channel: ChannelId,
+    /// No earlier message of this customer is open.
+    pub alone: bool,
     /// When it was first sent, and when the customer heard that it was accepted; numbers of the world's events.
     pub sent_no: u64,
     pub accepted_no: Option<u64>,
@@ -61,6 +67,8 @@ impl Told {
         Self {
             key,
             conversation,
+            channel: ChannelId::web(),
+            alone: false,
             sent_no: world.event(),
             accepted_no: None,
             request: None,
@@ -153,6 +161,7 @@ impl Told {
     }
 
     async fn turn_to(&mut self, gateway: &Gateway) -> Option<Frames> {
+        let began = clock::now();
         let turned = match &self.request {
             Some(request) => gateway.desk.resume(&principal(), request, self.at).await,
             None => gateway.desk.submit(self.submission()).await.map(|story| {
@@ -164,6 +173,10 @@ impl Told {
             Ok(frames) => Some(frames),
             Err(problem) => {
                 match problem.code {
+                    // Whoever has read the answer may say the next thing, even on a channel that refuses while one is open.
+                    Code::ConversationBusy if self.alone && clock::since(began) < PATIENT_AT_LEAST => {
+                        self.violations.push(format!("{}: refused because of a message that was answered", self.key));
+                    }
                     Code::BrokerAway | Code::Draining | Code::Overloaded | Code::ConversationBusy => {}
                     // A gateway that does not know of it yet is asked again.
                     Code::NotFound if self.request.is_some() => {}
@@ -178,7 +191,10 @@ impl Told {
         Submission {
             principal: principal(),
             conversation: Some(self.conversation.clone()),
-            ask: Ask::new(MessageText::parse(&format!("What about {}?", self.key)).unwrap()),
+            ask: Ask {
+                channel: self.channel.clone(),
+                ..Ask::new(MessageText::parse(&format!("What about {}?", self.key)).unwrap())
+            },
             budget: None,
             idempotency_key: Some(self.key.clone()),
             face: "http",

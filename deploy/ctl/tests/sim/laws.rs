@@ -31,7 +31,7 @@ pub fn safety(model: &Model, told: &[Told]) -> Vec<String> {
         let expired = matches!(last, FrameBody::Expired { .. });
         if same == Some(false) || same.is_none() && !expired {
             let outcome = record.map_or("nothing", |record| record.outcome.name());
-            violations.push(format!("{}: was shown {}, and stored is {outcome}: {last:?}", told.key, last.name()));
+            violations.push(format!("{}: was shown '{}', and stored is another '{outcome}'", told.key, last.name()));
         }
     }
     for (before, after) in told.iter().flat_map(|a| told.iter().map(move |b| (a, b))) {

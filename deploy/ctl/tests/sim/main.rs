@@ -88,7 +88,8 @@ fn every_seed_keeps_the_promises() {
     }
     println!("{seeds} seeds in {:.1} s: {sum}", began.elapsed().as_secs_f64());
     // A simulation in which nothing happens would be green as well.
-    assert!(sum.answered > seeds && sum.kills > seeds && sum.restarts > seeds / 20, "{sum}");
+    let rare = sum.cancelled.min(sum.expired).min(sum.restarts);
+    assert!(sum.answered > seeds && sum.kills > seeds && rare > seeds / 100, "{sum}");
 }
 
 #[test]

@@ -19,9 +19,9 @@ use talkfleet_shared::{
         model::{Faults, Law, Link, Model},
     },
     chance,
-    chat::{FrameBody, IntentReply, Language, Passage, RetrieveReply},
+    chat::{IntentReply, Language, Passage, RetrieveReply},
     clock,
-    id::ConversationId,
+    id::{ChannelId, ConversationId},
     lifecycle::Shutdown,
     metrics::Metrics,
 };
@@ -44,9 +44,14 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(70);
 /// Messages that a conversation's later ones may be asked before.
 const MESSAGES_MAX: u64 = 4;
 
+/// A channel for each policy, called like it; most conversations are on the first.
+const CHANNELS: [&str; 4] = ["queue", "interrupt", "reject", "merge"];
+
 static GATEWAY: LazyLock<GatewayConfig> = LazyLock::new(|| {
-    let unlimited = ["user_per_minute", "tenant_per_minute"].map(|key| (format!("limits.{key}"), "0".to_owned()));
-    GatewayConfig::load(None, &unlimited).unwrap()
+    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let mut settings = vec![set("limits.user_per_minute", "0"), set("limits.tenant_per_minute", "0")];
+    settings.extend(CHANNELS.map(|burst| set(&format!("channels.{burst}.burst"), &format!("\"{burst}\""))));
+    GatewayConfig::load(None, &settings).unwrap()
 });
 static WORKER: LazyLock<WorkerConfig> = LazyLock::new(|| WorkerConfig::load(None, &[]).unwrap());
 static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Metrics::new("simulation"));
@@ -69,6 +74,8 @@ pub struct Played {
     pub story: Vec<String>,
     pub messages: u64,
     pub answered: u64,
+    pub cancelled: u64,
+    pub expired: u64,
     pub restarts: u64,
     pub kills: u64,
 }
@@ -119,6 +126,8 @@ impl Played {
     pub fn add(&mut self, other: &Self) {
         self.messages += other.messages;
         self.answered += other.answered;
+        self.cancelled += other.cancelled;
+        self.expired += other.expired;
         self.restarts += other.restarts;
         self.kills += other.kills;
     }
@@ -126,8 +135,9 @@ impl Played {
 
 impl fmt::Display for Played {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { messages, answered, restarts, kills, .. } = self;
-        write!(f, "{messages} messages, {answered} answered, {restarts} restarts seen, {kills} kills")
+        let Self { messages, answered, cancelled, expired, restarts, kills, .. } = self;
+        write!(f, "{messages} messages: {answered} answered, {cancelled} cancelled, {expired} expired; ")?;
+        write!(f, "{restarts} restarts seen, {kills} processes killed")
     }
 }
 
@@ -303,6 +313,7 @@ impl World {
     /// A conversation: its messages one after the other, or on top of one another.
     async fn converse(self: Arc<Self>, number: u64) -> Vec<Told> {
         let conversation = ConversationId::parse(&format!("c{number}")).unwrap();
+        let channel = CHANNELS[chance::between(0, 2 * CHANNELS.len() - 1).saturating_sub(CHANNELS.len())];
         let mut told = Vec::new();
         let mut open = Vec::new();
         for message in 0..chance::between(1, MESSAGES_MAX) {
@@ -312,7 +323,9 @@ impl World {
                 1..=2 => Manner::HangsUp,
                 _ => Manner::Patient,
             };
-            let begun = Told::new(&self, format!("c{number}-{message}"), conversation.clone());
+            let mut begun = Told::new(&self, format!("c{number}-{message}"), conversation.clone());
+            begun.channel = ChannelId::parse(channel).unwrap();
+            begun.alone = open.is_empty();
             let asking = tokio::spawn({
                 let world = self.clone();
                 async move { begun.ask(&world, manner).await }
@@ -404,10 +417,14 @@ pub async fn play(shape: Shape, broken: Option<Law>) -> Played {
         }
     }
     let told = told.unwrap_or_default();
+    let ended =
+        |name| told.iter().filter(|told| told.last.as_ref().is_some_and(|last| last.name() == name)).count() as u64;
     Played {
         violations,
         messages: told.len() as u64,
-        answered: told.iter().filter(|told| matches!(told.last, Some(FrameBody::Done { .. }))).count() as u64,
+        answered: ended("done"),
+        cancelled: ended("cancelled"),
+        expired: ended("expired"),
         restarts: told.iter().map(|told| told.restarts).sum(),
         kills: world.kills.load(Ordering::Relaxed),
         story: std::mem::take(&mut world.story.lock().unwrap()),
