@@ -74,6 +74,10 @@ pub(super) struct Told {
     pub(super) within: Duration,
 }
 
+/// After the death of a leader the server's source of the journal waits 30 s for an answer that was lost with it, then
+/// 12 s more before it asks again; neither can be set.
+const SOURCE_RESUMES: Duration = Duration::from_secs(60);
+
 pub(super) const S: fn(u64) -> Duration = Duration::from_secs;
 
 impl Default for Expected {
@@ -96,7 +100,7 @@ impl Default for Expected {
             memory_growth_max_mb: None,
             told: None,
             degraded_until: None,
-            archived_within: S(30),
+            archived_within: SOURCE_RESUMES,
         }
     }
 }

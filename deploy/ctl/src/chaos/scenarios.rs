@@ -12,10 +12,6 @@ use super::{
     scenario::{Blow, Expected, Needs, S, Scenario, Told},
 };
 
-/// After the death of a leader the server's source of the journal waits 30 s for an answer that was lost with it, then
-/// 12 s more before it asks again; neither can be set.
-const SOURCE_RESUMES: Duration = Duration::from_secs(60);
-
 fn at(seconds: u64, fault: Fault) -> Blow {
     Blow { at: S(seconds), fault }
 }
@@ -204,7 +200,7 @@ fn thousand(rng: &mut StdRng) -> Vec<Blow> {
 
 /// nats-servers that die, freeze, leave, and run out of room.
 fn brokers() -> Vec<Scenario> {
-    let waits = Expected { gap_max: S(10), extra_max: S(10), archived_within: SOURCE_RESUMES, ..Expected::default() };
+    let waits = Expected { gap_max: S(10), extra_max: S(10), ..Expected::default() };
     let told = |known_after_s, within_s| Some(Told { known_after: S(known_after_s), within: S(within_s) });
     vec![
         Scenario::new("kill-leader", "kill -9 the leader of the queue, back after 10 s", 30, |_| {
@@ -309,7 +305,8 @@ fn links() -> Vec<Scenario> {
 
 /// Redis and PostgreSQL.
 fn engines() -> Vec<Scenario> {
-    let unnoticed = Expected { gap_max: S(2), extra_max: S(3), errors_max: 0, ..Expected::default() };
+    let unnoticed =
+        Expected { gap_max: S(2), extra_max: S(3), errors_max: 0, archived_within: S(30), ..Expected::default() };
     vec![
         Scenario::new("kill-redis", "kill -9 Redis, back after 5 s", 20, |_| {
             vec![at(3, Fault::Kill(Who::Redis, S(5)))]
