@@ -214,7 +214,8 @@ fn brokers() -> Vec<Scenario> {
         Scenario::new("kill-queue-leader", "kill -9 the leader of the queue's consumer, back after 10 s", 30, |_| {
             vec![at(5, Fault::Kill(Who::QueueLeader, S(10)))]
         })
-        .expect(Expected { errors_max: 0, ..waits }),
+        // A delivery that was lost with it waits for the election, and then for its redelivery.
+        .expect(Expected { errors_max: 0, extra_max: S(13), ..waits }),
         Scenario::new("kill-nats", "kill -9 one nats-server after another", 40, |rng| {
             often(rng, 2, 18, |n| Fault::Kill(Who::Node(n), S(5)))
         })
