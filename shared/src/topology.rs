@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_nats::jetstream::{
-    consumer::{AckPolicy, DeliverPolicy, pull},
+    consumer::{self, AckPolicy, DeliverPolicy, pull},
     kv,
     stream::{Compression, Config, DiscardPolicy, RetentionPolicy, Source, StorageType, SubjectTransform},
 };
@@ -45,8 +45,9 @@ pub const OWNERS_AGE: Duration = Duration::from_secs(7 * 86_400);
 /// Deliveries of one ask before it is set aside.
 pub const DELIVERIES_MAX: i64 = 4;
 
-/// Waits before each redelivery; the first takes the place of the ack wait, so a killed worker costs five seconds.
-pub const REDELIVERY_WAITS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(20)];
+/// Waits before each redelivery; the first takes the place of the ack wait and begins again with each keep-alive, so a
+/// killed worker costs three seconds and what it had made. An election, in which none is heard, mostly takes longer.
+pub const REDELIVERY_WAITS: [Duration; 3] = [Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(20)];
 
 /// A retry under the same id within this window is stored once.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(60);
@@ -253,7 +254,7 @@ pub fn object_stores(scale: Scale) -> Vec<async_nats::jetstream::object_store::C
 /// Only what is written in [`streams`] is compared; what the broker adds by itself is its own business.
 pub fn differences(actual: &Config, wanted: &Config) -> Vec<String> {
     let normal = |limit: i64| if limit <= 0 { -1 } else { limit };
-    let rows: [(&str, String, String); 12] = [
+    let rows = [
         ("subjects", actual.subjects.join(" "), wanted.subjects.join(" ")),
         ("retention", format!("{:?}", actual.retention), format!("{:?}", wanted.retention)),
         ("storage", format!("{:?}", actual.storage), format!("{:?}", wanted.storage)),
@@ -275,10 +276,23 @@ pub fn differences(actual: &Config, wanted: &Config) -> Vec<String> {
         ("allow_direct", actual.allow_direct.to_string(), wanted.allow_direct.to_string()),
         ("allow_msg_ttl", actual.allow_message_ttl.to_string(), wanted.allow_message_ttl.to_string()),
     ];
-    rows.into_iter()
-        .filter(|(_, actual, wanted)| actual != wanted)
-        .map(|(name, actual, wanted)| format!("{name}: {actual} on the broker, {wanted} wanted"))
-        .collect()
+    unlike(rows)
+}
+
+/// What of a consumer differs from what it should be, one line each.
+pub fn consumer_differences(actual: &consumer::Config, wanted: &pull::Config) -> Vec<String> {
+    let rows = [
+        ("ack_wait", format!("{:?}", actual.ack_wait), format!("{:?}", wanted.ack_wait)),
+        ("backoff", format!("{:?}", actual.backoff), format!("{:?}", wanted.backoff)),
+        ("max_deliver", actual.max_deliver.max(0).to_string(), wanted.max_deliver.max(0).to_string()),
+        ("max_ack_pending", actual.max_ack_pending.to_string(), wanted.max_ack_pending.to_string()),
+    ];
+    unlike(rows)
+}
+
+fn unlike(rows: impl IntoIterator<Item = (&'static str, String, String)>) -> Vec<String> {
+    let unlike = rows.into_iter().filter(|(_, actual, wanted)| actual != wanted);
+    unlike.map(|(name, actual, wanted)| format!("{name}: {actual} on the broker, {wanted} wanted")).collect()
 }
 
 /// Consumer settings by name, for checks of manifests, alerts and boards against this file.

@@ -322,7 +322,7 @@ mod tests {
         refused("roles.enabled", "[]", "roles.enabled is empty");
         refused("roles.enabled", r#"["cook"]"#, "cook");
         refused("roles.response_concurrency", "0", "give 1 to 10000");
-        refused("turn.keep_alive_ms", "5000", "give 100 to 2500");
+        refused("turn.keep_alive_ms", "5000", "give 100 to 1500");
         refused("turn.grace_ms", "25000", "orchestrators lose patience");
         refused("plan.answerable_min", "1.5", "plan.answerable_min is 1.5");
         refused("plan.answerable_min", "0.9", "must not be below");

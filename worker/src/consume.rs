@@ -4,7 +4,7 @@ use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duratio
 
 use futures::FutureExt;
 use talkfleet_shared::{
-    bus::{AskDelivery, Delivery, Settle},
+    bus::{AskDelivery, BusError, Delivery, Settle},
     chance,
     chat::Problem,
     dead::{Attempt, Cause, Why},
@@ -35,6 +35,9 @@ const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The reason on the dead letter of a turn that panicked.
 const PANICKED: &str = "its turn panicked on every delivery";
+
+/// The reason on the dead letter of an ask that came again when its time was up.
+const TOO_LATE: &str = "its worker died, or did not end it, and its time was up before it came again";
 
 /// Waits between attempts to reach what is missing at the broker.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -96,6 +99,13 @@ async fn take(desk: Arc<Desk>, delivery: Delivery, keep_alive: Duration) {
 /// Runs the turn, keeps its delivery alive, and survives its panic.
 async fn answer(desk: &Desk, delivery: &Delivery, ask: &AskDelivery, keep_alive: Duration) -> Settle {
     let delivered_at = desk.now();
+    if ask.attempt > 1
+        && delivered_at >= ask.deadline
+        && let Err(error) = keep_for_people(desk, delivery, ask).await
+    {
+        tracing::warn!(%error, "a message could not be set aside; it comes again");
+        return again();
+    }
     let turn = AssertUnwindSafe(turn::run(desk, ask)).catch_unwind();
     let ended = tokio::select! {
         biased;
@@ -182,6 +192,16 @@ async fn set_aside(desk: &Desk, delivery: &Delivery, lost: Option<Lost>, why: &W
             again()
         }
     }
+}
+
+/// An ask that comes again when its time is up was ended by nobody, most likely since it killed who had it. It expires
+/// before the reaper hears of it, so its copy is kept here, and first: a death in between leaves two rather than none.
+async fn keep_for_people(desk: &Desk, delivery: &Delivery, ask: &AskDelivery) -> Result<(), BusError> {
+    if desk.bus.read_record(&ask.tenant, Some(&ask.conversation), &ask.request).await?.is_some() {
+        return Ok(());
+    }
+    let attempts = desk.setbacks.take(&key(ask));
+    delivery.set_aside(&Why::new(Cause::Killed, TOO_LATE), attempts).await
 }
 
 fn again() -> Settle {

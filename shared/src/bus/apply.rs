@@ -70,8 +70,15 @@ impl Bus {
         }
         for (stream, wanted) in topology::consumers_of(&self.lane, scale) {
             let name = wanted.durable_name.clone().unwrap_or_default();
-            if self.consumer(stream, &name).await.is_err() {
-                changes.push(Change::Create { what: "consumer", name: format!("{stream}/{name}") });
+            let (what, path) = ("consumer", format!("{stream}/{name}"));
+            match self.consumer(stream, &name).await {
+                Ok(found) => {
+                    let differences = topology::consumer_differences(&found.cached_info().config, &wanted);
+                    if !differences.is_empty() {
+                        changes.push(Change::Update { what, name: path, differences });
+                    }
+                }
+                Err(_) => changes.push(Change::Create { what, name: path }),
             }
         }
         for wanted in topology::buckets_of(&self.lane, scale) {

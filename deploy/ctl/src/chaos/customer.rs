@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
 use talkfleet_shared::chat::{Frame, FrameBody, Position};
 
-use super::ledger::{Outcome, Turn};
+use super::ledger::{Knock, Outcome, Turn};
 
 /// How long a customer goes on after the budget: a resumed answer, a gateway that comes back.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(25);
@@ -64,9 +64,19 @@ impl Door {
         let body = json!({ "text": text, "conversation": turn.conversation, "deadline_ms": budget.as_millis() as u64 });
         let (begun, mut shown) = (Instant::now(), Shown::default());
         while begun.elapsed() < budget + GIVE_UP_AFTER {
-            let tried = match &shown.request {
-                None => self.post(&turn.key, &body, &mut shown, &mut accepted).await,
-                Some(request) => self.resume(&request.clone(), &mut shown, &mut accepted).await,
+            let tried = match shown.request.clone() {
+                None => {
+                    let (at, mut let_in) = (Instant::now(), None);
+                    let mut heard = || {
+                        let_in.get_or_insert_with(Instant::now);
+                        accepted();
+                    };
+                    let tried = self.post(&turn.key, &body, &mut shown, &mut heard).await;
+                    let refused = let_in.is_none() && !matches!(tried, Try::Ended(_));
+                    turn.knocks.push(Knock { at, waited: let_in.unwrap_or_else(Instant::now) - at, refused });
+                    tried
+                }
+                Some(request) => self.resume(&request, &mut shown, &mut accepted).await,
             };
             turn.accepted |= shown.request.is_some();
             match tried {
@@ -88,6 +98,7 @@ impl Door {
         turn.ended = Some(Instant::now());
         turn.last_frames = shown.lasts;
         turn.restarts = shown.restarts;
+        turn.restarted = shown.restarted;
         turn.text = shown.text;
     }
 
@@ -177,6 +188,7 @@ struct Shown {
     text: String,
     lasts: u32,
     restarts: u32,
+    restarted: Option<Instant>,
 }
 
 impl Shown {
@@ -191,6 +203,7 @@ impl Shown {
             FrameBody::Restart => {
                 self.text.clear();
                 self.restarts += 1;
+                self.restarted.get_or_insert_with(Instant::now);
                 None
             }
             FrameBody::Delta { text } => {

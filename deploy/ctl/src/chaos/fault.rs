@@ -34,6 +34,8 @@ pub(super) enum Who {
     Node(usize),
     /// The server that leads a stream at that moment.
     Leader(&'static str),
+    /// The server that leads the consumer from which workers take asks.
+    QueueLeader,
     /// A majority.
     TwoNodes(usize),
     EveryNode,
@@ -94,6 +96,8 @@ pub(super) enum Fault {
 pub(super) struct Aftermath {
     /// Processes that did not leave by themselves or not with exit code 0; what was not said as it should.
     pub(super) complaints: Vec<String>,
+    /// How long each process took that was asked to leave and left with exit code 0.
+    pub(super) exits: Vec<Duration>,
 }
 
 impl Fault {
@@ -115,7 +119,10 @@ impl Fault {
             }
             Self::Terminate(who) => {
                 for member in members(fleet, who) {
-                    aftermath.complaints.extend(terminate(member).await);
+                    match terminate(member).await {
+                        Ok(took) => aftermath.exits.push(took),
+                        Err(complaint) => aftermath.complaints.push(complaint),
+                    }
                 }
             }
             Self::Restart(who) => {
@@ -189,7 +196,7 @@ async fn kill(fleet: &Arc<Fleet>, who: Who, back_after: Duration) -> Result<()> 
             tokio::time::sleep(back_after).await;
             fleet.engines.revive(engine).await?;
         }
-        Who::Node(_) | Who::Leader(_) | Who::TwoNodes(_) | Who::EveryNode => {
+        Who::Node(_) | Who::Leader(_) | Who::QueueLeader | Who::TwoNodes(_) | Who::EveryNode => {
             let nodes = nodes(fleet, who).await?;
             nodes.iter().for_each(|node| fleet.cluster.kill(*node));
             tokio::time::sleep(back_after).await;
@@ -215,7 +222,7 @@ async fn signal(fleet: &Arc<Fleet>, who: Who, signal: Signal) -> Result<()> {
     match who {
         Who::Redis => fleet.engines.signal(Engine::Redis, signal)?,
         Who::Postgres => fleet.engines.signal(Engine::Postgres, signal)?,
-        Who::Node(_) | Who::Leader(_) | Who::TwoNodes(_) | Who::EveryNode => {
+        Who::Node(_) | Who::Leader(_) | Who::QueueLeader | Who::TwoNodes(_) | Who::EveryNode => {
             nodes(fleet, who).await?.into_iter().for_each(|node| fleet.cluster.signal(node, signal));
         }
         _ => members(fleet, who).into_iter().for_each(|member| member.signal(signal)),
@@ -245,29 +252,36 @@ async fn nodes(fleet: &Fleet, who: Who) -> Result<Vec<usize>> {
         Who::Node(number) => vec![number % NODES],
         Who::TwoNodes(number) => vec![number % NODES, (number + 1) % NODES],
         Who::EveryNode => (0..NODES).collect(),
-        Who::Leader(stream) => {
-            let leader = fleet.bus.leader(stream).await?.unwrap_or_default();
-            // A server's name ends with its number.
-            vec![leader.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0) % NODES]
+        Who::Leader(stream) => vec![number_of(&fleet.bus.leader(stream).await?.unwrap_or_default())],
+        Who::QueueLeader => {
+            let leader = fleet.consumer_leader(topology::ASK, topology::RESPONSE).await;
+            vec![number_of(&leader.context("no server tells who leads the queue's consumer")?)]
         }
         _ => Vec::new(),
     })
 }
 
-/// Asks a process to leave and waits until it has; what is wrong with how it did.
-async fn terminate(member: &Member) -> Option<String> {
+/// A server's name ends with its number.
+fn number_of(server: &str) -> usize {
+    server.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0) % NODES
+}
+
+/// Asks a process to leave and waits until it has: how long that took, or what is wrong with how it did.
+async fn terminate(member: &Member) -> Result<Duration, String> {
     let before = member.deaths();
     let asked = tokio::time::Instant::now();
     member.signal(Signal::TERM);
     while member.deaths() == before {
         if asked.elapsed() > TERMINATE_WITHIN {
             member.kill();
-            return Some(format!("{} did not leave within {} s", member.name, TERMINATE_WITHIN.as_secs()));
+            return Err(format!("{} did not leave within {} s", member.name, TERMINATE_WITHIN.as_secs()));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let exit = member.last_exit()?;
-    (!exit.success()).then(|| format!("{} left with {exit}", member.name))
+    match member.last_exit() {
+        Some(exit) if !exit.success() => Err(format!("{} left with {exit}", member.name)),
+        _ => Ok(asked.elapsed()),
+    }
 }
 
 fn set_weather(fleet: &Fleet, at: Where, weather: Weather) {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use talkfleet_shared::{bus::Bus, config::Url, id::TenantId, topology::Scale};
 use talkfleet_worker::store::Store;
 use tokio::sync::mpsc;
@@ -158,6 +159,19 @@ impl Fleet {
         Some((answered.status().is_success(), answered.text().await.ok()?))
     }
 
+    /// The name of the server that leads a consumer, as the servers' own monitoring tells it.
+    pub(super) async fn consumer_leader(&self, stream: &str, consumer: &str) -> Option<String> {
+        for ports in self.cluster.ports() {
+            let url = format!("http://127.0.0.1:{}/jsz?consumers=true", ports.monitor);
+            let Ok(answered) = self.http.get(url).send().await else { continue };
+            let told = answered.text().await.ok().and_then(|text| serde_json::from_str(&text).ok());
+            if let Some(leader) = told.and_then(|told| leader_in(&told, stream, consumer)) {
+                return Some(leader);
+            }
+        }
+        None
+    }
+
     async fn missing(&self) -> Option<String> {
         for member in self.members.all() {
             let said = match self.readiness(member).await {
@@ -169,6 +183,15 @@ impl Fleet {
         }
         None
     }
+}
+
+/// A consumer's leader in what a server tells of its streams.
+fn leader_in(told: &Value, stream: &str, consumer: &str) -> Option<String> {
+    let accounts = told["account_details"].as_array()?;
+    let streams = accounts.iter().filter_map(|account| account["stream_detail"].as_array()).flatten();
+    let consumers = streams.filter(|one| one["name"] == stream).filter_map(|one| one["consumer_detail"].as_array());
+    let leaders = consumers.flatten().filter(|one| one["name"] == consumer).map(|one| &one["cluster"]["leader"]);
+    leaders.filter_map(Value::as_str).map(str::to_owned).find(|leader| !leader.is_empty())
 }
 
 /// Streams need a leader of the cluster first; that is elected within seconds.

@@ -37,9 +37,43 @@ pub(super) struct Turn {
     pub(super) outcome: Outcome,
     pub(super) last_frames: u32,
     pub(super) restarts: u32,
+    /// When its customer first saw it begin anew.
+    pub(super) restarted: Option<Instant>,
     pub(super) text: String,
     /// Why tries failed, in order.
     pub(super) errors: Vec<String>,
+    /// Tries to be let in, in order.
+    pub(super) knocks: Vec<Knock>,
+}
+
+/// One try to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Knock {
+    pub(super) at: Instant,
+    /// Until it was accepted, refused, or broke.
+    pub(super) waited: Duration,
+    pub(super) refused: bool,
+}
+
+/// Two clocks of one machine, read together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clocks {
+    pub(super) now: Instant,
+    pub(super) unix_ms: u64,
+}
+
+impl Clocks {
+    /// A moment after that reading.
+    pub(super) fn instant(self, unix_ms: u64) -> Instant {
+        self.now + Duration::from_millis(unix_ms.saturating_sub(self.unix_ms))
+    }
+}
+
+/// A fault, from its first blow until nothing was broken any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Struck {
+    pub(super) at: Instant,
+    pub(super) healed: Instant,
 }
 
 /// What the desk wrote down about a request, under the same key.
@@ -171,6 +205,77 @@ pub(super) fn gap(turns: &[Turn], fault: Instant, window: Duration) -> Duration 
     moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
 
+/// How long an answer took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Took {
+    pub(super) issued: Instant,
+    /// Since nothing of its customer's own stood before it.
+    pub(super) own: Duration,
+    /// Behind an earlier message of its conversation, which a customer who waits for answers never does.
+    pub(super) behind: Duration,
+    /// Of its own time, what had passed before the blow after which it was begun anew.
+    pub(super) lost: Duration,
+}
+
+/// How long each answer took, apart from the wait behind an earlier message of the same conversation. That one has ended
+/// when its record says so or its customer hears of it, whichever comes first.
+pub(super) fn took(turns: &[Turn], written: &HashMap<String, Written>, struck: &[Struck], clocks: Clocks) -> Vec<Took> {
+    let recorded = |turn: &Turn| Some(clocks.instant(written.get(&turn.key)?.ended_at_ms));
+    let ended = |turn: &Turn| turn.ended.into_iter().chain(recorded(turn)).min();
+    let ends: HashMap<_, _> =
+        turns.iter().filter_map(|turn| Some(((turn.conversation.as_str(), turn.number), ended(turn)?))).collect();
+    let took = |turn: &Turn| {
+        let earlier = turn.number.checked_sub(1).and_then(|number| ends.get(&(turn.conversation.as_str(), number)));
+        let told = turn.ended?;
+        let free = earlier.map_or(turn.issued, |earlier| turn.issued.max(*earlier)).min(told);
+        let lost =
+            blow_before_restart(turn, struck).map_or(Duration::ZERO, |blow| blow.saturating_duration_since(free));
+        Some(Took { issued: turn.issued, own: told - free, behind: free - turn.issued, lost })
+    };
+    turns.iter().filter(|turn| turn.outcome == Outcome::Answered).filter_map(took).collect()
+}
+
+/// How long after the last blow before it each answer was begun anew that had been asked for before that blow.
+pub(super) fn begun_anew(turns: &[Turn], struck: &[Struck]) -> Vec<Duration> {
+    turns.iter().filter_map(|turn| Some(turn.restarted? - blow_before_restart(turn, struck)?)).collect()
+}
+
+fn blow_before_restart(turn: &Turn, struck: &[Struck]) -> Option<Instant> {
+    let restarted = turn.restarted?;
+    let blow = struck.iter().map(|fault| fault.at).filter(|at| *at <= restarted).max()?;
+    (turn.issued <= blow).then_some(blow)
+}
+
+/// Tries to be let in that began while a fault was known: this long after its blow, and so long before its end that
+/// whoever is told within `limit` is told before. Only first messages of their conversations: others wait in line.
+pub(super) fn knocks(turns: &[Turn], struck: &[Struck], known_after: Duration, limit: Duration) -> Vec<Knock> {
+    let known = |knock: &Knock| {
+        struck.iter().any(|fault| fault.at + known_after <= knock.at && knock.at + limit <= fault.healed)
+    };
+    let first = turns.iter().filter(|turn| turn.number == 0);
+    first.flat_map(|turn| &turn.knocks).copied().filter(known).collect()
+}
+
+/// Of the turns that began and ended while a fault lasted, how many there were and how many had a degraded answer.
+pub(super) fn degraded_during(turns: &[Turn], written: &HashMap<String, Written>, fault: Struck) -> (usize, usize) {
+    let within = turns.iter().filter(|turn| {
+        fault.at <= turn.issued && turn.ended.is_none_or(|ended| ended <= fault.healed) && turn.issued <= fault.healed
+    });
+    let degraded = |turn: &&Turn| {
+        let record = written.get(&turn.key);
+        turn.outcome == Outcome::Answered && record.is_some_and(|record| record.degraded)
+    };
+    let within: Vec<&Turn> = within.collect();
+    (within.len(), within.iter().filter(|turn| degraded(turn)).count())
+}
+
+/// How long after a fault's end the last degraded answer was asked for.
+pub(super) fn back_after(turns: &[Turn], written: &HashMap<String, Written>, fault: Struck) -> Duration {
+    let degraded = turns.iter().filter(|turn| written.get(&turn.key).is_some_and(|record| record.degraded));
+    let last = degraded.map(|turn| turn.issued).max();
+    last.map(|last| last.saturating_duration_since(fault.healed)).unwrap_or_default()
+}
+
 /// A quantile of durations (0 to 1); zero of none.
 pub(super) fn quantile(mut values: Vec<Duration>, q: f64) -> Duration {
     values.sort_unstable();
@@ -193,8 +298,10 @@ mod tests {
             outcome: Outcome::Answered,
             last_frames: 1,
             restarts: 0,
+            restarted: None,
             text: "yes".into(),
             errors: Vec::new(),
+            knocks: Vec::new(),
         }
     }
 
@@ -255,5 +362,64 @@ mod tests {
             "it goes on past the window"
         );
         assert_eq!(quantile(vec![at(3) - now, at(1) - now, at(2) - now], 0.5), Duration::from_millis(2));
+    }
+
+    #[test]
+    fn who_waits_behind_an_own_message_is_not_counted_twice() {
+        let now = Instant::now();
+        let at = |ms: u64| now + Duration::from_millis(ms);
+        let clocks = Clocks { now, unix_ms: 1_000 };
+        let first = Turn { ended: Some(at(8_000)), ..turn("a", 0, now) };
+        let second = Turn { ended: Some(at(8_300)), ..turn("a", 1, at(500)) };
+        let turns = [first, second];
+        let ms = |took: Vec<Took>| took.iter().map(|t| (t.own.as_millis(), t.behind.as_millis())).collect::<Vec<_>>();
+        assert_eq!(ms(took(&turns, &HashMap::new(), &[], clocks)), [(8_000, 0), (300, 7_500)]);
+        // The record was there before its customer heard of it: what came after is the second's own time.
+        let (key, record) = written(&turns[0], 1_000);
+        let records = HashMap::from([(key, Written { ended_at_ms: 6_000, ..record })]);
+        assert_eq!(ms(took(&turns, &records, &[], clocks)), [(8_000, 0), (3_300, 4_500)]);
+    }
+
+    #[test]
+    fn a_new_beginning_is_counted_from_the_blow_before_it() {
+        let now = Instant::now();
+        let at = |s: u64| now + Duration::from_secs(s);
+        let struck = [2, 20].map(|s| Struck { at: at(s), healed: at(s) });
+        let turns = [(0, 7), (19, 24), (6, 9)].map(|(s, r)| Turn { restarted: Some(at(r)), ..turn("a", 0, at(s)) });
+        let answered = Turn { ended: Some(at(8)), ..turns[0].clone() };
+        let took = took(&[answered], &HashMap::new(), &struck, Clocks { now, unix_ms: 0 });
+        assert_eq!((took[0].own, took[0].lost), (Duration::from_secs(8), Duration::from_secs(2)));
+        // The third was asked for after the blow: another cause made it begin anew.
+        assert_eq!(begun_anew(&turns, &struck), [Duration::from_secs(5), Duration::from_secs(4)]);
+    }
+
+    #[test]
+    fn a_fault_is_held_against_what_began_while_it_was_known() {
+        let now = Instant::now();
+        let at = |ms: u64| now + Duration::from_millis(ms);
+        let fault = Struck { at: at(1_000), healed: at(9_000) };
+        let knock = |ms| Knock { at: at(ms), waited: Duration::from_millis(ms), refused: true };
+        let knocks_of =
+            |number| Turn { knocks: [500, 2_000, 3_500, 6_900, 7_500].map(knock).into(), ..turn("a", number, now) };
+        let seen = knocks(&[knocks_of(0), knocks_of(1)], &[fault], Duration::from_secs(2), Duration::from_secs(2));
+        assert_eq!(seen, [knock(3_500), knock(6_900)]);
+    }
+
+    #[test]
+    fn what_was_degraded_during_a_fault_and_after_is_told_apart() {
+        let now = Instant::now();
+        let at = |ms: u64| now + Duration::from_millis(ms);
+        let fault = Struck { at: at(1_000), healed: at(9_000) };
+        let turns: Vec<_> = [0, 2_000, 3_000, 10_500, 12_000]
+            .iter()
+            .enumerate()
+            .map(|(n, ms)| Turn { ended: Some(at(ms + 100)), ..turn("a", n, at(*ms)) })
+            .collect();
+        let mut records: HashMap<_, _> = turns.iter().map(|turn| written(turn, 1_000)).collect();
+        for degraded in ["a-1", "a-3"] {
+            records.get_mut(degraded).unwrap().degraded = true;
+        }
+        assert_eq!(degraded_during(&turns, &records, fault), (2, 1));
+        assert_eq!(back_after(&turns, &records, fault), Duration::from_millis(1_500));
     }
 }

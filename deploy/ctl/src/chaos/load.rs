@@ -94,8 +94,10 @@ async fn converse(
             outcome: Outcome::Unknown,
             last_frames: 0,
             restarts: 0,
+            restarted: None,
             text: String::new(),
             errors: Vec::new(),
+            knocks: Vec::new(),
         };
         let (let_in, heard) = oneshot::channel();
         let mut let_in = Some(let_in);

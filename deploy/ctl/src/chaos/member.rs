@@ -119,6 +119,14 @@ impl Member {
         }
     }
 
+    /// What it holds of the machine's memory; None while it does not run.
+    pub(super) fn resident_bytes(&self) -> Option<u64> {
+        let pid = self.state().running.as_ref().map(|(child, _)| child.id())?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        kb.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kb| kb * 1024)
+    }
+
     /// How often it has ended so far, however that came.
     pub(super) fn deaths(&self) -> u32 {
         self.deaths.load(Ordering::Relaxed)

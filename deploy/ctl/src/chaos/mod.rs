@@ -18,6 +18,9 @@ mod run; // one scenario
 mod scenario; // what one consists of
 mod scenarios; // the fault table
 
+/// PURE: what a run came to in figures, and what of it is not as expected.
+mod verdict;
+
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, bail};

@@ -29,6 +29,20 @@ pub(super) struct Figures {
     pub(super) latency_p50_ms: u64,
     pub(super) latency_p99_ms: u64,
     pub(super) latency_max_ms: u64,
+    /// Without the wait behind an earlier message of the same conversation.
+    pub(super) own_p50_ms: u64,
+    pub(super) own_max_ms: u64,
+    /// The same without what was lost of an answer that had to be begun anew.
+    pub(super) besides_lost_max_ms: u64,
+    /// The most that was lost of one.
+    pub(super) lost_max_ms: u64,
+    /// The longest wait behind an earlier message.
+    pub(super) behind_max_ms: u64,
+    /// Own times of turns answered before the first fault, and of the rest.
+    pub(super) own_p99_before_ms: u64,
+    pub(super) own_p99_since_ms: u64,
+    /// From a blow until an answer that it cut off was begun anew; what had been made of it by then is lost.
+    pub(super) begun_anew_max_ms: u64,
     /// Time without an answer after a fault.
     pub(super) gap_p50_ms: u64,
     pub(super) gap_max_ms: u64,
@@ -38,6 +52,13 @@ pub(super) struct Figures {
     pub(super) degraded: usize,
     /// Records that reached the archive.
     pub(super) archived: usize,
+    /// Until the last of them had, from the end of the last customer's wait.
+    pub(super) archived_after_ms: u64,
+    pub(super) dead_letters: usize,
+    /// What the process that grew most holds more than before the first fault.
+    pub(super) memory_growth_mb: u64,
+    /// The slowest of those that were asked to leave and did.
+    pub(super) exit_max_ms: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,7 +95,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  {} faults, {} processes died; gap p50 {} ms, max {} ms; latency p50 {} ms, p99 {} ms, max {} ms; {} restarts, {} degraded",
+            "  {} faults, {} processes died; gap p50 {} ms, max {} ms; latency p50 {} ms, p99 {} ms, max {} ms; {} restarts, {} degraded, {} dead letters",
             figures.faults,
             figures.deaths,
             figures.gap_p50_ms,
@@ -83,7 +104,24 @@ impl fmt::Display for Report {
             figures.latency_p99_ms,
             figures.latency_max_ms,
             figures.restarts,
-            figures.degraded
+            figures.degraded,
+            figures.dead_letters
+        )?;
+        writeln!(
+            f,
+            "  without waits behind own messages (at most {} ms): p50 {} ms, max {} ms; p99 before the first fault {} ms, since {} ms; begun anew after {} ms, with {} ms of an answer lost",
+            figures.behind_max_ms,
+            figures.own_p50_ms,
+            figures.own_max_ms,
+            figures.own_p99_before_ms,
+            figures.own_p99_since_ms,
+            figures.begun_anew_max_ms,
+            figures.lost_max_ms
+        )?;
+        writeln!(
+            f,
+            "  {} rows archived after {} ms; memory grew by at most {} MB; slowest exit {} ms",
+            figures.archived, figures.archived_after_ms, figures.memory_growth_mb, figures.exit_max_ms
         )?;
         if !self.errors.is_empty() {
             let errors: Vec<_> = self.errors.iter().map(|(kind, count)| format!("{kind} {count}")).collect();

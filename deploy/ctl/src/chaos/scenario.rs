@@ -30,12 +30,19 @@ pub(super) enum Needs {
 pub(super) struct Expected {
     /// The longest time in which nobody got an answer, after each fault.
     pub(super) gap_max: Duration,
-    /// How much longer than the median any answered turn may take.
+    /// How much longer than the median any answered turn may take, not counting the wait behind its customer's own
+    /// messages and what had been made of it when its worker died: that grows with the answer, not with the fault.
     pub(super) extra_max: Duration,
     /// Tries that were refused or broken, of all customers.
     pub(super) errors_max: usize,
+    /// Kinds of them that do not count.
+    pub(super) errors_but: &'static [&'static str],
     /// Of all turns issued, 0 to 1.
     pub(super) answered_min: f64,
+    /// How long a message may wait behind an earlier one of its conversation.
+    pub(super) behind_max: Option<Duration>,
+    /// From a blow until an answer that was cut off by it is begun anew.
+    pub(super) anew_max: Option<Duration>,
     /// Customers who had to see an answer begin anew.
     pub(super) restarts_min: usize,
     /// Of all answers, 0 to 1: made with something missing.
@@ -43,7 +50,33 @@ pub(super) struct Expected {
     /// Messages that end as `failed`.
     pub(super) failed_min: usize,
     pub(super) failed_max: usize,
+    /// Dead letters that the run must leave for people.
+    pub(super) dead_min: usize,
+    /// Processes that may end.
+    pub(super) deaths_max: Option<u32>,
+    /// The p99 of turns asked since the first fault, by that of those asked before it.
+    pub(super) p99_factor_max: Option<f64>,
+    /// What any gateway or worker may hold more than before.
+    pub(super) memory_growth_max_mb: Option<u64>,
+    /// How soon a customer is told yes or no while the fault lasts and is known.
+    pub(super) told: Option<Told>,
+    /// While the fault lasts, 99 % of all turns have a degraded answer; this long after its end none has.
+    pub(super) degraded_until: Option<Duration>,
+    /// How long after the last customer has gone all rows are in the archive.
+    pub(super) archived_within: Duration,
 }
+
+/// How soon a customer is told that it cannot be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    /// Before that, it may as well be an election, which is waited for.
+    pub(super) known_after: Duration,
+    pub(super) within: Duration,
+}
+
+/// After the death of a leader the server's source of the journal waits 30 s for an answer that was lost with it, then
+/// 12 s more before it asks again; neither can be set.
+const SOURCE_RESUMES: Duration = Duration::from_secs(60);
 
 pub(super) const S: fn(u64) -> Duration = Duration::from_secs;
 
@@ -53,11 +86,21 @@ impl Default for Expected {
             gap_max: S(6),
             extra_max: S(6),
             errors_max: usize::MAX,
+            errors_but: &[],
             answered_min: 1.0,
+            behind_max: None,
+            anew_max: None,
             restarts_min: 0,
             degraded_min: 0.0,
             failed_min: 0,
             failed_max: 0,
+            dead_min: 0,
+            deaths_max: None,
+            p99_factor_max: None,
+            memory_growth_max_mb: None,
+            told: None,
+            degraded_until: None,
+            archived_within: SOURCE_RESUMES,
         }
     }
 }

@@ -170,6 +170,24 @@ async fn what_kills_its_workers_is_set_aside_and_redriven_once_by_two_operators(
 }
 
 #[tokio::test]
+async fn what_killed_its_worker_leaves_a_letter_though_its_time_was_up() {
+    let mut desk = Desk::open().workers(0).start().await;
+    publish(&desk, "hasty", &[(header::BUDGET_MS, "500")], "{\"text\":\"How do I return an item?\"}").await;
+    let (permits, never) = (Arc::new(tokio::sync::Semaphore::new(1)), Shutdown::new());
+    let mut taken = desk.bus.deliveries(topology::ASK, topology::RESPONSE, permits, &never).await.unwrap();
+    let delivery = taken.next(&never).await.unwrap();
+    // It comes again as after the death of its worker, only sooner.
+    delivery.settle(Settle::Again(Duration::from_secs(1))).await.unwrap();
+    drop(taken);
+    desk.fleet.add_worker(&desk.options).await.unwrap();
+    let letters = dead_letters(&desk, 1).await;
+    let letter = cli(&desk, &["dead", "show", &letters[0]["id"].to_string(), "--json"]).await;
+    assert_eq!((&letter["attempt"], &letter["body"]["text"]), (&json!("2"), &json!("How do I return an item?")));
+    let ended = || async { records(&desk, "hasty").await.first().map(|record| record.outcome.name()) };
+    assert_eq!(until("its outcome", ended).await, "expired");
+}
+
+#[tokio::test]
 async fn a_redrive_stops_at_the_first_error_and_letters_are_dropped() {
     let desk = Desk::open().workers(0).start().await;
     let with = AskHeaders {
