@@ -285,9 +285,11 @@ pub fn consumer_differences(actual: &consumer::Config, wanted: &pull::Config) ->
         ("ack_wait", format!("{:?}", actual.ack_wait), format!("{:?}", wanted.ack_wait)),
         ("backoff", format!("{:?}", actual.backoff), format!("{:?}", wanted.backoff)),
         ("max_deliver", actual.max_deliver.max(0).to_string(), wanted.max_deliver.max(0).to_string()),
-        ("max_ack_pending", actual.max_ack_pending.to_string(), wanted.max_ack_pending.to_string()),
     ];
-    unlike(rows)
+    // 0 leaves it to the broker.
+    let pending = Some(wanted.max_ack_pending).filter(|max| *max > 0);
+    let pending = pending.map(|max| ("max_ack_pending", actual.max_ack_pending.to_string(), max.to_string()));
+    unlike(rows.into_iter().chain(pending))
 }
 
 fn unlike(rows: impl IntoIterator<Item = (&'static str, String, String)>) -> Vec<String> {
