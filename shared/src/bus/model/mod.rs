@@ -3,10 +3,10 @@
 //! Simulations run gateways and workers against it, in one process and on a clock that stands still while nobody works.
 //! What keeps it honest is the suite in `deploy/ctl/tests/it/conformance.rs`, which asks the same of it and of nats-server.
 
-/// PURE: what a stream keeps.
+/// What a stream keeps; moments are arguments.
 mod stream;
 
-/// PURE: what a consumer delivers.
+/// What a consumer delivers; moments are arguments.
 mod consumer;
 
 /// PURE: the values of a bucket.
