@@ -65,7 +65,7 @@ impl Bus {
             // The library's own bound on acks in flight would wait silently; admission bounds them and refuses.
             .max_ack_inflight(100_000)
             .build(client.clone());
-        Ok(Self::over(Wire::Nats(Nats { client, jetstream }), config, lane, name, metrics, health))
+        Ok(Self::over(Wire::Nats(Arc::new(Nats { client, jetstream })), config, lane, name, metrics, health))
     }
 }
 

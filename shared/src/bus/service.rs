@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_nats::{
     HeaderMap, HeaderValue, Message,
-    service::{ServiceExt, error::Error as ServiceError},
+    service::{ServiceExt, endpoint::Endpoint, error::Error as ServiceError},
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -77,10 +77,7 @@ struct Service {
 }
 
 enum Calls {
-    Nats {
-        endpoint: Box<async_nats::service::endpoint::Endpoint>,
-        service: async_nats::service::Service,
-    },
+    Nats(Box<(Endpoint, async_nats::service::Service)>),
     /// A model knows no `$SRV`; a queue group is all that a caller sees of a service.
     Model(Inbound),
 }
@@ -164,7 +161,7 @@ impl Bus {
             .await
             .map_err(|error| refused(&error))?;
         self.flush().await?;
-        Ok(Service { calls: Calls::Nats { endpoint: Box::new(endpoint), service }, bus: self.clone() })
+        Ok(Service { calls: Calls::Nats(Box::new((endpoint, service))), bus: self.clone() })
     }
 
     /// Asks a role and waits for its answer, at most for `within` and for the configured bound.
@@ -217,8 +214,8 @@ impl Service {
     async fn call(&mut self) -> Option<ServiceCall> {
         loop {
             let request = match &mut self.calls {
-                Calls::Nats { endpoint, .. } => {
-                    let mut request = endpoint.next().await?;
+                Calls::Nats(nats) => {
+                    let mut request = nats.0.next().await?;
                     bring_home(&self.bus.lane, &mut request.message.subject);
                     Request::Nats(Box::new(request))
                 }
@@ -240,7 +237,7 @@ impl Service {
     /// Leaves the queue group; calls that were taken can still be answered.
     async fn stop(self) {
         match self.calls {
-            Calls::Nats { service, .. } => drop(service.stop().await),
+            Calls::Nats(nats) => drop(nats.1.stop().await),
             Calls::Model(mut heard) => heard.close().await,
         }
     }

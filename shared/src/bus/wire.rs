@@ -1,6 +1,6 @@
 //! What the bus needs of a broker, and the two that give it: nats-server, and the model that simulations run on.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{
     Client, HeaderMap, Message, RequestErrorKind, Subject, Subscriber,
@@ -21,12 +21,11 @@ const STORES_TIMEOUT: Duration = Duration::from_millis(200);
 /// A connection to a broker.
 #[derive(Clone)]
 pub(super) enum Wire {
-    Nats(Nats),
+    Nats(Arc<Nats>),
     Model(model::Link),
 }
 
 /// A connection to nats-server.
-#[derive(Clone)]
 pub(super) struct Nats {
     pub(super) client: Client,
     pub(super) jetstream: jetstream::Context,

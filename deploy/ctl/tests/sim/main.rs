@@ -3,6 +3,8 @@
 //! `cargo test --test sim` plays ten thousand seeds. A failing one is printed; `TALKFLEET_SIM_SEED=n cargo test --test sim
 //! one -- --nocapture` plays it again and tells what happened, `TALKFLEET_SIM_SEEDS=n` plays more or fewer of them.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends by panicking")]
+
 /// A customer who comes back until there is an outcome.
 mod customer;
 
