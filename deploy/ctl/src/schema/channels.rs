@@ -114,6 +114,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "answerHistory", action: "receive", channel: "history", who: "archive", queue: Some("history"), replies: &["history_reply", "problem"], what: "From the archive's database." },
     Operation { name: "answerChat", action: "receive", channel: "chat", who: "ingress", queue: Some("chat"), replies: &["answer", "frame", "problem"], what: "Hands the message to the queue like a gateway and answers in the format of the question." },
     Operation { name: "writeTurn", action: "send", channel: "turn", who: "response", queue: None, replies: &[], what: "Refused (error 10071) when a record exists: read that one and tell it again." },
+    Operation { name: "writeExpired", action: "send", channel: "turn", who: "gateway", queue: None, replies: &[], what: "When a turn's time is over and nobody has written how it ended; a record that exists is told instead." },
     Operation { name: "readTurn", action: "receive", channel: "turn", who: "gateway", queue: None, replies: &[], what: "By direct get, to resume or to fetch an outcome." },
     Operation { name: "readJournal", action: "receive", channel: "journal", who: "archive", queue: None, replies: &[], what: "By the durable consumer `archive`." },
     Operation { name: "sendFeedback", action: "send", channel: "feedback", who: "gateway", queue: None, replies: &[], what: "Waits for the broker's PubAck." },

@@ -33,7 +33,7 @@ pub struct Told {
     pub key: String,
     pub conversation: ConversationId,
     pub channel: ChannelId,
-    /// No earlier message of this customer is open.
+    /// No other message of the conversation is open as long as this one is.
     pub alone: bool,
     /// When it was first sent, and when the customer heard that it was accepted; numbers of the world's events.
     pub sent_no: u64,

@@ -325,19 +325,19 @@ impl World {
             };
             let mut begun = Told::new(&self, format!("c{number}-{message}"), conversation.clone());
             begun.channel = ChannelId::parse(channel).unwrap();
-            begun.alone = open.is_empty();
+            let is_waited_for = chance::between(0, 2) > 0;
+            begun.alone = is_waited_for && open.is_empty();
             let asking = tokio::spawn({
                 let world = self.clone();
                 async move { begun.ask(&world, manner).await }
             });
-            match chance::between(0, 2) {
-                0 => open.push(asking),
-                _ => {
-                    let answered = asking.await.unwrap();
-                    told.extend(self.overheard(&answered).await);
-                    told.push(answered);
-                }
+            if !is_waited_for {
+                open.push(asking);
+                continue;
             }
+            let answered = asking.await.unwrap();
+            told.extend(self.overheard(&answered).await);
+            told.push(answered);
         }
         told.extend(join_all(open).await.into_iter().map(Result::unwrap));
         told
