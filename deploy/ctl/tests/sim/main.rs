@@ -1,6 +1,6 @@
 //! Simulation: the gateway's and the turn's logic on a model of the broker, under whatever faults a seed deals out.
 //!
-//! `cargo test --test sim` plays ten thousand seeds. A failing one is printed; `TALKFLEET_SIM_SEED=n cargo test --test sim
+//! `cargo test --test sim` plays twenty thousand seeds. A failing one is printed; `TALKFLEET_SIM_SEED=n cargo test --test sim
 //! one -- --nocapture` plays it again and tells what happened, `TALKFLEET_SIM_SEEDS=n` plays more or fewer of them.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends by panicking")]
@@ -26,7 +26,7 @@ use talkfleet_shared::{bus::model::Law, chance};
 use crate::world::{Played, Shape};
 
 /// Seeds in an ordinary run, and within how many a broken promise must have been noticed.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 20_000;
 const NOTICED_WITHIN: u64 = 300;
 
 /// Plays a seed; what was violated comes back with what led there.
@@ -91,7 +91,7 @@ fn every_seed_keeps_the_promises() {
     println!("{seeds} seeds in {:.1} s: {sum}", began.elapsed().as_secs_f64());
     // A simulation in which nothing happens would be green as well.
     let rare = sum.cancelled.min(sum.expired).min(sum.restarts);
-    assert!(sum.answered > seeds && sum.kills > seeds && rare > seeds / 100, "{sum}");
+    assert!(sum.answered > seeds && sum.kills > seeds && rare > seeds / 1_000, "{sum}");
 }
 
 #[test]
