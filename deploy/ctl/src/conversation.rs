@@ -46,7 +46,7 @@ pub(crate) struct Which {
 }
 
 /// An owner with the revision that a turn notes; 0 when nobody ever took the conversation.
-struct Now {
+pub(crate) struct Now {
     owner: Owner,
     since_ms: Option<u64>,
     revision: u64,
@@ -97,7 +97,8 @@ async fn read(bus: &Bus, tenant: &TenantId, conversation: &ConversationId) -> Re
     Ok(Now { owner: record.owner, since_ms: Some(record.since_ms), revision })
 }
 
-async fn write(bus: &Bus, tenant: &TenantId, conversation: &ConversationId, owner: Owner) -> Result<Now> {
+/// Writes down who owns a conversation.
+pub(crate) async fn write(bus: &Bus, tenant: &TenantId, conversation: &ConversationId, owner: Owner) -> Result<Now> {
     let key = owner::key(tenant, conversation);
     if owner == Owner::Bot {
         bus.remove(topology::OWNERS, &key).await?;

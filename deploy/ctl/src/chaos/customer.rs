@@ -100,6 +100,7 @@ impl Door {
         turn.restarts = shown.restarts;
         turn.restarted = shown.restarted;
         turn.text = shown.text;
+        turn.words = shown.words;
     }
 
     async fn post(&self, key: &str, body: &Value, shown: &mut Shown, accepted: &mut impl FnMut()) -> Try {
@@ -189,6 +190,7 @@ struct Shown {
     lasts: u32,
     restarts: u32,
     restarted: Option<Instant>,
+    words: Vec<Instant>,
 }
 
 impl Shown {
@@ -207,6 +209,7 @@ impl Shown {
                 None
             }
             FrameBody::Delta { text } => {
+                self.words.push(Instant::now());
                 self.text.push_str(&text);
                 None
             }

@@ -9,9 +9,11 @@ use talkfleet_shared::{subject, topology};
 
 use super::{
     fleet::{Fleet, NODES},
+    ledger::Takeover,
     link::Weather,
     member::{Member, Part},
     model::Mood,
+    people::{deaf_customers, deliver_twice, take_over},
 };
 use crate::engines::Engine;
 
@@ -83,6 +85,8 @@ pub(super) enum Fault {
     KillAtAsk(usize),
     /// Somebody takes every message first and hands it back at once, so that each is delivered at least twice.
     DeliverTwice(Duration),
+    /// A person takes every third conversation over in mid-answer, has it for a while, and gives it back.
+    TakeOver(Duration),
     /// Customers who ask and never read: this many sockets.
     DeafCustomers(usize, Duration),
     /// The disk of every nats-server is full.
@@ -98,6 +102,8 @@ pub(super) struct Aftermath {
     pub(super) complaints: Vec<String>,
     /// How long each process took that was asked to leave and left with exit code 0.
     pub(super) exits: Vec<Duration>,
+    /// Whose conversations were taken over, and when.
+    pub(super) takeovers: Vec<Takeover>,
 }
 
 impl Fault {
@@ -157,6 +163,7 @@ impl Fault {
             Self::KillAtRecord(times) => kill_at(fleet, subject::every_turn(), times, |_| Who::EveryResponder).await?,
             Self::KillAtAsk(times) => kill_at(fleet, subject::every_ask(), times, Who::Gateway).await?,
             Self::DeliverTwice(lasts) => deliver_twice(fleet, lasts).await,
+            Self::TakeOver(lasts) => aftermath.takeovers = take_over(fleet, lasts).await?,
             Self::DeafCustomers(sockets, lasts) => deaf_customers(fleet, sockets, lasts).await?,
             Self::FillDisks(lasts) => {
                 let ballast = fill(&ground.folders())?;
@@ -310,53 +317,6 @@ async fn flush(fleet: &Fleet) -> Result<()> {
     let said = format!("AUTH {}\r\nFLUSHALL\r\nQUIT\r\n", url.password().unwrap_or_default());
     socket.write_all(said.as_bytes()).await?;
     socket.read_to_end(&mut Vec::new()).await?;
-    Ok(())
-}
-
-/// A second taker on the workers' own consumer: whatever it gets, it gives back at once.
-async fn deliver_twice(fleet: &Fleet, lasts: Duration) {
-    use talkfleet_shared::{bus::Settle, lifecycle::Shutdown};
-    let until = Shutdown::new();
-    let permits = Arc::new(tokio::sync::Semaphore::new(64));
-    let taken = async {
-        let Some(mut deliveries) = fleet.bus.deliveries(topology::ASK, topology::RESPONSE, permits, &until).await
-        else {
-            return;
-        };
-        while let Some(delivery) = deliveries.next(&until).await {
-            // A second delivery is let through to the workers: giving that back too would be a poison of our own.
-            if delivery.attempt() == 1 {
-                let _ = delivery.settle(Settle::Again(Duration::ZERO)).await;
-            }
-        }
-        deliveries.hand_back().await;
-    };
-    let stop = async {
-        tokio::time::sleep(lasts).await;
-        until.ask();
-    };
-    tokio::join!(taken, stop);
-}
-
-/// Sockets that ask over HTTP and read nothing at all.
-async fn deaf_customers(fleet: &Fleet, sockets: usize, lasts: Duration) -> Result<()> {
-    use tokio::io::AsyncWriteExt;
-    let mut deaf = Vec::new();
-    for number in 0..sockets {
-        let gateway = fleet.gateways[number % fleet.gateways.len()].trim_start_matches("http://");
-        let mut socket = tokio::net::TcpStream::connect(gateway).await?;
-        let body = r#"{"text":"How long does delivery take?"}"#;
-        let head = format!(
-            "POST /v1/chat HTTP/1.1\r\nhost: {gateway}\r\nauthorization: Bearer {}\r\naccept: text/event-stream\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            fleet.key,
-            body.len()
-        );
-        socket.write_all(head.as_bytes()).await?;
-        deaf.push(socket);
-    }
-    tokio::time::sleep(lasts).await;
-    drop(deaf);
     Ok(())
 }
 

@@ -7,6 +7,9 @@ use std::{
 
 use serde::Serialize;
 
+/// How long after a takeover words may still be on their way.
+const SILENT_WITHIN: Duration = Duration::from_millis(200);
+
 /// What a customer was told in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,6 +43,8 @@ pub(super) struct Turn {
     /// When its customer first saw it begin anew.
     pub(super) restarted: Option<Instant>,
     pub(super) text: String,
+    /// When words of it were shown.
+    pub(super) words: Vec<Instant>,
     /// Why tries failed, in order.
     pub(super) errors: Vec<String>,
     /// Tries to be let in, in order.
@@ -53,6 +58,14 @@ pub(super) struct Knock {
     /// Until it was accepted, refused, or broke.
     pub(super) waited: Duration,
     pub(super) refused: bool,
+}
+
+/// A person had a conversation, from when that was written down until it was about to be given back.
+#[derive(Debug, Clone)]
+pub(super) struct Takeover {
+    pub(super) conversation: String,
+    pub(super) from: Instant,
+    pub(super) until: Instant,
 }
 
 /// Two clocks of one machine, read together.
@@ -84,6 +97,8 @@ pub(super) struct Written {
     pub(super) text: String,
     /// Made with something missing.
     pub(super) degraded: bool,
+    /// That a colleague is there, and no more.
+    pub(super) hands_over: bool,
     pub(super) asked_at_ms: u64,
     pub(super) ended_at_ms: u64,
 }
@@ -107,6 +122,8 @@ pub(super) struct Laws {
     pub(super) shown_unlike_written: usize,
     /// A turn was answered before the one before it, or while that was open.
     pub(super) out_of_order: usize,
+    /// The bot said something although a person had the conversation.
+    pub(super) spoken_after_takeover: usize,
     /// A record of a message that nobody sent.
     pub(super) strangers: usize,
 }
@@ -118,6 +135,7 @@ impl Laws {
             + self.second_last_frames
             + self.shown_unlike_written
             + self.out_of_order
+            + self.spoken_after_takeover
             + self.strangers;
         broken == 0 && self.adds_up()
     }
@@ -129,7 +147,7 @@ impl Laws {
 }
 
 /// Judges a run; `written` holds what the desk wrote down, by idempotency key.
-pub(super) fn judge(turns: &[Turn], written: &HashMap<String, Written>) -> Laws {
+pub(super) fn judge(turns: &[Turn], written: &HashMap<String, Written>, takeovers: &[Takeover]) -> Laws {
     let mut laws = Laws { issued: turns.len(), ..Laws::default() };
     for turn in turns {
         let record = written.get(&turn.key);
@@ -137,6 +155,7 @@ pub(super) fn judge(turns: &[Turn], written: &HashMap<String, Written>) -> Laws 
         laws.accepted_without_outcome += usize::from(turn.accepted && record.is_none());
         laws.second_last_frames += usize::from(turn.last_frames > 1);
         laws.shown_unlike_written += usize::from(!agree(turn, record));
+        laws.spoken_after_takeover += usize::from(speaks_for_a_person(turn, record, takeovers));
     }
     let sent: HashMap<&str, &Turn> = turns.iter().map(|turn| (turn.key.as_str(), turn)).collect();
     laws.strangers = written.keys().filter(|key| !sent.contains_key(key.as_str())).count();
@@ -155,6 +174,15 @@ impl Laws {
             Outcome::Unknown => &mut self.unknown,
         }
     }
+}
+
+/// Whether words of the bot's were shown while a person had the conversation.
+fn speaks_for_a_person(turn: &Turn, record: Option<&Written>, takeovers: &[Takeover]) -> bool {
+    let mut theirs = takeovers.iter().filter(|takeover| takeover.conversation == turn.conversation);
+    let spoken = |takeover: &Takeover| {
+        turn.words.iter().any(|word| takeover.from + SILENT_WITHIN < *word && *word < takeover.until)
+    };
+    !record.is_some_and(|record| record.hands_over) && theirs.any(spoken)
 }
 
 /// Whether what was shown is what was written down. A customer who gave up was shown nothing that could differ.
@@ -300,6 +328,7 @@ mod tests {
             restarts: 0,
             restarted: None,
             text: "yes".into(),
+            words: vec![issued + Duration::from_millis(90)],
             errors: Vec::new(),
             knocks: Vec::new(),
         }
@@ -309,7 +338,10 @@ mod tests {
         let (conversation, text) = (turn.conversation.clone(), "yes".into());
         let ended_at_ms = asked_at_ms + 100;
         let outcome = Outcome::Answered;
-        (turn.key.clone(), Written { conversation, outcome, text, degraded: false, asked_at_ms, ended_at_ms })
+        (
+            turn.key.clone(),
+            Written { conversation, outcome, text, degraded: false, hands_over: false, asked_at_ms, ended_at_ms },
+        )
     }
 
     /// A run of two conversations in which all went well, with one thing broken on purpose.
@@ -319,10 +351,12 @@ mod tests {
         let mut turns = vec![turn("a", 0, now), turn("a", 1, now), turn("b", 0, now)];
         let times = [1_000, 2_000, 1_000];
         let mut records = turns.iter().zip(times).map(|(turn, at)| written(turn, at)).collect();
-        let laws = judge(&turns, &records);
+        let (from, until) = (now, now + Duration::from_secs(3));
+        let takeovers = [Takeover { conversation: "b".into(), from, until }];
+        let laws = judge(&turns, &records, &takeovers);
         assert!(laws.hold() && laws.answered == 3, "{laws:?}");
         break_it(&mut turns, &mut records);
-        let laws = judge(&turns, &records);
+        let laws = judge(&turns, &records, &takeovers);
         assert!(!laws.hold(), "{laws:?}");
         assert_eq!(broken(&laws), 1, "{laws:?}");
     }
@@ -336,6 +370,11 @@ mod tests {
         check(|turns, _| turns[0].outcome = Outcome::Expired, |laws| laws.shown_unlike_written);
         check(|_, records| records.get_mut("a-1").unwrap().asked_at_ms = 500, |laws| laws.out_of_order);
         check(|_, records| records.get_mut("a-0").unwrap().ended_at_ms = 3_000, |laws| laws.out_of_order);
+        let speak = |turns: &mut Vec<Turn>| {
+            let word = turns[2].issued + Duration::from_secs(1);
+            turns[2].words.push(word);
+        };
+        check(|turns, _| speak(turns), |laws| laws.spoken_after_takeover);
         check(|turns, _| drop(turns.pop()), |laws| laws.strangers);
     }
 
@@ -344,9 +383,9 @@ mod tests {
         let now = Instant::now();
         let given_up = Turn { outcome: Outcome::Unknown, last_frames: 0, ..turn("a", 0, now) };
         let records = HashMap::from([written(&given_up, 1_000)]);
-        let laws = judge(std::slice::from_ref(&given_up), &records);
+        let laws = judge(std::slice::from_ref(&given_up), &records, &[]);
         assert!(laws.hold() && laws.unknown == 1, "{laws:?}");
-        assert_eq!(judge(&[given_up], &HashMap::new()).accepted_without_outcome, 1);
+        assert_eq!(judge(&[given_up], &HashMap::new(), &[]).accepted_without_outcome, 1);
     }
 
     #[test]

@@ -96,6 +96,7 @@ async fn converse(
             restarts: 0,
             restarted: None,
             text: String::new(),
+            words: Vec::new(),
             errors: Vec::new(),
             knocks: Vec::new(),
         };

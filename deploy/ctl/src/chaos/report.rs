@@ -86,11 +86,12 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  accepted without outcome {}, second last frames {}, shown unlike written {}, out of order {}, strangers {}",
+            "  accepted without outcome {}, second last frames {}, shown unlike written {}, out of order {}, spoken after takeover {}, strangers {}",
             laws.accepted_without_outcome,
             laws.second_last_frames,
             laws.shown_unlike_written,
             laws.out_of_order,
+            laws.spoken_after_takeover,
             laws.strangers
         )?;
         writeln!(

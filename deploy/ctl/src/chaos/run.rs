@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use rand::{SeedableRng, rngs::StdRng};
 use talkfleet_shared::{
-    chat::{self, TurnRecord},
+    chat::{self, Kind, TurnRecord},
     id::{ConversationId, RequestId},
 };
 
@@ -95,7 +95,8 @@ pub(super) async fn run(
     let written = outcomes(fleet, &turns).await?;
     let within = scenario.expected.archived_within.mul_f64(settings.patience);
     let archived = archived(fleet, &turns, &written, began_ms, within).await;
-    let laws = judge(&turns, &written);
+    let takeovers: Vec<_> = aftermaths.iter().flat_map(|aftermath| aftermath.takeovers.clone()).collect();
+    let laws = judge(&turns, &written, &takeovers);
     let clocks = Clocks { now: began, unix_ms: began_ms };
     let seen = Seen { turns: &turns, written: &written, struck: &struck, clocks };
     let exits = || aftermaths.iter().flat_map(|aftermath| &aftermath.exits);
@@ -193,6 +194,7 @@ async fn record_of(fleet: &Fleet, turn: &Turn) -> Result<Option<TurnRecord>> {
 }
 
 fn written_of(record: TurnRecord) -> Written {
+    let hands_over = matches!(&record.outcome, chat::Outcome::Answered { answer } if answer.kind == Kind::Handover);
     let (outcome, text, degraded) = match record.outcome {
         chat::Outcome::Answered { answer } => (Outcome::Answered, answer.text, !answer.degraded.is_empty()),
         chat::Outcome::Failed { .. } => (Outcome::Failed, String::new(), false),
@@ -204,6 +206,7 @@ fn written_of(record: TurnRecord) -> Written {
         outcome,
         text,
         degraded,
+        hands_over,
         asked_at_ms: record.asked_at_ms,
         ended_at_ms: record.ended_at_ms,
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::rngs::StdRng;
+use rand::{Rng, rngs::StdRng};
 
 use super::fault::Fault;
 
@@ -11,6 +11,15 @@ use super::fault::Fault;
 pub(super) struct Blow {
     pub(super) at: Duration,
     pub(super) fault: Fault,
+}
+
+pub(super) fn at(seconds: u64, fault: Fault) -> Blow {
+    Blow { at: S(seconds), fault }
+}
+
+/// The same fault several times, this far apart, with a number of the seed's choice each time.
+pub(super) fn often(rng: &mut StdRng, times: u64, every_s: u64, fault: impl Fn(usize) -> Fault) -> Vec<Blow> {
+    (0..times).map(|n| at(3 + n * every_s, fault(rng.random_range(0..64)))).collect()
 }
 
 /// What a scenario needs besides the ordinary fleet.
@@ -50,6 +59,8 @@ pub(super) struct Expected {
     /// Messages that end as `failed`.
     pub(super) failed_min: usize,
     pub(super) failed_max: usize,
+    /// Messages that are stopped.
+    pub(super) cancelled_min: usize,
     /// Dead letters that the run must leave for people.
     pub(super) dead_min: usize,
     /// Processes that may end.
@@ -94,6 +105,7 @@ impl Default for Expected {
             degraded_min: 0.0,
             failed_min: 0,
             failed_max: 0,
+            cancelled_min: 0,
             dead_min: 0,
             deaths_max: None,
             p99_factor_max: None,

@@ -9,17 +9,8 @@ use super::{
     fault::{Fault, Where, Who},
     link::Weather,
     model::Mood,
-    scenario::{Blow, Expected, Needs, S, Scenario, Told},
+    scenario::{Blow, Expected, Needs, S, Scenario, Told, at, often},
 };
-
-fn at(seconds: u64, fault: Fault) -> Blow {
-    Blow { at: S(seconds), fault }
-}
-
-/// The same fault several times, this far apart, with a number of the seed's choice each time.
-fn often(rng: &mut StdRng, times: u64, every_s: u64, fault: impl Fn(usize) -> Fault) -> Vec<Blow> {
-    (0..times).map(|n| at(3 + n * every_s, fault(rng.random_range(0..64)))).collect()
-}
 
 /// All of them, in the order of the table.
 pub(super) fn all() -> Vec<Scenario> {
@@ -151,6 +142,13 @@ fn processes() -> Vec<Scenario> {
             vec![at(2, Fault::DeliverTwice(S(15)))]
         })
         .expect(Expected { extra_max: S(6), errors_max: 0, ..Expected::default() }),
+        slow_words(Scenario::new(
+            "takeover",
+            "people take conversations over in mid-answer and give them back",
+            20,
+            |_| vec![at(2, Fault::TakeOver(S(15)))],
+        ))
+        .expect(Expected { answered_min: 0.5, cancelled_min: 20, errors_max: 0, ..Expected::default() }),
         Scenario::new("deaf-customers", "200 sockets that never read", 20, |_| {
             vec![at(2, Fault::DeafCustomers(200, S(15)))]
         })

@@ -94,6 +94,9 @@ impl Seen<'_> {
         if expected.degraded_min > 0.0 {
             checks.push(at_least("degraded", expected.degraded_min, share(figures.degraded, laws.answered)));
         }
+        if expected.cancelled_min > 0 {
+            checks.push(least("cancelled", expected.cancelled_min, laws.cancelled));
+        }
         if expected.dead_min > 0 {
             checks.push(least("dead letters", expected.dead_min, figures.dead_letters));
         }
@@ -186,6 +189,7 @@ mod tests {
             restarts: 0,
             restarted: None,
             text: String::new(),
+            words: Vec::new(),
             errors: Vec::new(),
             knocks: vec![knock],
         }

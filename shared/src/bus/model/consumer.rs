@@ -8,6 +8,7 @@ use super::stream::Stream;
 
 /// A consumer with explicit acks; moments are times since the model began.
 pub struct Consumer {
+    pub name: String,
     pub stream: &'static str,
     config: Config,
     /// The first sequence that was never delivered.
@@ -42,7 +43,8 @@ pub enum Next {
 
 impl Consumer {
     pub fn new(stream: &'static str, config: Config) -> Self {
-        Self { stream, config, next: 1, pending: BTreeMap::new() }
+        let name = config.durable_name.clone().unwrap_or_default();
+        Self { name, stream, config, next: 1, pending: BTreeMap::new() }
     }
 
     /// The next message to deliver: first what comes again, then what is new.

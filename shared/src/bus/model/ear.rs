@@ -1,6 +1,9 @@
 //! What a connection to the model hears and is given: subscriptions, pulls, and deliveries to be acknowledged.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_nats::{Message, jetstream::AckKind};
 use time::OffsetDateTime;
@@ -19,13 +22,13 @@ pub struct Ear {
 /// A consumer as one connection knows it.
 pub struct Puller {
     pub(super) link: Link,
-    pub(super) name: &'static str,
+    pub(super) name: Arc<str>,
 }
 
 /// An open pull.
 pub struct Pull {
     link: Link,
-    name: &'static str,
+    name: Arc<str>,
     left: usize,
     over_at: Instant,
 }
@@ -36,7 +39,7 @@ pub struct Taken {
     pub(in super::super) delivered: u32,
     pub(in super::super) stored_at: OffsetDateTime,
     link: Link,
-    name: &'static str,
+    name: Arc<str>,
     sequence: u64,
 }
 
@@ -74,14 +77,19 @@ impl Puller {
         if !self.link.is_connected() {
             return Err(BusError::Away);
         }
-        Ok(Pull { link: self.link.clone(), name: self.name, left: messages_max, over_at: clock::now() + expires })
+        Ok(Pull {
+            link: self.link.clone(),
+            name: self.name.clone(),
+            left: messages_max,
+            over_at: clock::now() + expires,
+        })
     }
 
     pub(in super::super) async fn waiting(&self) -> Result<u64, BusError> {
-        let name = self.name;
+        let name = self.name.clone();
         let waiting = self.link.call(true, |state, _| {
             let State { consumers, streams, .. } = state;
-            let consumer = consumers.get(name)?;
+            let consumer = consumers.iter().find(|consumer| *consumer.name == *name)?;
             let stream = streams.iter().find(|stream| stream.config.name == consumer.stream)?;
             Some(consumer.waiting(stream))
         });
@@ -123,7 +131,7 @@ impl Pull {
         if blind_until > now {
             return (Taking::Nothing(None), Some(model.moment(blind_until)));
         }
-        let taking = state.take(self.name, now);
+        let taking = state.take(&self.name, now);
         let due = match &taking {
             Taking::Nothing(Some(due)) => Some(model.moment(*due)),
             Taking::Nothing(None) | Taking::Message(_) => None,
@@ -145,7 +153,7 @@ impl Pull {
         }
         let stored_at = self.link.model.time(entry.stored_at);
         let message = message(&entry.subject, entry.headers, entry.body, None);
-        Some(Taken { message, delivered, stored_at, link: self.link.clone(), name: self.name, sequence })
+        Some(Taken { message, delivered, stored_at, link: self.link.clone(), name: self.name.clone(), sequence })
     }
 }
 
@@ -163,22 +171,21 @@ impl Taken {
         let now = model.now();
         let lost = strikes(state.faults.lost_one_in) || state.electing_until > now;
         if !lost && state.links[self.link.number].away_until <= now {
-            state.settle(self.name, self.sequence, kind, now);
+            state.settle(&self.name, self.sequence, kind, now);
         }
         drop(state);
         model.changed.notify_waiters();
     }
 
     pub(in super::super) async fn ack_confirmed(&self, kind: AckKind) -> Result<(), BusError> {
-        let (name, sequence) = (self.name, self.sequence);
-        self.link.call(true, |state, now| state.settle(name, sequence, kind, now)).await
+        self.link.call(true, |state, now| state.settle(&self.name, self.sequence, kind, now)).await
     }
 }
 
 impl State {
     fn settle(&mut self, consumer: &str, sequence: u64, kind: AckKind, now: Duration) {
         let Self { consumers, streams, .. } = self;
-        let Some(consumer) = consumers.get_mut(consumer) else { return };
+        let Some(consumer) = consumers.iter_mut().find(|found| found.name == consumer) else { return };
         match kind {
             AckKind::Nak(_) => consumer.nak(sequence, now),
             AckKind::Progress => consumer.progress(sequence, now),

@@ -167,13 +167,12 @@ impl Link {
     }
 
     pub(in super::super) async fn consumer(&self, stream: &str, name: &str) -> Result<Puller, BusError> {
-        let found = self.call(true, |state, _| {
-            let mut consumers = state.consumers.iter();
-            consumers.find(|(known, consumer)| **known == name && consumer.stream == stream).map(|(name, _)| *name)
+        let known = self.call(true, |state, _| {
+            state.consumers.iter().any(|consumer| consumer.name == name && consumer.stream == stream)
         });
-        match found.await? {
-            Some(name) => Ok(Puller { link: self.clone(), name }),
-            None => Err(BusError::Missing(format!("consumer '{name}'"))),
+        match known.await? {
+            true => Ok(Puller { link: self.clone(), name: name.into() }),
+            false => Err(BusError::Missing(format!("consumer '{name}'"))),
         }
     }
 

@@ -88,7 +88,7 @@ pub struct Model {
 
 struct State {
     streams: Vec<Stream>,
-    consumers: BTreeMap<&'static str, Consumer>,
+    consumers: Vec<Consumer>,
     buckets: BTreeMap<String, Bucket>,
     ears: Vec<Listener>,
     watchers: Vec<Watcher>,
@@ -133,18 +133,9 @@ impl Model {
     /// A broker with the topology's streams, consumers and buckets, all of them empty.
     pub fn new(faults: Faults) -> Self {
         let scale = Scale::default();
-        let named = |(stream, config): (_, async_nats::jetstream::consumer::pull::Config)| {
-            let name = topology::consumer_names(scale)
-                .into_iter()
-                .find(|(name, _)| config.durable_name.as_ref() == Some(name));
-            let name = [topology::RESPONSE, topology::ARCHIVE, topology::REAPER]
-                .into_iter()
-                .find(|known| name.as_ref().is_some_and(|(name, _)| name == known));
-            name.map(|name| (name, Consumer::new(stream, config)))
-        };
         let state = State {
             streams: topology::streams(scale).into_iter().map(Stream::new).collect(),
-            consumers: topology::consumers(scale).into_iter().filter_map(named).collect(),
+            consumers: topology::consumers(scale).into_iter().map(|(of, config)| Consumer::new(of, config)).collect(),
             buckets: topology::buckets(scale).into_iter().map(|config| (config.bucket, Bucket::default())).collect(),
             ears: Vec::new(),
             watchers: Vec::new(),
@@ -275,7 +266,9 @@ impl State {
         loop {
             let again = strikes(self.faults.again_one_in).then(|| chance::between(0, 7));
             let Self { consumers, streams, broken, .. } = self;
-            let Some(found) = consumers.get_mut(consumer) else { return Taking::Nothing(None) };
+            let Some(found) = consumers.iter_mut().find(|found| found.name == consumer) else {
+                return Taking::Nothing(None);
+            };
             let Some(stream) = streams.iter_mut().find(|stream| stream.config.name == found.stream) else {
                 return Taking::Nothing(None);
             };
