@@ -256,12 +256,11 @@ fn brokers() -> Vec<Scenario> {
         .expect(Expected { gap_max: S(20), extra_max: S(34), answered_min: 0.95, ..Expected::default() }),
         Scenario {
             needs: Needs::SmallDisks,
-            ..Scenario::new("disk-full", "the brokers' disks are full for 20 s", 44, |_| {
-                vec![at(5, Fault::FillDisks(S(20)))]
+            ..Scenario::new("disk-full", "the brokers' disks are full for 10 s", 34, |_| {
+                vec![at(5, Fault::FillDisks(S(10)))]
             })
         }
-        // A server that has no room lets go of what it led; as long as one of them still has some, it looks like an election.
-        .expect(Expected { gap_max: S(40), extra_max: S(50), answered_min: 0.9, told: told(12, 2), ..waits }),
+        .expect(Expected { gap_max: S(30), extra_max: S(40), answered_min: 0.9, told: told(2, 5), ..waits }),
     ]
 }
 
