@@ -8,26 +8,25 @@ use std::{
 /// How long an election may take, during which the broker answers nothing: 4 to 9 s were seen, and it cannot be set.
 const ELECTION_MAX: Duration = Duration::from_secs(10);
 
-/// How long the broker may be gone, or without a place to store, before callers are told: another server of the cluster
-/// takes us within a second.
-const GONE_MAX: Duration = Duration::from_millis(1_500);
+/// How long a connection may be gone before callers are told: another server of the cluster takes us within a second.
+const DISCONNECTED_MAX: Duration = Duration::from_millis(1_500);
 
 /// Since when the broker does not take messages; None while it does.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Outage {
     since: Option<Instant>,
-    gone_since: Option<Instant>,
+    disconnected_since: Option<Instant>,
 }
 
 impl Outage {
     /// Notes a failure; whether to try again. Whoever asks when an election should long be over is told at once.
-    fn failed(&mut self, storing: bool, now: Instant) -> bool {
+    fn failed(&mut self, connected: bool, now: Instant) -> bool {
         let since = *self.since.get_or_insert(now);
-        if storing {
-            self.gone_since = None;
+        if connected {
+            self.disconnected_since = None;
         }
-        let gone = (!storing).then(|| *self.gone_since.get_or_insert(now));
-        now < since + ELECTION_MAX && gone.is_none_or(|gone| now < gone + GONE_MAX)
+        let gone = (!connected).then(|| *self.disconnected_since.get_or_insert(now));
+        now < since + ELECTION_MAX && gone.is_none_or(|gone| now < gone + DISCONNECTED_MAX)
     }
 }
 
@@ -36,8 +35,8 @@ impl Outage {
 pub(super) struct SharedOutage(Mutex<Outage>);
 
 impl SharedOutage {
-    pub(super) fn failed(&self, storing: bool, now: Instant) -> bool {
-        self.lock().failed(storing, now)
+    pub(super) fn failed(&self, connected: bool, now: Instant) -> bool {
+        self.lock().failed(connected, now)
     }
 
     /// The broker took a message.

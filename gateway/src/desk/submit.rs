@@ -158,7 +158,7 @@ impl Desk {
                 Err(error) => error,
             };
             let delay = delays.next_delay();
-            let patient = self.outage.failed(self.bus.is_storing().await, clock::now());
+            let patient = self.outage.failed(self.bus.is_connected(), clock::now());
             if !patient || clock::now() + delay >= named.patient_until() {
                 return Err(away(&error));
             }
@@ -239,7 +239,7 @@ impl Desk {
                 Err(SubmitError::Unknown(error)) => {
                     // The id stays the same, so however often it is sent, it is stored once.
                     let delay = delays.next_delay();
-                    let patient = self.outage.failed(self.bus.is_storing().await, clock::now());
+                    let patient = self.outage.failed(self.bus.is_connected(), clock::now());
                     if !patient || clock::now() + delay >= patient_until {
                         tracing::warn!(request.id = %named.request, %error, "it is not known whether an ask was stored");
                         return Err(broker_away());

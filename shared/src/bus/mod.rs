@@ -164,15 +164,6 @@ impl Bus {
         }
     }
 
-    /// Whether the broker can store anything at all: false when it is not reached, or no server of it has a place to store.
-    pub async fn is_storing(&self) -> bool {
-        self.is_connected()
-            && match &self.wire {
-                Wire::Nats(nats) => nats.stores().await,
-                Wire::Model(_) => true,
-            }
-    }
-
     /// On which subjects and streams this process works.
     pub fn lane(&self) -> &Lane {
         &self.lane

@@ -15,9 +15,6 @@ use super::{BusError, CallError, model};
 /// How long a server may take to say that nobody answers.
 const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it is waited whether JetStream is there: who elects does not answer.
-const STORES_TIMEOUT: Duration = Duration::from_millis(200);
-
 /// A connection to a broker.
 #[derive(Clone)]
 pub(super) enum Wire {
@@ -198,14 +195,6 @@ impl Wire {
 }
 
 impl Nats {
-    /// Whether anybody answers for JetStream: while a leader is elected, those who elect are silent; when no server has
-    /// it, as when their disks are full, that is said at once.
-    pub(super) async fn stores(&self) -> bool {
-        let request = async_nats::Request::new().timeout(Some(STORES_TIMEOUT));
-        let asked = self.client.send_request("$JS.API.INFO", request).await;
-        !asked.is_err_and(|error| error.kind() == RequestErrorKind::NoResponders)
-    }
-
     /// Asks where nobody answers, which the server says at once: by then it has dealt with all that was sent before. The
     /// library's own flush waits for the socket only.
     async fn round_trip(&self) -> Result<(), BusError> {
