@@ -2,10 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use talkfleet::{
-    connect::nats_config,
-    engines::{EngineOptions, Engines, Silent, Sources},
-};
+use talkfleet::{connect::nats_config, engines::Engines};
 use talkfleet_shared::{
     admin::Health,
     bus::{
@@ -27,6 +24,8 @@ use talkfleet_shared::{
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+use crate::harness::{nats_alone, until};
+
 /// How long something may take that is to happen at once.
 const SOON: Duration = Duration::from_secs(3);
 
@@ -45,13 +44,7 @@ enum Broker {
 impl Broker {
     async fn nats() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let elsewhere = Some("elsewhere".to_owned());
-        let options = EngineOptions {
-            redis: elsewhere.clone(),
-            database: elsewhere,
-            ..EngineOptions::new(data.path(), Sources::from_environment())
-        };
-        let broker = Self::Nats { engines: Engines::start(options, &Silent).await.unwrap(), _data: data };
+        let broker = Self::Nats { engines: nats_alone(&data).await, _data: data };
         broker.bus().await.topology_apply(Scale::default()).await.unwrap();
         broker
     }
@@ -355,10 +348,10 @@ async fn a_role_is_played_by_one_of_those_who_play_it(broker: Broker) {
         bus.call::<_, IntentReply>(subject::intent(&tenant()), &question, trace, SOON)
     };
     assert!(matches!(call().await, Err(CallError::Nobody)));
-    let until = Shutdown::new();
+    let leaving = Shutdown::new();
     let calls = Arc::new(Semaphore::new(0));
     for player in [one, two] {
-        let (until, calls) = (until.clone(), calls.clone());
+        let (leaving, calls) = (leaving.clone(), calls.clone());
         let offer = Offer { what: "intent", description: "for a test", metadata: HashMap::new(), calls_max: 10 };
         tokio::spawn(async move {
             let answer = |call: ServiceCall| {
@@ -377,17 +370,17 @@ async fn a_role_is_played_by_one_of_those_who_play_it(broker: Broker) {
                     call.answer(&reply).await
                 }
             };
-            player.serve(offer, &until, answer).await;
+            player.serve(offer, &leaving, answer).await;
         });
     }
-    let answered = crate::harness::until("a player", || async { call().await.ok() }).await;
+    let answered = until("a player", || async { call().await.ok() }).await;
     assert_eq!(answered.name, "Where is it?");
     let before = calls.available_permits();
     for _ in 0..10 {
         call().await.unwrap();
     }
     assert_eq!(calls.available_permits() - before, 10, "each call is answered once");
-    until.ask();
+    leaving.ask();
 }
 
 async fn a_bucket_is_told_as_it_stands_and_as_it_changes(broker: Broker) {

@@ -71,6 +71,17 @@ async fn base() -> &'static Base {
     .await
 }
 
+/// A nats-server and no other engine, with nothing on it.
+pub(crate) async fn nats_alone(data: &TempDir) -> Engines {
+    let elsewhere = Some("elsewhere".to_owned());
+    let options = EngineOptions {
+        redis: elsewhere.clone(),
+        database: elsewhere,
+        ..EngineOptions::new(data.path(), Sources::from_environment())
+    };
+    Engines::start(options, &Silent).await.unwrap()
+}
+
 async fn load_demo(base: &Base) {
     let connect = connect(&base.nats, &base.database);
     let (bus, store) = (connect.bus().await.unwrap(), connect.store().await.unwrap());

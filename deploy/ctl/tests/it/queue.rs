@@ -5,10 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_nats::HeaderMap;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use talkfleet::{
-    connect::nats_config,
-    engines::{EngineOptions, Engines, Silent, Sources},
-};
+use talkfleet::connect::nats_config;
 use talkfleet_shared::{
     admin::Health,
     bus::{Bus, CallError, Offer},
@@ -21,7 +18,7 @@ use talkfleet_shared::{
 };
 use tokio::sync::{Notify, Semaphore};
 
-use crate::harness::{Desk, PATIENCE, python_worker, until};
+use crate::harness::{Desk, PATIENCE, nats_alone, python_worker, until};
 
 /// A client as a stranger would have one.
 pub(crate) async fn stranger(desk: &Desk) -> async_nats::Client {
@@ -227,13 +224,7 @@ async fn a_full_service_refuses_at_once_and_serves_on() {
 #[tokio::test]
 async fn what_the_broker_lacks_is_named_until_it_is_there() {
     let data = tempfile::tempdir().unwrap();
-    let elsewhere = Some("elsewhere".to_owned());
-    let options = EngineOptions {
-        redis: elsewhere.clone(),
-        database: elsewhere,
-        ..EngineOptions::new(data.path(), Sources::from_environment())
-    };
-    let engines = Engines::start(options, &Silent).await.unwrap();
+    let engines = nats_alone(&data).await;
     let (config, health) = (nats_config(&engines.nats_url, 4, 1), Health::new());
     let bus = Bus::connect(&config, "test", Metrics::new("test"), health.clone()).await.unwrap();
     let taking = tokio::spawn({
