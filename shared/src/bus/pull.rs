@@ -103,7 +103,7 @@ impl Deliveries {
     pub async fn next(&mut self, shutdown: &Shutdown) -> Option<Delivery> {
         loop {
             tokio::select! {
-               biased;
+                biased;
                 () = shutdown.asked() => return None,
                 delivery = self.pull() => if let Some(delivery) = delivery { return Some(delivery) },
             }

@@ -204,7 +204,7 @@ impl Service {
     /// The next call; None once shutdown was asked, or the service has ended.
     async fn next(&mut self, until: &Shutdown) -> Option<ServiceCall> {
         tokio::select! {
-           biased;
+            biased;
             () = until.asked() => None,
             call = self.call() => call,
         }
