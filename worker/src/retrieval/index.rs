@@ -1,17 +1,39 @@
-//! The passages of one knowledge base, searchable: an immutable index, and the workshop that makes the next one.
+//! The passages of one knowledge base, searchable: an immutable snapshot.
 //!
-//! Embeddings are scanned exactly, which beats any graph up to about 100,000 passages. A search never waits: it holds
-//! the index it began with while a new one takes its place.
+//! Words score every passage, signs choose the few hundred whose embeddings are compared: exact search for what it
+//! costs, up to several 100,000 passages. A search never waits: it holds the index it began with while a new one takes
+//! its place.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::rank::{Candidate, Nearest, Signs, Tuning, Worded, answers, rank};
+use super::answerable::{Signs, answers};
+use super::choose::Scores;
+use super::rank::{Candidate, Nearest, Ranked, Spreads, Tuning, Worded, by_wordings, rank};
+use super::rows::{Rows, Spread};
 use super::sentences::Sentences;
-use super::shelf::{Found, IndexError, Readings, Shelves};
-use super::{Passage, Wording};
-use crate::encoder::{DIMENSIONS, Encoder, Scan};
+use super::shared::{BLOCK, List, Places};
+use super::shelf::{Found, IndexError, Readings};
+use super::{Passage, Question, Tier};
+use crate::encoder::Encoder;
 use crate::text::Language;
+
+/// Passages that the words alone may bring among the candidates.
+const BY_WORDS: usize = 200;
+
+/// Documents that their wordings alone may bring among the candidates.
+const BY_WORDINGS: usize = 50;
+
+/// Up to so many passages each of them is a candidate.
+const ALL_PASSAGES_MAX: usize = 1_024;
+
+/// Passages that are ranked at least, to see how far the first leads the next document.
+const COMPARED: usize = 10;
+
+/// Passages whose sentences are compared when a search is re-ranked, and the weight of the best of them against the
+/// passage. Encoding a sentence costs as much as the question, once in the passage's life.
+const RERANKED: usize = 20;
+const SENTENCE_WEIGHT: f32 = 0.5;
 
 /// A passage that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,152 +47,71 @@ pub struct Hit {
     pub meaning_score: f32,
 }
 
-/// Where an index is built and kept up to date; searches go to the snapshots it hands out.
-#[derive(Default)]
-pub struct Knowledge {
-    passages: Shelves,
-    /// Documents that bring wordings, each as one text with all of them.
-    wholes: Shelves,
-    /// By slot; slots of what was removed are filled again by what comes next.
-    slots: Vec<Option<Slot>>,
-    free: Vec<usize>,
-    documents: HashMap<String, Held>,
-}
-
-#[derive(Clone)]
-struct Slot {
-    entry: Arc<Entry>,
-    embedding: Option<Arc<[f32]>>,
-}
-
 /// A passage, and what was learned about it since.
-struct Entry {
-    passage: Arc<Passage>,
-    sentences: Sentences,
+pub(super) struct Entry {
+    pub(super) passage: Arc<Passage>,
+    pub(super) sentences: Sentences,
+    /// Its document's number among those with wordings.
+    pub(super) card: Option<usize>,
 }
 
-/// What a document holds.
-struct Held {
-    slots: Vec<usize>,
-    language: Language,
-    /// Of its wordings; a wording without one still counts by its words.
-    embeddings: Vec<Arc<[f32]>>,
-    worded: bool,
+/// A document with wordings.
+#[derive(Clone)]
+pub(super) struct Card {
+    pub(super) language: Language,
+    /// Of its passages.
+    pub(super) slots: Arc<[u32]>,
 }
 
 /// An immutable snapshot of the knowledge.
 pub struct Index {
-    passages: Readings,
-    wholes: Readings,
-    entries: Vec<Option<Arc<Entry>>>,
-    by_id: HashMap<String, usize>,
-    scan: Scan,
-    /// Which slot each row of `scan` belongs to.
-    embedded_slots: Vec<usize>,
-    /// By slot, the number of its document among those with wordings.
-    worded: Vec<Option<usize>>,
-    /// By that number.
-    languages: Vec<Language>,
-    /// By a document's first slot, that number.
-    numbers: HashMap<usize, usize>,
-    wordings: Scan,
-    /// Which worded document each row of `wordings` belongs to.
-    wordings_of: Vec<usize>,
+    pub(super) passages: Readings,
+    pub(super) wholes: Readings,
+    pub(super) entries: List<Option<Arc<Entry>>>,
+    pub(super) places: Places,
+    pub(super) multilingual: Rows,
+    pub(super) transformer: Rows,
+    /// By block of slots.
+    pub(super) languages: Vec<Language>,
+    /// Passages of each language.
+    pub(super) passages_of: HashMap<Language, usize>,
+    pub(super) wordings: Rows,
+    /// By a wording's place, the number of its document.
+    pub(super) owners: List<u32>,
+    pub(super) cards: List<Option<Card>>,
+    /// Numbers of cards given out so far.
+    pub(super) cards_len: usize,
+    /// Share of the documents whose title no other has: only such a title says which document it is.
+    pub(super) distinct_titles: f32,
 }
 
-impl Knowledge {
-    /// Puts a document's passages and its customers' wordings in place of those it had. Wordings lead to the document
-    /// and are never found themselves: without a passage they lead nowhere.
-    pub fn upsert(
-        &mut self,
-        document: &str,
-        passages: Vec<(Passage, Option<Vec<f32>>)>,
-        wordings: Vec<Wording>,
-    ) -> Result<(), IndexError> {
-        self.remove(document);
-        let Some((first, _)) = passages.first() else { return Ok(()) };
-        let language = first.language;
-        let worded = !wordings.is_empty();
-        let texts = passages.iter().map(|(passage, _)| passage.text.as_str());
-        let whole: Vec<&str> = texts.chain(wordings.iter().map(|wording| wording.text.as_str())).collect();
-        let whole = whole.join("\n");
-        let mut slots = Vec::new();
-        for (passage, embedding) in passages {
-            let slot = self.free.pop().unwrap_or(self.slots.len());
-            self.slots.resize(self.slots.len().max(slot + 1), None);
-            self.passages.put(slot, passage.language, document, &passage.title, &passage.text)?;
-            let sentences = Sentences::of(&passage);
-            let entry = Arc::new(Entry { passage: Arc::new(passage), sentences });
-            self.slots[slot] = Some(Slot { entry, embedding: embedding.and_then(whole_embedding) });
-            slots.push(slot);
-        }
-        if worded {
-            // Without its title: a whole document says what it is about often enough, and a title's "How do I" is said by
-            // every customer.
-            self.wholes.put(slots[0], language, document, "", &whole)?;
-        }
-        let embeddings =
-            wordings.into_iter().filter_map(|wording| wording.embedding.and_then(whole_embedding)).collect();
-        self.documents.insert(document.to_owned(), Held { slots, language, embeddings, worded });
-        Ok(())
-    }
-
-    pub fn remove(&mut self, document: &str) {
-        // Unconditionally: an upsert that failed half-way left entries on a shelf and nothing here.
-        self.passages.remove(document);
-        self.wholes.remove(document);
-        for slot in self.documents.remove(document).into_iter().flat_map(|held| held.slots) {
-            self.slots[slot] = None;
-            self.free.push(slot);
-        }
-    }
-
-    /// An index of what is in now. Costs a commit and a copy of the embeddings (20 MB at 10,000 passages).
-    pub fn snapshot(&mut self) -> Result<Index, IndexError> {
-        let mut index = Index {
-            passages: self.passages.read()?,
-            wholes: self.wholes.read()?,
-            entries: self.slots.iter().map(|slot| slot.as_ref().map(|slot| slot.entry.clone())).collect(),
-            by_id: HashMap::new(),
-            scan: Scan::default(),
-            embedded_slots: Vec::new(),
-            worded: vec![None; self.slots.len()],
-            languages: Vec::new(),
-            numbers: HashMap::new(),
-            wordings: Scan::default(),
-            wordings_of: Vec::new(),
-        };
-        for (at, slot) in self.slots.iter().enumerate() {
-            let Some(slot) = slot else { continue };
-            index.by_id.insert(slot.entry.passage.id.clone(), at);
-            if let Some(embedding) = &slot.embedding {
-                index.scan.push(embedding);
-                index.embedded_slots.push(at);
-            }
-        }
-        for held in self.documents.values().filter(|held| held.worded) {
-            let number = index.languages.len();
-            index.languages.push(held.language);
-            index.numbers.extend(held.slots.first().map(|slot| (*slot, number)));
-            held.slots.iter().for_each(|slot| index.worded[*slot] = Some(number));
-            for embedding in &held.embeddings {
-                index.wordings.push(embedding);
-                index.wordings_of.push(number);
-            }
-        }
-        Ok(index)
-    }
+/// A question on its way through the index.
+struct Search<'a> {
+    question: &'a Question<'a>,
+    tier: Tier,
+    tuning: Tuning,
+    /// Whether the base speaks the customer's language.
+    any_same: bool,
+    found: Found,
+    terms: Vec<String>,
 }
 
-/// An embedding that is as long as the encoder's.
-fn whole_embedding(embedding: Vec<f32>) -> Option<Arc<[f32]>> {
-    (embedding.len() == DIMENSIONS).then(|| embedding.into())
+impl Search<'_> {
+    fn speaks(&self, language: Language) -> bool {
+        self.question.language == Language::Other || self.question.language == language
+    }
+
+    /// Whether a passage in that language belongs to those that a score is measured against: the words of another
+    /// language match nothing, and the zeros would make every match stand out.
+    fn counts(&self, language: Language) -> bool {
+        !self.any_same || self.speaks(language)
+    }
 }
 
 impl Index {
     /// An index of these passages, for a base that changes as a whole and brings no wordings.
     pub fn build(passages: Vec<(Passage, Option<Vec<f32>>)>) -> Result<Self, IndexError> {
-        let mut knowledge = Knowledge::default();
+        let mut knowledge = super::Knowledge::default();
         let mut documents: std::collections::BTreeMap<String, Vec<_>> = std::collections::BTreeMap::new();
         for (passage, embedding) in passages {
             documents.entry(passage.document.clone()).or_default().push((passage, embedding));
@@ -183,7 +124,7 @@ impl Index {
 
     /// Passages in it.
     pub fn len(&self) -> usize {
-        self.entries.iter().flatten().count()
+        self.passages_of.values().sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -200,88 +141,230 @@ impl Index {
         count: usize,
         tuning: &Tuning,
     ) -> Result<Vec<Hit>, IndexError> {
-        let embedding = embedding.filter(|embedding| embedding.len() == DIMENSIONS);
-        let terms = self.passages.terms(query);
-        let found = self.passages.find(&terms)?;
-        let candidates = self.candidates(&found, embedding, language);
-        let worded = self.worded(&terms, embedding, language)?;
-        let hits = rank(&candidates, &worded, count, tuning).into_iter().filter_map(|ranked| {
-            let Candidate { slot, words, meaning, worded: document, .. } = ranked.candidate;
-            let wording = document.and_then(|document| worded[document].meaning);
-            let passage = self.entries[slot].as_ref()?.passage.clone();
-            let coverage = found.coverage(passage.language, words);
-            let score = answers(&Signs { meaning, wording, coverage, mixed: ranked.mixed });
-            let asked = document.is_some_and(|document| worded[document].words > 0.0);
-            let matches = words > 0.0 || asked || embedding.is_some();
-            matches.then(|| Hit { passage, score, words_score: words, meaning_score: meaning.unwrap_or_default() })
-        });
-        Ok(hits.collect())
+        let question = Question { text: query, language, multilingual: embedding, transformer: None, encoder: None };
+        self.ask(&question, Tier::Fused, count, tuning)
+    }
+
+    /// The same, by a method of choice; a tier whose embeddings or encoder are not there does with what is.
+    pub fn ask(
+        &self,
+        question: &Question<'_>,
+        tier: Tier,
+        count: usize,
+        tuning: &Tuning,
+    ) -> Result<Vec<Hit>, IndexError> {
+        let question = tier.narrowed(question, !self.transformer.is_empty());
+        let found = self.find(&question, tier, count, tier.tuned(*tuning))?;
+        Ok(found.hits(self, count))
+    }
+
+    /// The best `count` and a few more, in order.
+    pub(super) fn find<'a>(
+        &'a self,
+        question: &'a Question<'a>,
+        tier: Tier,
+        count: usize,
+        tuning: Tuning,
+    ) -> Result<Ranking<'a>, IndexError> {
+        let terms = self.passages.terms(question.text);
+        let found = self.passages.find(&terms, self.entries.len(), self.distinct_titles)?;
+        let spoken = |(language, count): (&Language, &usize)| {
+            *count > 0 && (question.language == Language::Other || question.language == *language)
+        };
+        let any_same = self.passages_of.iter().any(spoken);
+        let search = Search { question, tier, tuning, any_same, found, terms };
+        let wordings = self.worded(&search)?;
+        let candidates = self.candidates(&search, &wordings);
+        let spreads = self.spreads(&search);
+        let looked = if tier == Tier::Reranked { RERANKED } else { COMPARED };
+        let mut ranked = rank(&candidates, &spreads, count.max(looked), &search.tuning);
+        self.look_again(&search, &spreads, &mut ranked);
+        Ok(Ranking { search, wordings, ranked })
     }
 
     /// The cosine of an embedding to the sentence at a place of a found passage; each sentence is encoded once, when
     /// it is first asked for.
     pub fn sentence_meaning(&self, passage: &Passage, place: usize, query: &[f32], encoder: &Encoder) -> Option<f32> {
-        let entry = self.entries[*self.by_id.get(&passage.id)?].as_ref()?;
+        let entry = self.entry(self.places.get(&passage.id)?)?;
         entry.sentences.cosine(&entry.passage.text, place, query, encoder)
     }
 
-    fn candidates(&self, found: &Found, embedding: Option<&[f32]>, language: Language) -> Vec<Candidate> {
-        let speaks = |entry: &Option<Arc<Entry>>| {
-            language == Language::Other || entry.as_ref().is_some_and(|entry| entry.passage.language == language)
+    pub(super) fn entry(&self, slot: usize) -> Option<&Arc<Entry>> {
+        self.entries.get(slot)?.as_ref()
+    }
+
+    /// Puts the first few in the order of their best sentence and themselves together.
+    fn look_again(&self, search: &Search<'_>, spreads: &Spreads, ranked: &mut [Ranked]) {
+        let (Tier::Reranked, Some(encoder), Some(query)) =
+            (search.tier, search.question.encoder, search.question.multilingual)
+        else {
+            return;
         };
-        let candidate = |(slot, entry)| Candidate {
+        let scale = SENTENCE_WEIGHT * search.tuning.meaning_weight / spreads.meaning.deviation.max(1e-6);
+        let again = |ranked: &Ranked| {
+            let entry = self.entry(ranked.candidate.slot)?;
+            let best = entry.sentences.best(&entry.passage.text, query, encoder)?;
+            Some(ranked.mixed + scale * (best - ranked.candidate.meaning?))
+        };
+        let mut keyed: Vec<(f32, Ranked)> =
+            ranked.iter().map(|ranked| (again(ranked).unwrap_or(ranked.mixed), *ranked)).collect();
+        keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
+        ranked.iter_mut().zip(keyed).for_each(|(place, (_, kept))| *place = kept);
+    }
+
+    /// Who may come first: the best by words, by meaning and by wordings; everybody in a small base.
+    fn candidates(&self, search: &Search<'_>, worded: &Wordings) -> Vec<Candidate> {
+        let mut slots = Vec::new();
+        if self.len() <= ALL_PASSAGES_MAX {
+            slots.extend(0..self.entries.len());
+        } else {
+            for group in [true, false] {
+                let counts = |block: usize| search.speaks(self.languages[block]) == group;
+                slots.append(&mut Scores::of(&search.found.scores, counts).best(BY_WORDS));
+                for (rows, query) in self.embedded(search) {
+                    slots.append(&mut rows.near(query, counts));
+                }
+            }
+            slots.extend(worded.best(BY_WORDINGS).filter_map(|number| self.card(number)).flat_map(|card| {
+                card.slots.iter().map(|slot| *slot as usize)
+            }));
+            slots.sort_unstable();
+            slots.dedup();
+        }
+        slots.into_iter().filter_map(|slot| self.candidate(search, worded, slot)).collect()
+    }
+
+    /// The embeddings of the question that the passages have, too.
+    fn embedded<'a>(&'a self, search: &Search<'a>) -> impl Iterator<Item = (&'a Rows, &'a [f32])> {
+        let both = [(&self.multilingual, search.question.multilingual), (&self.transformer, search.question.transformer)];
+        both.into_iter().filter_map(|(rows, query)| Some((rows, query?)))
+    }
+
+    fn candidate(&self, search: &Search<'_>, worded: &Wordings, slot: usize) -> Option<Candidate> {
+        let card = self.entry(slot)?.card;
+        let cosine = |rows: &Rows, query: Option<&[f32]>| rows.cosine(slot, query?);
+        Some(Candidate {
             slot,
-            words: 0.0,
-            meaning: None,
-            worded: self.worded[slot],
-            same_language: speaks(entry),
-        };
-        let mut candidates: Vec<Candidate> = self.entries.iter().enumerate().map(candidate).collect();
-        for (slot, score) in &found.scores {
-            if let Some(candidate) = candidates.get_mut(*slot) {
-                candidate.words = *score;
-            }
+            words: search.found.scores[slot],
+            meaning: cosine(&self.multilingual, search.question.multilingual),
+            deep: cosine(&self.transformer, search.question.transformer),
+            wordings: card.and_then(|card| worded.deviations.get(card).copied()),
+            same_language: search.speaks(self.languages[slot / BLOCK]),
+        })
+    }
+
+    fn spreads(&self, search: &Search<'_>) -> Spreads {
+        let counts = |block: usize| search.counts(self.languages[block]);
+        let spoken = self.passages_of.iter().filter(|(language, _)| search.counts(**language));
+        let meaning = |rows: &Rows, query: Option<&[f32]>| query.map_or_else(Spread::default, |query| rows.spread(query, counts));
+        Spreads {
+            words: Scores::of(&search.found.scores, counts).spread(spoken.map(|(_, count)| count).sum()),
+            meaning: meaning(&self.multilingual, search.question.multilingual),
+            deep: meaning(&self.transformer, search.question.transformer),
+            any_same: search.any_same,
         }
-        if let Some(embedding) = embedding {
-            for (slot, cosine) in self.embedded_slots.iter().zip(self.scan.cosines(embedding)) {
-                candidates[*slot].meaning = Some(cosine);
-            }
-        }
-        candidates.retain(|candidate| self.entries[candidate.slot].is_some());
-        candidates
+    }
+
+    fn card(&self, number: usize) -> Option<&Card> {
+        self.cards.get(number)?.as_ref()
     }
 
     /// How near each document that brings wordings comes to the query by them.
-    fn worded(
-        &self,
-        terms: &[String],
-        embedding: Option<&[f32]>,
-        language: Language,
-    ) -> Result<Vec<Worded>, IndexError> {
-        let speaks = |own: &Language| language == Language::Other || *own == language;
-        let none = |own| Worded { words: 0.0, meaning: None, same_language: speaks(own) };
-        let mut worded: Vec<Worded> = self.languages.iter().map(none).collect();
-        if worded.is_empty() {
+    fn worded(&self, search: &Search<'_>) -> Result<Wordings, IndexError> {
+        let mut worded = Wordings { documents: Vec::new(), deviations: Vec::new() };
+        if self.cards_len == 0 {
             return Ok(worded);
         }
-        for (slot, score) in self.wholes.find(terms)?.scores {
-            if let Some(number) = self.numbers.get(&slot) {
-                worded[*number].words = score;
+        let found = self.wholes.find(&search.terms, self.cards_len, 0.0)?;
+        let mut near = vec![Nearest::default(); self.cards_len];
+        if let Some(query) = search.question.multilingual {
+            for (owner, cosine) in self.owners.iter().zip(self.wordings.roughly(query)) {
+                if let (Some(near), Some(cosine)) = (near.get_mut(*owner as usize), cosine) {
+                    near.add(cosine);
+                }
             }
         }
-        if let Some(embedding) = embedding {
-            let mut near = vec![Nearest::default(); worded.len()];
-            for (number, cosine) in self.wordings_of.iter().zip(self.wordings.cosines(embedding)) {
-                near[*number].add(cosine);
-            }
-            worded.iter_mut().zip(near).for_each(|(document, near)| document.meaning = near.together());
-        }
+        let document = |number: usize| match self.card(number) {
+            Some(card) => Worded {
+                words: found.scores[number],
+                meaning: near[number].together(),
+                counts: search.counts(card.language),
+            },
+            None => Worded { words: 0.0, meaning: None, counts: false },
+        };
+        worded.documents = (0..self.cards_len).map(document).collect();
+        worded.deviations = by_wordings(&worded.documents);
         Ok(worded)
+    }
+}
+
+/// What a search found, best first.
+pub(super) struct Ranking<'a> {
+    search: Search<'a>,
+    wordings: Wordings,
+    pub(super) ranked: Vec<Ranked>,
+}
+
+impl Ranking<'_> {
+    fn hits(&self, index: &Index, count: usize) -> Vec<Hit> {
+        let hit = |at: usize| {
+            let Candidate { slot, words, meaning, deep, .. } = self.ranked[at].candidate;
+            let entry = index.entry(slot)?;
+            let document = entry.card.and_then(|card| self.wordings.documents.get(card));
+            let asked = document.is_some_and(|document| document.words > 0.0);
+            let meaning_score = meaning.or(deep);
+            let matches = words > 0.0 || asked || meaning_score.is_some();
+            matches.then(|| Hit {
+                passage: entry.passage.clone(),
+                score: self.signs(index, at).map_or(0.0, |signs| answers(&signs)),
+                words_score: words,
+                meaning_score: meaning_score.unwrap_or_default(),
+            })
+        };
+        (0..self.ranked.len().min(count)).filter_map(hit).collect()
+    }
+
+    /// What speaks for the passage at a place being an answer.
+    pub(super) fn signs(&self, index: &Index, at: usize) -> Option<Signs> {
+        let Ranked { candidate, mixed } = self.ranked.get(at)?;
+        let entry = index.entry(candidate.slot)?;
+        let document = entry.card.and_then(|card| self.wordings.documents.get(card));
+        let other = |ranked: &&Ranked| {
+            let passage = index.entry(ranked.candidate.slot).map(|entry| entry.passage.document.as_str());
+            passage != Some(entry.passage.document.as_str())
+        };
+        // When all that were ranked are its own, the last of them stands for the others.
+        let second = self.ranked.iter().find(other).or(self.ranked.last()).map_or(0.0, |second| second.mixed);
+        Some(Signs {
+            meaning: candidate.meaning,
+            wording: document.and_then(|document| document.meaning),
+            coverage: self.search.found.coverage(entry.passage.language, candidate.words),
+            unseen: self.search.found.unseen(entry.passage.language),
+            mixed: *mixed,
+            lead: mixed - second,
+        })
+    }
+}
+
+/// The documents with wordings, by number: what their wordings say for each.
+struct Wordings {
+    documents: Vec<Worded>,
+    deviations: Vec<f32>,
+}
+
+impl Wordings {
+    /// The numbers of the best, best last.
+    fn best(&self, count: usize) -> impl Iterator<Item = usize> {
+        let mut numbers: Vec<usize> = (0..self.deviations.len()).filter(|number| self.documents[*number].counts).collect();
+        numbers.sort_unstable_by(|a, b| self.deviations[*a].total_cmp(&self.deviations[*b]));
+        let skipped = numbers.len().saturating_sub(count);
+        numbers.into_iter().skip(skipped)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Knowledge, Wording};
     use super::*;
 
     fn passage(document: &str, language: Language, title: &str, text: &str) -> (Passage, Option<Vec<f32>>) {
@@ -350,16 +433,6 @@ mod tests {
         knowledge.upsert("returns", vec![shop().remove(0)], Vec::new()).unwrap();
         assert_eq!(first(&knowledge.snapshot().unwrap(), "my shoes pinch", Language::English), "");
         assert_eq!(first(&index, "my shoes pinch", Language::English), "returns", "the older snapshot stays");
-    }
-
-    #[test]
-    fn a_document_that_changes_often_takes_no_more_room() {
-        let mut knowledge = Knowledge::default();
-        for _ in 0..20 {
-            knowledge.upsert("returns", shop(), Vec::new()).unwrap();
-        }
-        assert_eq!(knowledge.slots.len(), shop().len());
-        assert_eq!(knowledge.snapshot().unwrap().len(), shop().len());
     }
 
     #[test]

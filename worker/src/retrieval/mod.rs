@@ -1,19 +1,29 @@
 //! What the company knows: documents are cut into passages, and the passages that answer a question are found by words
 //! (BM25) and by meaning (embeddings) together, their own and those of the wordings that a document brings.
 
+mod answerable;
+mod choose;
+#[cfg(test)]
+mod figures;
 mod index;
+mod knowledge;
 mod rank;
+mod rows;
 mod sentences;
+mod shared;
 mod shelf;
 mod split;
+mod tier;
 mod words;
 
 use crate::text::Language;
 
-pub use index::{Hit, Index, Knowledge};
+pub use index::{Hit, Index};
+pub use knowledge::Knowledge;
 pub use rank::Tuning;
 pub use shelf::IndexError;
 pub use split::split;
+pub use tier::{Question, Tier};
 
 /// A document as it comes from a file or an upload, its text in Markdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +53,20 @@ pub struct Wording {
     pub text: String,
     /// None counts by its words only.
     pub embedding: Option<Vec<f32>>,
+}
+
+/// What the encoders make of a passage; whichever is missing is done without.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Embeddings {
+    pub multilingual: Option<Vec<f32>>,
+    /// Of an English passage.
+    pub transformer: Option<Vec<f32>>,
+}
+
+impl From<Option<Vec<f32>>> for Embeddings {
+    fn from(multilingual: Option<Vec<f32>>) -> Self {
+        Self { multilingual, transformer: None }
+    }
 }
 
 impl Passage {

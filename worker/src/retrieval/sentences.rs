@@ -21,6 +21,12 @@ impl Sentences {
         Self(text::sentences(&passage.text).iter().map(|_| OnceLock::new()).collect())
     }
 
+    /// The cosine to the nearest sentence of `text`, which is the passage's.
+    pub(super) fn best(&self, text: &str, query: &[f32], encoder: &Encoder) -> Option<f32> {
+        let cosines = (0..self.0.len()).filter_map(|place| self.cosine(text, place, query, encoder));
+        cosines.max_by(f32::total_cmp)
+    }
+
     /// The cosine to the sentence at `place` of `text`, which is the passage's; None when it has fewer.
     pub(super) fn cosine(&self, text: &str, place: usize, query: &[f32], encoder: &Encoder) -> Option<f32> {
         let kept = self.0.get(place)?;

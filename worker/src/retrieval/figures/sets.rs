@@ -1,0 +1,176 @@
+//! The labelled sets that figures are taken from: the public ones and the demo, each cut and encoded as the product does.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::super::{Document, Embeddings, Index, Knowledge, Passage, Wording, split};
+use crate::encoder::Encoder;
+use crate::text::{self, Language};
+
+/// A base with questions whose right document is known.
+pub(super) struct Set {
+    pub(super) name: &'static str,
+    pub(super) language: Language,
+    pub(super) passages: Vec<(Passage, Vec<f32>)>,
+    /// By document.
+    pub(super) wordings: BTreeMap<String, Vec<Wording>>,
+    pub(super) questions: Vec<Question>,
+}
+
+pub(super) struct Question {
+    pub(super) text: String,
+    pub(super) embedding: Vec<f32>,
+    /// Documents that answer it; none for one that nothing answers.
+    pub(super) documents: Vec<String>,
+    /// Whether it was tuned on; the others are reported.
+    pub(super) tuned: bool,
+}
+
+#[derive(Deserialize)]
+struct DocumentLine {
+    id: String,
+    title: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct QuestionLine {
+    id: String,
+    question: String,
+    document: String,
+}
+
+#[derive(Deserialize)]
+struct DemoLine {
+    text: String,
+    language: String,
+    intent: Option<String>,
+    article: Option<Articles>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Articles {
+    One(String),
+    Any(Vec<String>),
+}
+
+/// The half that a question belongs to: FNV-1a of its id, even is tuned on.
+fn tuned(id: &str) -> bool {
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    (hash >> 32).is_multiple_of(2)
+}
+
+fn lines<T: serde::de::DeserializeOwned>(path: &Path) -> Vec<T> {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+impl Set {
+    /// One of ../shared/data/retrieval.
+    pub(super) fn public(name: &'static str, folder: &str, language: Language, encoder: &Encoder) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/retrieval").join(folder);
+        let documents = lines::<DocumentLine>(&folder.join("documents.jsonl")).into_iter().map(|line| Document {
+            id: line.id,
+            title: line.title,
+            url: String::new(),
+            language,
+            text: line.text,
+        });
+        let questions = lines::<QuestionLine>(&folder.join("questions.jsonl"));
+        let asked = questions.into_iter().map(|line| (tuned(&line.id), line.question, vec![line.document]));
+        Self::encoded(name, language, documents.collect(), BTreeMap::new(), asked.collect(), encoder)
+    }
+
+    /// The demo's articles with their wordings, and its held-out questions; those off topic have no document.
+    pub(super) fn demo(name: &'static str, language: Language, encoder: &Encoder) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/demo");
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(folder.join("knowledge").join(language.tag()))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        paths.sort();
+        let (mut documents, mut wordings) = (Vec::new(), BTreeMap::new());
+        for path in paths {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut parts = text.splitn(3, "---\n");
+            let (head, body) = (parts.nth(1).unwrap(), parts.next().unwrap());
+            let unquoted = |line: &str| line.trim().trim_matches('"').replace("\\\"", "\"");
+            let title = head.lines().find_map(|line| line.strip_prefix("title:")).map(unquoted).unwrap();
+            let id = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let asked: Vec<String> = head.lines().filter_map(|line| line.strip_prefix("  - ")).map(unquoted).collect();
+            let embeddings = encoder.encode_many(&asked);
+            let asked = asked.into_iter().zip(embeddings);
+            let asked = asked.map(|(text, embedding)| Wording { text, embedding: Some(embedding) });
+            wordings.insert(id.clone(), asked.collect());
+            documents.push(Document { id, title, url: String::new(), language, text: body.to_owned() });
+        }
+        let asked = lines::<DemoLine>(&folder.join("questions.jsonl")).into_iter().filter_map(|line| {
+            let documents = match line.article {
+                Some(Articles::One(article)) => vec![article],
+                Some(Articles::Any(articles)) => articles,
+                None => Vec::new(),
+            };
+            // Small talk has an intent and no article: it is neither answered nor off topic.
+            let counts = line.language == language.tag() && (line.intent.is_none() || !documents.is_empty());
+            counts.then(|| (tuned(&line.text), line.text, documents))
+        });
+        Self::encoded(name, language, documents, wordings, asked.collect(), encoder)
+    }
+
+    fn encoded(
+        name: &'static str,
+        language: Language,
+        documents: Vec<Document>,
+        wordings: BTreeMap<String, Vec<Wording>>,
+        asked: Vec<(bool, String, Vec<String>)>,
+        encoder: &Encoder,
+    ) -> Self {
+        let passages: Vec<Passage> = documents.iter().flat_map(split).collect();
+        let texts: Vec<String> = passages.iter().map(Passage::embedded_text).collect();
+        let passages = passages.into_iter().zip(encoder.encode_many(&texts)).collect();
+        let texts: Vec<&str> = asked.iter().map(|(_, text, _)| text.as_str()).collect();
+        let embeddings = encoder.encode_many(&texts);
+        let question = |((tuned, text, documents), embedding)| Question { text, embedding, documents, tuned };
+        let questions = asked.into_iter().zip(embeddings).map(question).collect();
+        Self { name, language, passages, wordings, questions }
+    }
+
+    /// The index of its documents but one.
+    pub(super) fn knowledge(&self) -> Knowledge {
+        let mut documents: BTreeMap<&str, Vec<(Passage, Embeddings)>> = BTreeMap::new();
+        for (passage, embedding) in &self.passages {
+            let embeddings = Embeddings { multilingual: Some(embedding.clone()), transformer: None };
+            documents.entry(&passage.document).or_default().push((passage.clone(), embeddings));
+        }
+        let mut knowledge = Knowledge::default();
+        for (document, passages) in documents {
+            let wordings = self.wordings.get(document).cloned().unwrap_or_default();
+            knowledge.upsert(document, passages, wordings).unwrap();
+        }
+        knowledge
+    }
+
+    pub(super) fn index(&self) -> Index {
+        self.knowledge().snapshot().unwrap()
+    }
+}
+
+/// Everything there is.
+pub(super) fn all(encoder: &Encoder) -> Vec<Set> {
+    vec![
+        Set::public("StackFAQ", "stackfaq", Language::English, encoder),
+        Set::public("XQuAD-en", "xquad_en", Language::English, encoder),
+        Set::public("XQuAD-zh", "xquad_zh", Language::Chinese, encoder),
+        Set::public("CMRC2018", "cmrc2018_dev", Language::Chinese, encoder),
+        Set::demo("demo en", Language::English, encoder),
+        Set::demo("demo zh", Language::Chinese, encoder),
+    ]
+}
+
+/// The language that the desk would take a question for.
+pub(super) fn language(question: &str) -> Language {
+    text::language(question)
+}
