@@ -110,6 +110,17 @@ pub struct DatabaseConfig {
 pub struct ModelsConfig {
     /// Empty looks in the cache folder.
     pub encoder_dir: String,
+    pub transformer: ModelUse,
+    /// Empty looks in the cache folder.
+    pub transformer_dir: String,
+}
+
+/// Whether a model that is there is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelUse {
+    Auto,
+    Off,
 }
 
 #[derive(Debug, Clone, Deserialize)]

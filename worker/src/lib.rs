@@ -48,7 +48,7 @@ pub mod archive;
 /// The one door to PostgreSQL.
 pub mod store;
 
-/// Where the encoder's weights lie.
+/// Where the encoders' weights lie.
 mod models;
 
 pub use memory::remembered;
@@ -180,7 +180,7 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     if !config.plays(Role::Intent) && !config.plays(Role::Retrieval) {
         return Ok(roles);
     }
-    let encoder = models::load(&config.models).await?;
+    let encoder = models::load(&config.models).await?.multilingual;
     let embeddings = Arc::new(Embeddings::new(encoder.clone()));
     let catalog = Catalog::new(bus.clone(), store.clone());
     let follow = |what: What| {

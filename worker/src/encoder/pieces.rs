@@ -1,8 +1,8 @@
 //! The SentencePiece unigram tokenizer: a text becomes the likeliest sequence of the model's 128,010 pieces.
 
-use std::collections::HashMap;
-
 use super::charsmap::Charsmap;
+use super::protobuf::fields;
+use super::trie::{ROOT, Trie};
 
 pub(super) const UNKNOWN: u32 = 0;
 pub(super) const BEGIN: u32 = 1;
@@ -13,10 +13,7 @@ const UNKNOWN_PENALTY: f32 = 10.0;
 
 pub(super) struct Pieces {
     charsmap: Charsmap,
-    /// A trie over characters: (node, character) to the next node. Node 0 is the root.
-    steps: HashMap<u64, u32>,
-    /// Per node the piece that ends there.
-    ends: Vec<Option<u32>>,
+    trie: Trie,
     scores: Vec<f32>,
     unknown_score: f32,
 }
@@ -28,8 +25,7 @@ impl Pieces {
         let mut charsmap = None;
         let mut pieces = Self {
             charsmap: Charsmap::parse(&[4, 0, 0, 0, 0, 0, 0, 0]).ok_or("no character map")?,
-            steps: HashMap::new(),
-            ends: vec![None],
+            trie: Trie::default(),
             scores: Vec::new(),
             unknown_score: 0.0,
         };
@@ -73,11 +69,11 @@ impl Pieces {
                     best[end] = (score, start, piece);
                 }
             };
-            let (mut node, mut single) = (0, false);
+            let (mut node, mut single) = (ROOT, false);
             for end in start + 1..=text.len() {
-                let Some(&next) = self.steps.get(&key(node, text[end - 1])) else { break };
+                let Some(next) = self.trie.step(node, text[end - 1]) else { break };
                 node = next;
-                if let Some(piece) = self.ends[node as usize] {
+                if let Some(piece) = self.trie.piece(node) {
                     offer(end, base + self.scores[piece as usize], piece);
                     single |= end == start + 1;
                 }
@@ -108,66 +104,6 @@ impl Pieces {
         }
         let id = u32::try_from(self.scores.len()).map_err(|error| error.to_string())?;
         self.scores.push(score);
-        let mut node = 0;
-        for c in text.chars() {
-            let fresh = u32::try_from(self.ends.len()).map_err(|error| error.to_string())?;
-            node = *self.steps.entry(key(node, c)).or_insert(fresh);
-            if node == fresh {
-                self.ends.push(None);
-            }
-        }
-        if node != 0 {
-            self.ends[node as usize] = Some(id);
-        }
-        Ok(())
+        self.trie.add(text, id)
     }
-}
-
-/// A character fits 21 bits.
-fn key(node: u32, c: char) -> u64 {
-    u64::from(node) << 21 | u64::from(u32::from(c))
-}
-
-/// The fields of a protobuf message that carry bytes or a fixed 32-bit number; others are passed over.
-fn fields(mut message: &[u8]) -> impl Iterator<Item = Result<(u64, &[u8]), String>> {
-    std::iter::from_fn(move || {
-        while !message.is_empty() {
-            match field(&mut message) {
-                Some((_, None)) => {}
-                Some((number, Some(value))) => return Some(Ok((number, value))),
-                None => {
-                    message = &[];
-                    return Some(Err("not a SentencePiece model".into()));
-                }
-            }
-        }
-        None
-    })
-}
-
-fn field<'a>(message: &mut &'a [u8]) -> Option<(u64, Option<&'a [u8]>)> {
-    let tag = varint(message)?;
-    let length = match tag & 7 {
-        0 => return varint(message).map(|_| (tag >> 3, None)),
-        1 => 8,
-        2 => usize::try_from(varint(message)?).ok()?,
-        5 => 4,
-        _ => return None,
-    };
-    let (value, rest) = message.split_at_checked(length)?;
-    *message = rest;
-    Some((tag >> 3, Some(value)))
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }

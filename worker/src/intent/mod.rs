@@ -13,7 +13,7 @@ mod model;
 mod neighbours;
 mod neural;
 mod random;
-mod review;
+pub mod review;
 mod source;
 mod train;
 

@@ -12,7 +12,7 @@ use crate::{
     config::Role,
     intent::{
         Kind,
-        entities::{self, EntityKind, entities},
+        entities::{self, entities},
     },
     text,
 };
@@ -84,21 +84,10 @@ fn reply(card: &IntentCard, language: Language, text: &str) -> Option<String> {
 
 fn named(text: &str) -> Vec<Entity> {
     let wire = |entity: entities::Entity| Entity {
-        kind: entity_kind(entity.kind).to_owned(),
+        kind: entity.kind.name().to_owned(),
         value: entity.value,
         start: entity.start as u32,
         end: entity.end as u32,
     };
     entities(text).into_iter().map(wire).collect()
-}
-
-fn entity_kind(kind: EntityKind) -> &'static str {
-    match kind {
-        EntityKind::Email => "email",
-        EntityKind::OrderNumber => "order_number",
-        EntityKind::Card => "card",
-        EntityKind::Phone => "phone",
-        EntityKind::Amount => "amount",
-        EntityKind::Date => "date",
-    }
 }
