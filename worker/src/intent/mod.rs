@@ -13,6 +13,7 @@ mod model;
 mod neighbours;
 mod neural;
 mod random;
+pub mod remote;
 mod review;
 mod source;
 mod train;
