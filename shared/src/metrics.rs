@@ -107,6 +107,8 @@ metrics! {
     model_calls: Family<Reason, Counter> = Family::default(), "model_calls";
     /// Tokens that a model charged for, by direction
     model_tokens: Family<Direction, Counter> = Family::default(), "model_tokens";
+    /// Messages that a model server was to classify, by outcome; but for `ok` the built-in intents answered
+    intent_remote_calls: Family<Reason, Counter> = Family::default(), "intent_remote_calls";
     /// Rows written to the archive, by table
     archived: Family<Row, Counter> = Family::default(), "archived";
     /// Batches that the archive could not write at once

@@ -22,6 +22,7 @@ pub struct WorkerConfig {
     pub redis: RedisConfig,
     pub database: DatabaseConfig,
     pub models: ModelsConfig,
+    pub intent: IntentConfig,
     pub memory: MemoryConfig,
     pub plan: PlanConfig,
     pub model: ModelConfig,
@@ -125,6 +126,44 @@ pub enum ModelUse {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct IntentConfig {
+    /// Empty for none.
+    pub remote_url: Url,
+    pub remote_protocol: RemoteProtocol,
+    pub remote_model: String,
+    /// Empty for the server's choice.
+    pub remote_version: String,
+    /// Empty for the protocol's usual.
+    pub remote_input: String,
+    /// Empty for the model's own.
+    pub remote_labels: String,
+    pub remote_when: RemoteWhen,
+    pub remote_below: f32,
+    pub remote_in_scope_min: f32,
+    pub remote_timeout_ms: u64,
+    pub remote_concurrency: usize,
+    pub remote_breaker_failures: u32,
+    pub remote_breaker_open_ms: u64,
+}
+
+/// What a model server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoteProtocol {
+    KserveV2,
+    TfServing,
+}
+
+/// When a model server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoteWhen {
+    Always,
+    Unsure,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MemoryConfig {
     pub turns_max: usize,
     pub bytes_max: usize,
@@ -200,6 +239,7 @@ impl Checked for WorkerConfig {
             }
         };
         self.check_roles(&mut wrong);
+        self.check_remote_intent(&mut wrong);
         self.check_answers(&mut wrong);
         self.check_shadow(&mut wrong);
         problems
@@ -237,6 +277,36 @@ impl WorkerConfig {
         wrong(self.turn.grace() >= GRACE, &|| {
             let below = GRACE.as_millis();
             format!("turn.grace_ms is {}; stay below {below}, where orchestrators lose patience", self.turn.grace_ms)
+        });
+    }
+
+    fn check_remote_intent(&self, wrong: &mut Wrong<'_>) {
+        let intent = &self.intent;
+        let url = intent.remote_url.reveal();
+        wrong(!(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")), &|| {
+            format!("intent.remote_url '{}' should look like http://host:8080, or be empty", intent.remote_url)
+        });
+        let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        for (key, name) in [("remote_model", &intent.remote_model), ("remote_version", &intent.remote_version)] {
+            wrong(!plain(name), &|| format!("intent.{key} '{name}' may hold letters, digits, '.', '_' and '-' only"));
+        }
+        wrong(!url.is_empty() && intent.remote_model.is_empty(), &|| {
+            "intent.remote_model is empty; name the model that intent.remote_url serves".into()
+        });
+        for (key, value) in [("remote_below", intent.remote_below), ("remote_in_scope_min", intent.remote_in_scope_min)]
+        {
+            wrong(!(0.0..=1.0).contains(&value), &|| {
+                format!("intent.{key} is {value}; it is a probability, give 0 to 1")
+            });
+        }
+        wrong(!(1..=1_400).contains(&intent.remote_timeout_ms), &|| {
+            format!("intent.remote_timeout_ms is {}; give 1 to 1400", intent.remote_timeout_ms)
+        });
+        wrong(!(1..=10_000).contains(&intent.remote_concurrency), &|| {
+            format!("intent.remote_concurrency is {}; give 1 to 10000", intent.remote_concurrency)
+        });
+        wrong(intent.remote_breaker_failures == 0 || intent.remote_breaker_open_ms == 0, &|| {
+            "intent.remote_breaker_failures and intent.remote_breaker_open_ms must be above 0".into()
         });
     }
 
@@ -338,6 +408,15 @@ mod tests {
         refused("plan.answerable_min", "1.5", "plan.answerable_min is 1.5");
         refused("plan.answerable_min", "0.9", "must not be below");
         refused("model.base_url", "api.deepseek.com", "https://host/v1");
+        refused("intent.remote_url", "models:8080", "http://host:8080");
+        refused("intent.remote_url", "http://models:8080", "intent.remote_model is empty");
+        refused("intent.remote_model", "a/../b", "intent.remote_model 'a/../b' may hold");
+        refused("intent.remote_protocol", "grpc", "kserve_v2");
+        refused("intent.remote_when", "seldom", "unsure");
+        refused("intent.remote_below", "1.5", "intent.remote_below is 1.5");
+        refused("intent.remote_timeout_ms", "5000", "give 1 to 1400");
+        refused("intent.remote_concurrency", "0", "give 1 to 10000");
+        refused("intent.remote_breaker_failures", "0", "must be above 0");
         refused("nats.lane", "next", "archive, which a replay's lane ('next' in nats.lane) must not have");
         refused("nats.lane", "Next", "nats.lane 'Next' is no lane");
         refused("shadow.intents_of", "demo-next", "for a replay's lane only");

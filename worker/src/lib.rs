@@ -73,6 +73,7 @@ use crate::{
     archive::ArchiveConfig,
     catalog::{Catalog, What},
     config::{Role, WorkerConfig},
+    intent::remote::Remote,
     memory::{Memory, MemoryError},
     response::Speakers,
     retrieval::Tuning,
@@ -192,7 +193,8 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     let metrics = bus.metrics();
     if config.plays(Role::Intent) {
         doors.spawn(follow(What::Intents));
-        let play = IntentRole { catalog: catalog.clone() };
+        let remote = Remote::new(&config.intent, metrics.clone())?;
+        let play = IntentRole { catalog: catalog.clone(), remote };
         let permits = config.roles.concurrency(Role::Intent);
         let home = Arc::new(Home::new(play, permits, embeddings.clone(), metrics.clone()));
         doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));

@@ -13,6 +13,7 @@ mod model;
 mod neighbours;
 mod neural;
 mod random;
+pub mod remote;
 pub mod review;
 mod source;
 mod train;

@@ -1,12 +1,19 @@
 //! A role that this process plays itself: bounded by its permits, its latest answers kept, served to others over NATS.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use moka::future::Cache;
 use serde::{Serialize, de::DeserializeOwned};
 use talkfleet_shared::{
     bus::{Bus, BusError, Offer, ServiceCall},
     chat::Problem,
+    clock,
     error::Code,
     id::TenantId,
     lifecycle::Shutdown,
@@ -51,6 +58,26 @@ pub trait Play: Send + Sync + 'static {
         question: &Self::Question,
         embedding: Option<&[f32]>,
     ) -> Result<Self::Answer, Problem>;
+
+    /// What is asked elsewhere afterwards, without a permit, for a caller who waits until then; by default nothing is.
+    fn refine(
+        &self,
+        _tenant: &TenantId,
+        _question: &Self::Question,
+        answer: Self::Answer,
+        _until: Instant,
+    ) -> impl Future<Output = Refined<Self::Answer>> + Send {
+        async { Refined::Lasting(answer) }
+    }
+}
+
+/// How long an answer is true.
+#[derive(Debug)]
+pub enum Refined<A> {
+    /// Until the next version.
+    Lasting(A),
+    /// For this moment: whoever was to be asked could not answer.
+    Passing(A),
 }
 
 pub struct Home<P: Play> {
@@ -84,15 +111,34 @@ impl<P: Play> Home<P> {
     }
 
     /// Answers, once a permit is free; the same question asked by many at once is worked on once.
-    pub async fn answer(&self, tenant: &TenantId, question: &P::Question) -> Result<Arc<P::Answer>, Problem> {
+    pub async fn answer(
+        &self,
+        tenant: &TenantId,
+        question: &P::Question,
+        until: Instant,
+    ) -> Result<Arc<P::Answer>, Problem> {
         let nothing =
             || Problem::because(Code::NotFound, format!("tenant {tenant} has published nothing for this role"));
         let key = self.key(tenant, question).ok_or_else(nothing)?;
-        let worked = self.recent.try_get_with(key, self.work(tenant, question)).await;
-        worked.map_err(|problem| Problem::clone(&problem))
+        let passing = AtomicBool::new(false);
+        let work = async {
+            match self.play.refine(tenant, question, self.work(tenant, question).await?, until).await {
+                Refined::Lasting(answer) => Ok(Arc::new(answer)),
+                Refined::Passing(answer) => {
+                    passing.store(true, Ordering::Relaxed);
+                    Ok(Arc::new(answer))
+                }
+            }
+        };
+        let worked = self.recent.try_get_with_by_ref(&key, work).await;
+        // Those who waited for it have it; who comes later asks anew.
+        if passing.load(Ordering::Relaxed) {
+            self.recent.invalidate(&key).await;
+        }
+        worked.map_err(|problem: Arc<Problem>| Problem::clone(&problem))
     }
 
-    async fn work(&self, tenant: &TenantId, question: &P::Question) -> Result<Arc<P::Answer>, Problem> {
+    async fn work(&self, tenant: &TenantId, question: &P::Question) -> Result<P::Answer, Problem> {
         let away = |_| Problem::new(Code::Internal);
         let permit = self.permits.clone().acquire_owned().await.map_err(away)?;
         let running = Running::new(self.metrics.clone(), P::ROLE.name(), permit);
@@ -107,7 +153,7 @@ impl<P: Play> Home<P> {
             play.play(&tenant, &question, embedding.as_deref())
         };
         match tokio::task::spawn_blocking(work).await {
-            Ok(answered) => answered.map(Arc::new),
+            Ok(answered) => answered,
             Err(error) => {
                 tracing::error!(%error, stage = P::ROLE.name(), "a role's work panicked");
                 Err(Problem::new(Code::Internal))
@@ -156,7 +202,7 @@ pub async fn serve<P: Play>(home: Arc<Home<P>>, bus: Bus, shutdown: Shutdown) {
 
 async fn answer<P: Play>(home: Arc<Home<P>>, call: ServiceCall) -> Result<(), BusError> {
     let answered = match call.question::<P::Question>() {
-        Ok(question) => home.answer(call.tenant(), &question).await,
+        Ok(question) => home.answer(call.tenant(), &question, clock::now() + call.within()).await,
         Err(error) => Err(Problem::because(Code::BadJson, error.to_string())),
     };
     match answered {

@@ -1,25 +1,29 @@
 //! What the intent role does: recognise the intent, the entities and the language of a message.
 
+use std::time::Instant;
+
 use talkfleet_shared::{
     chat::{Entity, Intent, IntentReply, IntentRequest, Language, Problem},
     error::Code,
     id::TenantId,
 };
 
-use super::home::Play;
+use super::home::{Play, Refined};
 use crate::{
-    catalog::{Catalog, IntentCard},
+    catalog::{Catalog, IntentCard, LoadedIntents},
     config::Role,
     intent::{
         Kind,
         entities::{self, entities},
+        remote::{Heard, Remote},
     },
     text,
 };
 
-/// Classifies with whatever intents are current for the tenant.
+/// Classifies with whatever intents are current for the tenant, and asks a model server besides where there is one.
 pub struct IntentRole {
     pub catalog: Catalog,
+    pub remote: Option<Remote>,
 }
 
 impl Play for IntentRole {
@@ -65,6 +69,42 @@ impl Play for IntentRole {
             reply: card.and_then(|card| reply(card, language, &question.text)),
             version: intents.version.clone(),
         })
+    }
+
+    async fn refine(
+        &self,
+        tenant: &TenantId,
+        question: &IntentRequest,
+        built_in: IntentReply,
+        until: Instant,
+    ) -> Refined<IntentReply> {
+        let wanted = self.remote.as_ref().filter(|remote| remote.is_wanted(built_in.confidence));
+        let (Some(remote), Some(intents)) = (wanted, self.catalog.intents(tenant)) else {
+            return Refined::Lasting(built_in);
+        };
+        match remote.classify(&question.text, until).await {
+            Ok(heard) => Refined::Lasting(spoken(&intents, &question.text, built_in, heard)),
+            Err(_) => Refined::Passing(built_in),
+        }
+    }
+}
+
+/// The reply when the remote arm has spoken, as its version says. A label that the tenant's intents do not have is out of
+/// scope: nobody approved an answer for it, and the plan would not know what to make of it.
+fn spoken(intents: &LoadedIntents, text: &str, built_in: IntentReply, heard: Heard) -> IntentReply {
+    let card = heard.label.as_deref().and_then(|label| intents.card(label));
+    let (name, confidence) = match (card, heard.label) {
+        (Some(card), _) => (card.name.clone(), heard.confidence),
+        (None, Some(_)) => (Intent::OUT_OF_SCOPE.to_owned(), heard.confidence),
+        (None, None) => (Intent::OUT_OF_SCOPE.to_owned(), 1.0 - heard.confidence),
+    };
+    IntentReply {
+        name,
+        confidence,
+        kind: kind(card.map(|card| card.kind).unwrap_or_default()).to_owned(),
+        reply: card.and_then(|card| reply(card, built_in.language, text)),
+        version: format!("{}+{}", intents.version, heard.version),
+        ..built_in
     }
 }
 
