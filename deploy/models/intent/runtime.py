@@ -20,6 +20,7 @@ import numpy
 from mlserver import MLModel
 from mlserver.codecs import StringCodec
 from mlserver.types import InferenceResponse, MetadataTensor, Parameters, ResponseOutput
+from mlserver.utils import get_model_uri
 
 FEATURES = 1 << 15
 RIDGE = 0.5
@@ -59,8 +60,7 @@ def vector(text):
 
 class IntentRuntime(MLModel):
     async def load(self):
-        here = Path(self.settings.source or __file__).parent
-        rows = read((here / self.settings.parameters.uri).resolve())[:TEXTS_MAX]
+        rows = read(Path(await get_model_uri(self.settings)))[:TEXTS_MAX]
         self.labels = sorted({intent for _, intent in rows})
         seen = numpy.stack([vector(text) for text, _ in rows])
         wanted = numpy.array([[float(intent == label) for label in self.labels] for _, intent in rows], dtype=numpy.float32)

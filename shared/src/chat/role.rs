@@ -27,7 +27,7 @@ pub struct IntentReply {
     /// A prepared sentence for small talk, in the customer's language.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
-    /// The artefact that decided.
+    /// The artefact that decided; after a `+` the remote model that spoke in its place.
     #[serde(default)]
     pub version: String,
 }

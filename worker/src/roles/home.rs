@@ -210,3 +210,58 @@ async fn answer<P: Play>(home: Arc<Home<P>>, call: ServiceCall) -> Result<(), Bu
         Err(problem) => call.refuse(&problem).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Answers how often it was asked; the first answers are of the moment only.
+    struct Counter {
+        asked: AtomicUsize,
+        passing: usize,
+    }
+
+    impl Play for Counter {
+        type Question = String;
+        type Answer = usize;
+        const ROLE: Role = Role::Intent;
+        const SERVICE: &'static str = "counter";
+        const DESCRIPTION: &'static str = "How often it was asked";
+
+        fn version(&self, _: &TenantId) -> Option<String> {
+            Some("v1".into())
+        }
+
+        fn key(question: &String) -> String {
+            question.clone()
+        }
+
+        fn embeds<'a>(&self, _: &TenantId, _: &'a String) -> Option<&'a str> {
+            None
+        }
+
+        fn play(&self, _: &TenantId, _: &String, _: Option<&[f32]>) -> Result<usize, Problem> {
+            Ok(self.asked.fetch_add(1, Ordering::SeqCst) + 1)
+        }
+
+        async fn refine(&self, _: &TenantId, _: &String, answer: usize, until: Instant) -> Refined<usize> {
+            assert!(until > Instant::now(), "the caller's deadline comes along");
+            if answer <= self.passing { Refined::Passing(answer) } else { Refined::Lasting(answer) }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_the_moment_is_not_given_again() {
+        let play = Counter { asked: AtomicUsize::new(0), passing: 2 };
+        let home = Home::new(play, 1, Arc::new(Embeddings::new(None)), Metrics::new("worker"));
+        let (tenant, question) = (TenantId::parse("demo").unwrap(), "refund?".to_owned());
+        let until = Instant::now() + Duration::from_secs(30);
+        for expected in [1, 2, 3, 3, 3] {
+            assert_eq!(*home.answer(&tenant, &question, until).await.unwrap(), expected);
+            let kept = home.recent(&tenant, &question).await;
+            assert_eq!(kept.is_some(), expected == 3);
+        }
+    }
+}

@@ -182,7 +182,7 @@ mod tests {
     fn logits_become_probabilities() {
         // Three logits of 0, ln 2 and ln 5 are weights of 1, 2 and 5.
         let logits = json!([0.0, 2f64.ln(), 5f64.ln()]);
-        check(&[logits.clone()], Some(&["a", "b", "c"]), ("c", 5.0 / 8.0));
+        check(std::slice::from_ref(&logits), Some(&["a", "b", "c"]), ("c", 5.0 / 8.0));
         check(&[json!(["a", "b", "c"]), logits], None, ("c", 5.0 / 8.0));
         check(&[json!([1e300, -1e300])], Some(&["a", "b"]), ("a", 1.0));
         // One alone is all there is.

@@ -100,9 +100,9 @@ async fn ready(State(server): State<Arc<StandIn>>) -> Response {
     let down = matches!(server.temper, Temper::StaysDown(_, denials) if call < denials);
     // MLServer says no by a status, KServe by a word; both are the protocol's.
     match (down, call % 2) {
-        (true, 0) => (StatusCode::BAD_REQUEST, "null").into_response(),
+        (true, 0) => StatusCode::BAD_REQUEST.into_response(),
         (true, _) => Json(json!({ "name": "bert", "ready": false })).into_response(),
-        (false, _) => "null".into_response(),
+        (false, _) => StatusCode::OK.into_response(),
     }
 }
 
@@ -412,4 +412,49 @@ async fn it_is_asked_always_or_when_the_built_in_model_is_unsure() {
     assert!(wanted(RemoteWhen::Always, 0.99).await);
     assert!(wanted(RemoteWhen::Unsure, 0.69).await);
     assert!(!wanted(RemoteWhen::Unsure, 0.7).await);
+}
+
+/// Against real servers: `deploy/models/check.sh` starts one and names them here, as `protocol address model` between commas.
+#[tokio::test]
+#[ignore = "needs a model server; run deploy/models/check.sh, which says what it needs"]
+async fn real_servers_are_understood() {
+    let servers = std::env::var("TALKFLEET_MODEL_SERVERS").unwrap();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/demo");
+    let set = crate::intent::parse(&std::fs::read_to_string(folder.join("intents.yaml")).unwrap()).unwrap();
+    let texts: Vec<&str> = set.examples.iter().step_by(5).map(|example| example.text.as_str()).collect();
+    for server in servers.split(',') {
+        let [protocol, url, model] = server.split_whitespace().collect::<Vec<_>>().try_into().unwrap();
+        let config = IntentConfig {
+            remote_url: Url::new(url),
+            remote_protocol: serde_json::from_value(json!(protocol)).unwrap(),
+            remote_model: model.into(),
+            remote_timeout_ms: 1_400,
+            remote_in_scope_min: 0.0,
+            remote_breaker_failures: 1_000,
+            ..defaults()
+        };
+        let remote = Remote::new(&config, Metrics::new("worker")).unwrap().unwrap();
+        let (mut best_ms, mut right, mut version) = (f64::MAX, 0, String::new());
+        for _ in 0..3 {
+            let mut took_ms = Vec::new();
+            right = 0;
+            for (text, example) in texts.iter().zip(set.examples.iter().step_by(5)) {
+                let started = Instant::now();
+                let heard = remote.classify(text, started + LONG).await.unwrap();
+                took_ms.push(started.elapsed().as_secs_f64() * 1e3);
+                right += usize::from(heard.label.as_ref() == Some(&example.intent));
+                version = heard.version;
+            }
+            took_ms.sort_by(f64::total_cmp);
+            best_ms = best_ms.min(took_ms[took_ms.len() / 2]);
+        }
+        println!(
+            "{protocol} {model}: {version} understood, {right} of {} as labelled, median {best_ms:.2} ms",
+            texts.len()
+        );
+        assert!(right * 10 > texts.len() * 9, "these are what it was trained with");
+        let nobody = IntentConfig { remote_model: "nobody".into(), ..config };
+        let nobody = Remote::new(&nobody, Metrics::new("worker")).unwrap().unwrap();
+        assert_eq!(nobody.classify("hello", Instant::now() + LONG).await, Err(RemoteError::Status(404)));
+    }
 }
