@@ -66,6 +66,18 @@ pub fn extract(
     meanings: Option<Meanings<'_>>,
     language: Language,
 ) -> Extract {
+    extract_at_most(SENTENCES_MAX, question, question_embedding, hits, meanings, language)
+}
+
+/// The same with fewer sentences.
+pub fn extract_at_most(
+    sentences_max: usize,
+    question: &str,
+    question_embedding: Option<&[f32]>,
+    hits: &[Hit],
+    meanings: Option<Meanings<'_>>,
+    language: Language,
+) -> Extract {
     let mut sentences = candidates(hits, language);
     weigh_words(question, hits, &mut sentences);
     sentences.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -78,7 +90,7 @@ pub fn extract(
         }
         sentences.sort_by(|a, b| b.score.total_cmp(&a.score));
     }
-    compose(chosen(sentences), hits)
+    compose(chosen(sentences, sentences_max), hits)
 }
 
 /// The sentences to choose from: of the first passages in the customer's language, or of any when there is none.
@@ -157,7 +169,7 @@ fn words(text: &str) -> HashSet<String> {
 }
 
 /// The best sentences, of at most two passages, as far as they reach the best one's score and fit.
-fn chosen(ranked: Vec<Sentence<'_>>) -> Vec<Sentence<'_>> {
+fn chosen(ranked: Vec<Sentence<'_>>, sentences_max: usize) -> Vec<Sentence<'_>> {
     let best = ranked.first().map_or(0.0, |sentence| sentence.score);
     let mut kept: Vec<Sentence<'_>> = Vec::new();
     let mut chars = 0;
@@ -169,7 +181,7 @@ fn chosen(ranked: Vec<Sentence<'_>>) -> Vec<Sentence<'_>> {
             chars += length;
             kept.push(sentence);
         }
-        if kept.len() == SENTENCES_MAX {
+        if kept.len() == sentences_max {
             break;
         }
     }
