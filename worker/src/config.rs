@@ -129,8 +129,20 @@ pub struct PlanConfig {
     pub small_talk_answerable_max: f32,
     pub intent_confidence_min: f32,
     pub passages_max: u32,
+    pub grounding: Grounding,
     pub topics_en: Vec<String>,
     pub topics_zh: Vec<String>,
+}
+
+/// How strictly a model is held to the passages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grounding {
+    /// What cannot be compared with a passage is not said.
+    Strict,
+    /// Amounts, dates, names and addresses are held to the passages; words and denials are not, nor the language.
+    Facts,
+    Off,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -56,7 +56,7 @@ pub struct Answer {
     pub citations: Vec<Citation>,
     pub kind: Kind,
     pub rung: Rung,
-    /// What was missing while it was made (`memory`, `intent`, `retrieval`, `model`); empty when all was well.
+    /// What was missing while it was made (`memory`, `intent`, `retrieval`, `model`, `grounding`); empty when all was well.
     #[serde(default)]
     pub degraded: Vec<String>,
     pub timings: Timings,

@@ -77,6 +77,19 @@ fn rules(language: Language) -> String {
     )
 }
 
+/// Words in a row that a sentence and the rules share by no accident.
+const ECHO_WORDS: usize = 5;
+
+/// Whether a sentence repeats the rules that a model was given.
+pub fn echoes_rules(sentence: &str) -> bool {
+    let words = |text: &str| -> Vec<String> {
+        let normal = crate::text::normalise(text);
+        crate::text::runs(&normal).map(|run| run.text.to_owned()).collect()
+    };
+    let (said, rules) = (words(sentence), words(&rules(Language::Other)));
+    said.windows(ECHO_WORDS).any(|row| rules.windows(ECHO_WORDS).any(|rule| rule == row))
+}
+
 fn asked(question: &Question<'_>) -> String {
     let mut text = String::from("Passages:\n");
     for (number, passage) in (1..).zip(question.passages) {
