@@ -107,6 +107,8 @@ metrics! {
     model_calls: Family<Reason, Counter> = Family::default(), "model_calls";
     /// Tokens that a model charged for, by direction
     model_tokens: Family<Direction, Counter> = Family::default(), "model_tokens";
+    /// What models charged, in millionths of the configured prices' currency
+    model_cost_micros: Counter = Counter::default(), "model_cost_micros";
     /// Answers of a model that were cut off where the passages do not support them, by reason
     ungrounded: Family<Reason, Counter> = Family::default(), "ungrounded";
     /// Rows written to the archive, by table

@@ -160,6 +160,29 @@ pub struct ModelConfig {
     pub temperature: f32,
     pub breaker_failures: u32,
     pub breaker_open_ms: u64,
+    pub hedge_after_ms: u64,
+    pub price: Price,
+    pub fallbacks: Vec<Fallback>,
+}
+
+/// What a million tokens cost.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    pub prompt: f64,
+    pub completion: f64,
+}
+
+/// Another endpoint, asked when those before it fail.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fallback {
+    pub base_url: Url,
+    #[serde(default)]
+    pub api_key: Secret,
+    pub name: String,
+    #[serde(default)]
+    pub price: Price,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -295,6 +318,20 @@ impl WorkerConfig {
         wrong(!(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")), &|| {
             format!("model.base_url '{}' should look like https://host/v1, or be empty", model.base_url)
         });
+        for other in &model.fallbacks {
+            let url = other.base_url.reveal();
+            wrong(!(url.starts_with("http://") || url.starts_with("https://")) || other.name.is_empty(), &|| {
+                format!("model.fallbacks: '{}' should look like https://host/v1 and have a name", other.base_url)
+            });
+        }
+        wrong(!model.fallbacks.is_empty() && model.base_url.is_empty(), &|| {
+            "model.fallbacks without model.base_url; name the first endpoint there".into()
+        });
+        let prices = std::iter::once(model.price).chain(model.fallbacks.iter().map(|other| other.price));
+        wrong(
+            !prices.flat_map(|price| [price.prompt, price.completion]).all(|price| (0.0..=1e6).contains(&price)),
+            &|| "a model's price is of a million tokens; give 0 to 1000000".into(),
+        );
         wrong(!(0.0..=2.0).contains(&model.temperature), &|| {
             format!("model.temperature is {}; give 0 to 2", model.temperature)
         });
@@ -339,6 +376,10 @@ mod tests {
         refused("plan.answerable_min", "1.5", "plan.answerable_min is 1.5");
         refused("plan.answerable_min", "0.9", "must not be below");
         refused("model.base_url", "api.deepseek.com", "https://host/v1");
+        refused("model.fallbacks", r#"[{base_url="https://b/v1",name="m"}]"#, "name the first endpoint");
+        refused("model.fallbacks", r#"[{base_url="b",name="m"}]"#, "https://host/v1 and have a name");
+        refused("model.price.prompt", "-1.0", "a million tokens");
+        refused("plan.grounding", "\"loose\"", "strict");
         refused("nats.lane", "next", "archive, which a replay's lane ('next' in nats.lane) must not have");
         refused("nats.lane", "Next", "nats.lane 'Next' is no lane");
         refused("shadow.intents_of", "demo-next", "for a replay's lane only");

@@ -148,13 +148,21 @@ mod tests {
     fn good_sentences_pass_and_the_first_bad_one_ends_it() {
         let unsupported = |reason| Some(Stop::Unsupported(reason));
         check("Standard delivery takes 3 to 5 working days [1].", "Standard delivery takes 3 to 5 working days.", None);
-        check("Hello! Delivery takes 3–5 working days. [1] PayPal is accepted [2].", "Hello! Delivery takes 3–5 working days.", unsupported(Reason::Negation));
+        check(
+            "Hello! Delivery takes 3–5 working days. [1] PayPal is accepted [2].",
+            "Hello! Delivery takes 3–5 working days.",
+            unsupported(Reason::Negation),
+        );
         check("Delivery takes 2 days [1].", "", unsupported(Reason::Quantity));
         check("Delivery takes 3–5 working days [7].", "", unsupported(Reason::Citation));
         check("Delivery takes 3–5 working days [2].", "", unsupported(Reason::Citation));
         check("I do not know. Call us.", "", Some(Stop::Ignorance));
         check("Yes. Delivery takes 3–5 working days.", " Delivery takes 3–5 working days.", None);
         check("Answer only from the passages in the last message.", "", unsupported(Reason::Rules));
-        check("Delivery takes 3–5 working days, see https://evil.example/x", "Delivery takes 3–5 working days, see", None);
+        check(
+            "Delivery takes 3–5 working days, see https://evil.example/x",
+            "Delivery takes 3–5 working days, see",
+            None,
+        );
     }
 }

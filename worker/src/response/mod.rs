@@ -24,7 +24,7 @@ mod injection;
 /// PURE: a model's marks and links on their way to the customer.
 mod marks;
 
-/// The model's API.
+/// The model's endpoints.
 mod model;
 
 /// PURE: what a model is asked.
@@ -49,7 +49,7 @@ use talkfleet_shared::{
 
 use self::{
     cassette::{Speaker, speaker},
-    editor::{Editor, Stop},
+    editor::{Edited, Editor, Stop},
     ground::Shown,
     model::{Answering, Model, ModelError, Piece},
     prompt::{Prompt, Question},
@@ -67,6 +67,9 @@ pub const DEGRADED_MODEL: &str = "model";
 
 /// What an answer lacks when the model said what the passages do not support.
 const DEGRADED_GROUNDING: &str = "grounding";
+
+/// Why a model stops when it was not done.
+const CUT_SHORT: [&str; 2] = ["length", "content_filter"];
 
 /// Everybody who can speak here.
 pub struct Speakers {
@@ -173,7 +176,10 @@ impl Speakers {
             }
             Ok(Relayed { stop: Some(Stop::Unsupported(reason)), spoken }) => {
                 self.metrics.ungrounded.get_or_create(&metrics::Reason { reason: reason.name() }).inc();
-                tracing::info!(reason = reason.name(), "the model said what the passages do not; they are quoted instead");
+                tracing::info!(
+                    reason = reason.name(),
+                    "the model said what the passages do not; they are quoted instead"
+                );
                 let quoted = self.quote_after(canned::quoted_instead(brief.language), brief, voice).await;
                 let Spoken { usage, model_call, .. } = spoken;
                 Spoken { usage, model_call, degraded: Some(DEGRADED_GROUNDING), ..quoted }
@@ -209,7 +215,8 @@ impl Speakers {
             passages,
         };
         let hosts = passages.iter().filter_map(|passage| marks::host(&passage.url)).map(str::to_owned).collect();
-        let shown: Vec<_> = passages.iter().map(|passage| Shown { title: &passage.title, text: &passage.text }).collect();
+        let shown: Vec<_> =
+            passages.iter().map(|passage| Shown { title: &passage.title, text: &passage.text }).collect();
         let mut editor = Editor::new(&shown, hosts, brief.text, self.plan.grounding);
         let prompt = Prompt::new(&self.model_config, &question);
         let prompt_digest = bus::digest(&serde_json::to_vec(&prompt).unwrap_or_default());
@@ -228,19 +235,15 @@ impl Speakers {
             Ok(told) => told,
             Err(error) => return Err(answering.fail(error)),
         };
-        let usage = told.tokens.map(|(prompt_tokens, completion_tokens)| Usage {
-            model: self.model_config.name.clone(),
-            prompt_tokens,
-            completion_tokens,
-        });
-        answering.finish(usage.as_ref());
+        let usage = answering.finish();
         let mut citations = sources::citations(editor.cited().filter_map(|n| passages.get(n)));
         if citations.is_empty() && editor.has_claimed() {
             // Supported by what it was shown, and it did not say by which.
             citations = sources::citations(passages.first());
         }
         let call = ModelCall { prompt_digest, text: told.text, finish: told.finish, usage: usage.clone() };
-        let spoken = Spoken { citations, usage, model_call: Some(call), rung: Rung::Model, ..Spoken::canned(Kind::Answer) };
+        let spoken =
+            Spoken { citations, usage, model_call: Some(call), rung: Rung::Model, ..Spoken::canned(Kind::Answer) };
         // Courtesies alone are no answer.
         let stop = told.stop.or((!editor.has_claimed()).then_some(Stop::Ignorance));
         Ok(Relayed { stop, spoken })
@@ -259,7 +262,6 @@ struct Relayed {
 struct Told {
     text: String,
     finish: String,
-    tokens: Option<(u32, u32)>,
     stop: Option<Stop>,
 }
 
@@ -284,12 +286,11 @@ async fn tell(answering: &mut Answering, editor: &mut Editor, voice: &mut Voice<
                 told.finish = finish;
                 continue;
             }
-            Piece::Usage { prompt_tokens, completion_tokens } => {
-                told.tokens = Some((prompt_tokens, completion_tokens));
-                continue;
-            }
+            Piece::Usage { .. } => continue,
             Piece::End => {
-                let edited = editor.finish();
+                // What was cut short ends in half a sentence.
+                let edited =
+                    if CUT_SHORT.contains(&told.finish.as_str()) { Edited::default() } else { editor.finish() };
                 voice.say(&edited.text).await;
                 return Ok(Told { stop: edited.stop, ..told });
             }

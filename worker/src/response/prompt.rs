@@ -59,6 +59,13 @@ impl Prompt {
     }
 }
 
+impl Prompt {
+    /// The same prompt for another model.
+    pub fn to_model(&self, name: &str) -> Self {
+        Self { model: name.to_owned(), ..self.clone() }
+    }
+}
+
 fn rules(language: Language) -> String {
     let language = match language {
         Language::English => "English",

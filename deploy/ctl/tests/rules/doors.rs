@@ -15,7 +15,7 @@ const DOORS: &[Door] = &[
     Door { library: "sqlx", files: &["worker/src/store/", "worker/src/store.rs"] },
     Door { library: "redis", files: &["gateway/src/peers.rs", "worker/src/memory.rs"] },
     // A model's client in the worker; the operator's command is a client of the gateway.
-    Door { library: "reqwest", files: &["worker/src/response/model.rs", "deploy/ctl/src/"] },
+    Door { library: "reqwest", files: &["worker/src/response/model/endpoint.rs", "deploy/ctl/src/"] },
     // No longer maintained: one file to replace.
     Door { library: "backoff", files: &["shared/src/retry.rs"] },
 ];

@@ -9,7 +9,20 @@ const BOUNDLESS: &[&[&str]] = &[
     &["lifetime", "lifelong", "终身", "永久"],
     &["unlimited", "limitless", "无限"],
     &["forever", "永远"],
-    &["instant", "instantly", "immediately", "at once", "right away", "same day", "立即", "马上", "立刻", "当天", "即时", "day"],
+    &[
+        "instant",
+        "instantly",
+        "immediately",
+        "at once",
+        "right away",
+        "same day",
+        "立即",
+        "马上",
+        "立刻",
+        "当天",
+        "即时",
+        "day",
+    ],
     &["guaranteed", "guarantee", "warranty", "保证"],
     &["double", "triple", "twice", "双倍", "翻倍"],
     &["bonus", "gift", "赠送", "礼物", "红包", "送"],
@@ -19,22 +32,90 @@ const BOUNDLESS: &[&[&str]] = &[
 
 /// Openings of deeds that a desk which can only read has not done.
 const DEEDS: [&str; 30] = [
-    "i have ", "i've ", "i will ", "i'll ", "i just ", "i am going to", "i'm going to", "i can confirm", "we have now", "we've now",
-    "your order has been", "your refund has been", "your account has been", "your request has been", "has been approved",
-    "is hereby", "已为您", "已经为您", "已经帮您", "已帮您", "我会为您", "我将为您", "我会帮您", "我已", "您的订单已", "您的退款已", "马上为您",
-    "这就为您", "为您申请", "帮您办理",
+    "i have ",
+    "i've ",
+    "i will ",
+    "i'll ",
+    "i just ",
+    "i am going to",
+    "i'm going to",
+    "i can confirm",
+    "we have now",
+    "we've now",
+    "your order has been",
+    "your refund has been",
+    "your account has been",
+    "your request has been",
+    "has been approved",
+    "is hereby",
+    "已为您",
+    "已经为您",
+    "已经帮您",
+    "已帮您",
+    "我会为您",
+    "我将为您",
+    "我会帮您",
+    "我已",
+    "您的订单已",
+    "您的退款已",
+    "马上为您",
+    "这就为您",
+    "为您申请",
+    "帮您办理",
 ];
 
 /// What nobody is asked for in a chat.
 const SECRETS: [&str; 18] = [
-    "password", "passcode", "pin", "cvv", "card number", "security code", "verification code", "one-time code", "passport",
-    "social security", "bank account", "密码", "验证码", "卡号", "身份证", "安全码", "银行账号", "口令",
+    "password",
+    "passcode",
+    "pin",
+    "cvv",
+    "card number",
+    "security code",
+    "verification code",
+    "one-time code",
+    "passport",
+    "social security",
+    "bank account",
+    "密码",
+    "验证码",
+    "卡号",
+    "身份证",
+    "安全码",
+    "银行账号",
+    "口令",
 ];
+
+/// How customers say what is to be said to them.
+const DICTATES: [&str; 14] = [
+    "agree with me",
+    "agree that",
+    "confirm it",
+    "confirm that",
+    "say exactly",
+    "say that",
+    "say:",
+    "tell me that",
+    "repeat",
+    "你确认",
+    "确认一下",
+    "你就说",
+    "请保证",
+    "回复:",
+];
+
+/// Whether a question says what its answer shall be.
+pub fn dictates(question: &str) -> bool {
+    let lower = crate::text::normalise(question);
+    DICTATES.iter().any(|phrase| lower.contains(phrase))
+}
 
 /// Whether the sentence tells of something done for this customer.
 pub fn tells_a_deed(sentence: &str) -> bool {
     let lower = crate::text::normalise(sentence);
-    let opens = |deed: &&str| lower.match_indices(*deed).any(|(at, _)| !lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric()));
+    let opens = |deed: &&str| {
+        lower.match_indices(*deed).any(|(at, _)| !lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric()))
+    };
     DEEDS.iter().any(|deed| opens(&deed)) && !lower.contains("if i have")
 }
 
@@ -56,11 +137,13 @@ pub fn is_boundless(sentence: &str, passages: &str) -> bool {
 /// A secret that the sentence speaks of and the passages do not.
 pub fn asks_a_secret(sentence: &str, passages: &str) -> bool {
     let lower = crate::text::normalise(sentence);
-    let words = |text: &str| -> HashSet<String> { tokens(text).iter().filter_map(Token::word).map(str::to_owned).collect() };
+    let words =
+        |text: &str| -> HashSet<String> { tokens(text).iter().filter_map(Token::word).map(str::to_owned).collect() };
     let (said, known) = (words(&lower), words(passages));
     SECRETS.iter().any(|secret| {
         let plain = secret.chars().all(|c| c.is_ascii_alphabetic());
-        let found = |text: &str, words: &HashSet<String>| if plain { words.contains(*secret) } else { text.contains(secret) };
+        let found =
+            |text: &str, words: &HashSet<String>| if plain { words.contains(*secret) } else { text.contains(secret) };
         found(&lower, &said) && !found(passages, &known)
     })
 }
@@ -78,7 +161,11 @@ fn is_host(piece: &str) -> bool {
     let labels: Vec<&str> = piece.split('.').collect();
     let Some(last) = labels.last() else { return false };
     let letters = last.len() >= 2 && last.chars().all(|c| c.is_ascii_alphabetic());
-    labels.len() >= 2 && letters && labels.iter().all(|label| !label.is_empty()) && labels.iter().any(|label| label.len() > 1) && labels[0].len() > 1
+    labels.len() >= 2
+        && letters
+        && labels.iter().all(|label| !label.is_empty())
+        && labels.iter().any(|label| label.len() > 1)
+        && labels[0].len() > 1
 }
 
 /// Names in the sentence: capitalised words that do not open it, words with digits inside, and in Chinese every Latin word.
@@ -116,10 +203,16 @@ mod tests {
 
     #[test]
     fn names_and_addresses() {
-        assert_eq!(names("You can pay with Apple Pay or Bitcoin, or use WeChat."), ["apple", "pay", "bitcoin", "wechat"]);
+        assert_eq!(
+            names("You can pay with Apple Pay or Bitcoin, or use WeChat."),
+            ["apple", "pay", "bitcoin", "wechat"]
+        );
         assert_eq!(names("支持PayPal和iPhone15"), ["paypal", "iphone15"]);
         assert!(names("Delivery takes two days. It is quick.").is_empty());
-        assert_eq!(addresses("write to help@evil.example or see www.evil.example/x, e.g. 2.5 days etc."), ["help@evil.example", "www.evil.example"]);
+        assert_eq!(
+            addresses("write to help@evil.example or see www.evil.example/x, e.g. 2.5 days etc."),
+            ["help@evil.example", "www.evil.example"]
+        );
         assert!(addresses("Done.Next steps").len() <= 1);
     }
 

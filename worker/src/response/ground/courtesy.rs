@@ -13,25 +13,97 @@ const COURTESY: &str = "hi hello dear hey there thanks thank you for asking reac
     welcome you're always here from about on what looking appreciate patience customer friend kind regards best";
 
 /// Affirmations without a statement: they are left out, since nobody can tell what they affirm.
-const BARE: [&str; 12] =
-    ["yes", "no", "sure", "sure thing", "of course", "certainly", "absolutely", "great question", "好的", "可以的", "当然", "是的"];
+const BARE: [&str; 12] = [
+    "yes",
+    "no",
+    "sure",
+    "sure thing",
+    "of course",
+    "certainly",
+    "absolutely",
+    "great question",
+    "好的",
+    "可以的",
+    "当然",
+    "是的",
+];
 
 /// Chinese courtesies; what is left of a sentence without them must be nothing.
 const COURTESY_HAN: [&str; 44] = [
-    "很高兴为您服务", "很高兴为您解答", "感谢您的咨询", "感谢您的提问", "感谢您的理解", "感谢您的耐心", "感谢您联系我们", "感谢咨询",
-    "希望对您有帮助", "希望能帮到您", "希望能够帮到您", "希望以上信息对您有帮助", "希望以上信息", "希望这些信息对您有帮助", "以上信息",
-    "如果您还有其他问题", "如果还有其他问题", "如有其他问题", "如有其他疑问", "如果有任何疑问", "如还有疑问", "如有疑问", "如有任何问题",
-    "请随时告诉我", "请随时联系我们", "请随时联系客服", "请随时咨询我们", "请随时咨询", "请随时提问", "欢迎随时咨询", "欢迎随时联系我们",
-    "还有什么可以帮您的吗", "还有什么可以帮您", "请问还有什么可以帮您", "给您带来不便", "深表歉意", "非常抱歉", "很抱歉", "抱歉",
-    "祝您购物愉快", "祝您生活愉快", "您好", "你好", "谢谢",
+    "很高兴为您服务",
+    "很高兴为您解答",
+    "感谢您的咨询",
+    "感谢您的提问",
+    "感谢您的理解",
+    "感谢您的耐心",
+    "感谢您联系我们",
+    "感谢咨询",
+    "希望对您有帮助",
+    "希望能帮到您",
+    "希望能够帮到您",
+    "希望以上信息对您有帮助",
+    "希望以上信息",
+    "希望这些信息对您有帮助",
+    "以上信息",
+    "如果您还有其他问题",
+    "如果还有其他问题",
+    "如有其他问题",
+    "如有其他疑问",
+    "如果有任何疑问",
+    "如还有疑问",
+    "如有疑问",
+    "如有任何问题",
+    "请随时告诉我",
+    "请随时联系我们",
+    "请随时联系客服",
+    "请随时咨询我们",
+    "请随时咨询",
+    "请随时提问",
+    "欢迎随时咨询",
+    "欢迎随时联系我们",
+    "还有什么可以帮您的吗",
+    "还有什么可以帮您",
+    "请问还有什么可以帮您",
+    "给您带来不便",
+    "深表歉意",
+    "非常抱歉",
+    "很抱歉",
+    "抱歉",
+    "祝您购物愉快",
+    "祝您生活愉快",
+    "您好",
+    "你好",
+    "谢谢",
 ];
 
 /// How a model says that it does not know.
 const IGNORANCE: [&str; 26] = [
-    "i do not know", "i don't know", "i am not sure", "i'm not sure", "i do not have", "i don't have", "i cannot answer",
-    "i can't answer", "i cannot find", "i can't find", "i could not find", "i couldn't find", "i am unable to", "i'm unable to",
-    "passages do not", "passages don't", "passage does not", "not mentioned in", "no information", "我不知道", "没有找到", "未找到",
-    "无法回答", "没有提到", "没有相关", "不清楚",
+    "i do not know",
+    "i don't know",
+    "i am not sure",
+    "i'm not sure",
+    "i do not have",
+    "i don't have",
+    "i cannot answer",
+    "i can't answer",
+    "i cannot find",
+    "i can't find",
+    "i could not find",
+    "i couldn't find",
+    "i am unable to",
+    "i'm unable to",
+    "passages do not",
+    "passages don't",
+    "passage does not",
+    "not mentioned in",
+    "no information",
+    "我不知道",
+    "没有找到",
+    "未找到",
+    "无法回答",
+    "没有提到",
+    "没有相关",
+    "不清楚",
 ];
 
 /// What a sentence is when it claims nothing.
@@ -61,7 +133,9 @@ pub fn manner(sentence: &str) -> Option<Manner> {
 
 fn is_courtesy_in_words(tokens: &[Token]) -> bool {
     let words: Vec<&str> = tokens.iter().filter_map(Token::word).collect();
-    let only_words = tokens.iter().all(|token| matches!(token, Token::Word(_) | Token::Mark('.' | ',' | '!' | '?' | '-' | '—' | ':' | '\'')));
+    let only_words = tokens
+        .iter()
+        .all(|token| matches!(token, Token::Word(_) | Token::Mark('.' | ',' | '!' | '?' | '-' | '—' | ':' | '\'')));
     only_words
         && (1..=COURTESY_WORDS_MAX).contains(&words.len())
         && words.iter().all(|word| COURTESY.split_whitespace().any(|known| known == *word))

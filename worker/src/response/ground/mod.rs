@@ -12,7 +12,7 @@ mod terms;
 mod tokens;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,11 +23,16 @@ use self::{
     terms::terms,
     tokens::{Token, clauses, tokens, without_number},
 };
+use super::injection;
 use crate::text;
 
 /// Share of a sentence's content that its passages must hold. Chosen with the two below on the test set's first part
 /// (`claims.jsonl`): 0.4 lets inventions in, 0.6 loses a tenth of the paraphrases.
 const COVERAGE_MIN: f32 = 0.5;
+
+/// The same for a sentence of one or two words, and for any when the customer says what is to be said.
+const SHORT_COVERAGE_MIN: f32 = 0.9;
+const TOLD_COVERAGE_MIN: f32 = 0.8;
 
 /// A clause is compared with the nearest one only where that is near: this share of its content is in it.
 const NEAR_MIN: f32 = 0.5;
@@ -115,6 +120,8 @@ pub struct Ground {
     /// Names that the customer brought: they may be denied, not affirmed.
     asked_names: HashSet<String>,
     asked: HashSet<String>,
+    /// The customer puts words into the model's mouth.
+    is_told_what_to_say: bool,
     asked_quantities: Vec<Quantity>,
     weights: HashMap<String, f32>,
 }
@@ -155,6 +162,7 @@ impl Ground {
             asked_names: asked.iter().filter_map(Token::word).map(str::to_owned).collect(),
             asked_quantities: quantities(&asked),
             asked: terms(&asked),
+            is_told_what_to_say: injection::instructs(question) || claims::dictates(question),
             weights,
         }
     }
@@ -242,16 +250,21 @@ impl Ground {
         if claims::names(sentence).iter().all(known) { Ok(()) } else { Err(Reason::Name) }
     }
 
-    /// Most of what is said is the passages' own; words that only the question brought count for nothing.
+    /// Most of what is said is the passages' own; words that only the customer brought count against it, and half as much
+    /// when they are denied: "We do not take Bitcoin."
     fn words(&self, said: &[Token], passages: &[&Read]) -> Result<(), Reason> {
         let terms = terms(said);
         let held = |term: &&String| passages.iter().any(|passage| passage.terms.contains(*term));
         let own = terms.iter().filter(held).count() as f32;
         let strange = terms.iter().filter(|term| !held(term) && !self.asked.contains(*term)).count() as f32;
-        let asked = terms.len() as f32 - own - strange;
-        // Of a short sentence every word counts: "Refund approved."
-        let least = if terms.len() <= 2 { 0.9 } else { COVERAGE_MIN };
-        let enough = own > 0.0 && own / (own + strange + asked / 2.0) >= least;
+        let asked = (terms.len() as f32 - own - strange) * if denies(said) { 0.5 } else { 1.0 };
+        let least = match terms.len() {
+            // Of a short sentence every word counts: "Refund approved."
+            0..=2 => SHORT_COVERAGE_MIN,
+            _ if self.is_told_what_to_say => TOLD_COVERAGE_MIN,
+            _ => COVERAGE_MIN,
+        };
+        let enough = own > 0.0 && own / (own + strange + asked) >= least;
         if enough { Ok(()) } else { Err(Reason::Words) }
     }
 
@@ -259,7 +272,8 @@ impl Ground {
     fn amounts(&self, said: &[Token], passages: &[&Read]) -> Result<(), Reason> {
         let all: Vec<&Clause> = passages.iter().flat_map(|passage| &passage.clauses).collect();
         let sentence_terms = terms(said);
-        let supported = |quantity: &Quantity| all.iter().any(|clause| clause.quantities.iter().any(|other| quantity.agrees(other)));
+        let supported =
+            |quantity: &Quantity| all.iter().any(|clause| clause.quantities.iter().any(|other| quantity.agrees(other)));
         let any_supported = quantities(said).iter().any(|quantity| supported(quantity));
         for clause in clauses(said) {
             let own = terms(clause);
@@ -281,7 +295,13 @@ impl Ground {
     }
 
     /// Whether the clause that gives this quantity is about what is said, and none that gives another is more so.
-    fn is_there(&self, quantity: &Quantity, own: &HashSet<String>, sentence: &HashSet<String>, all: &[&Clause]) -> bool {
+    fn is_there(
+        &self,
+        quantity: &Quantity,
+        own: &HashSet<String>,
+        sentence: &HashSet<String>,
+        all: &[&Clause],
+    ) -> bool {
         let spare = |clause: &Clause| clause.terms.difference(sentence).map(|term| self.weight(term)).sum::<f32>();
         let nearness = |clause: &Clause| {
             self.nearness(own, clause) + REST_WORTH * self.nearness(sentence, clause) - SPARE_LOSS * spare(clause)

@@ -3,14 +3,50 @@
 use super::tokens::Token;
 
 const DENIALS: [&str; 22] = [
-    "not", "cannot", "can't", "don't", "doesn't", "didn't", "isn't", "aren't", "won't", "wasn't", "weren't", "couldn't",
-    "shouldn't", "wouldn't", "haven't", "hasn't", "never", "nor", "neither", "unable", "impossible", "nobody",
+    "not",
+    "cannot",
+    "can't",
+    "don't",
+    "doesn't",
+    "didn't",
+    "isn't",
+    "aren't",
+    "won't",
+    "wasn't",
+    "weren't",
+    "couldn't",
+    "shouldn't",
+    "wouldn't",
+    "haven't",
+    "hasn't",
+    "never",
+    "nor",
+    "neither",
+    "unable",
+    "impossible",
+    "nobody",
 ];
 
 /// Verbs and adjectives that deny by themselves.
 const REFUSALS: [&str; 18] = [
-    "exclude", "excluded", "excludes", "excluding", "except", "refuse", "refused", "decline", "declined", "forbidden",
-    "prohibited", "void", "invalid", "unavailable", "ineligible", "unnecessary", "non-returnable", "optional",
+    "exclude",
+    "excluded",
+    "excludes",
+    "excluding",
+    "except",
+    "refuse",
+    "refused",
+    "decline",
+    "declined",
+    "forbidden",
+    "prohibited",
+    "void",
+    "invalid",
+    "unavailable",
+    "ineligible",
+    "unnecessary",
+    "non-returnable",
+    "optional",
 ];
 
 /// Characters that deny, unless they stand in one of the words below.
@@ -18,8 +54,36 @@ const DENIALS_HAN: [&str; 9] = ["不", "没", "无", "未", "勿", "除外", "�
 
 /// Words that hold such a character and deny nothing.
 const HARMLESS_HAN: [&str; 30] = [
-    "不论", "不管", "不但", "不仅", "不过", "不同", "不久", "不到", "不满", "不足", "不超过", "不限", "不少", "不错", "不断", "无论", "差不多",
-    "未来", "没问题", "没有问题", "不好意思", "无线", "不是", "不断", "不低于", "不少于", "不多于", "对不起", "不妨", "不便",
+    "不论",
+    "不管",
+    "不但",
+    "不仅",
+    "不过",
+    "不同",
+    "不久",
+    "不到",
+    "不满",
+    "不足",
+    "不超过",
+    "不限",
+    "不少",
+    "不错",
+    "不断",
+    "无论",
+    "差不多",
+    "未来",
+    "没问题",
+    "没有问题",
+    "不好意思",
+    "无线",
+    "不是",
+    "不断",
+    "不低于",
+    "不少于",
+    "不多于",
+    "对不起",
+    "不妨",
+    "不便",
 ];
 
 /// Whether the clause says that something is not so, may not be, or need not be.
@@ -45,7 +109,8 @@ fn words_deny(clause: &[Token]) -> bool {
 
 fn characters_deny(clause: &[Token]) -> bool {
     let mut text: String = clause.iter().map(|token| if let Token::Han(c) = token { *c } else { ' ' }).collect();
-    for word in ["不收手续费", "不加收", "不另收", "不收取", "不收费", "免费"].iter().chain(&HARMLESS_HAN) {
+    for word in ["不收手续费", "不加收", "不另收", "不收取", "不收费", "免费"].iter().chain(&HARMLESS_HAN)
+    {
         text = text.replace(word, " ");
     }
     // 能不能, 是不是: a question about it.
@@ -78,13 +143,30 @@ mod tests {
 
     #[test]
     fn denials_of_both_languages() {
-        for text in ["you cannot return it", "PayPal isn't accepted", "without a receipt", "drops are excluded", "no reason is needed"] {
+        for text in [
+            "you cannot return it",
+            "PayPal isn't accepted",
+            "without a receipt",
+            "drops are excluded",
+            "no reason is needed",
+        ] {
             check(text, true);
         }
-        for text in ["不可以退货", "无需说明理由", "不能叠加", "没有退款", "尚未使用", "保修失效"] {
+        for text in ["不可以退货", "无需说明理由", "不能叠加", "没有退款", "尚未使用", "保修失效"]
+        {
             check(text, true);
         }
-        for text in ["you can return it", "no fee", "no more than 5 cards", "not only here", "不限金额", "余额不足10元", "不收手续费", "能不能退", "未使用的商品能换"] {
+        for text in [
+            "you can return it",
+            "no fee",
+            "no more than 5 cards",
+            "not only here",
+            "不限金额",
+            "余额不足10元",
+            "不收手续费",
+            "能不能退",
+            "未使用的商品能换",
+        ] {
             check(text, false);
         }
     }

@@ -63,8 +63,27 @@ const DAY: f64 = 1440.0;
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 const SMALL: [&str; 21] = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
 ];
 const ORDINALS: [&str; 8] = ["last", "first", "second", "third", "fourth", "fifth", "sixth", "seventh"];
 const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
@@ -231,11 +250,16 @@ fn unit(tokens: &[Token], from: usize, to: usize, raw: f64) -> Option<(Unit, f64
     if matches!(tokens.get(to), Some(Token::Mark('%'))) {
         return Some((Unit::Percent, raw));
     }
-    if matches!(tokens.get(to), Some(Token::Han(_))) { han_unit(&tokens[to..], raw) } else { word_unit(&tokens[to..], raw) }
+    if matches!(tokens.get(to), Some(Token::Han(_))) {
+        han_unit(&tokens[to..], raw)
+    } else {
+        word_unit(&tokens[to..], raw)
+    }
 }
 
 fn word_unit(after: &[Token], raw: f64) -> Option<(Unit, f64)> {
-    let mut words = after.iter().filter(|token| !token.is_mark(&['-'])).take(4).map(|token| token.word().unwrap_or_default());
+    let mut words =
+        after.iter().filter(|token| !token.is_mark(&['-'])).take(4).map(|token| token.word().unwrap_or_default());
     let mut working = false;
     for word in words.by_ref() {
         let unit = match word.trim_end_matches('s') {
@@ -258,7 +282,8 @@ fn word_unit(after: &[Token], raw: f64) -> Option<(Unit, f64)> {
                     continue;
                 }
             }
-            "more" | "extra" | "additional" | "further" | "full" | "whole" | "calendar" | "an" | "a" | "consecutive" => continue,
+            "more" | "extra" | "additional" | "further" | "full" | "whole" | "calendar" | "an" | "a"
+            | "consecutive" => continue,
             _ => return None,
         };
         return Some(unit);
@@ -267,7 +292,8 @@ fn word_unit(after: &[Token], raw: f64) -> Option<(Unit, f64)> {
 }
 
 fn han_unit(after: &[Token], raw: f64) -> Option<(Unit, f64)> {
-    let text: String = after.iter().map_while(|token| if let Token::Han(c) = token { Some(*c) } else { None }).take(4).collect();
+    let text: String =
+        after.iter().map_while(|token| if let Token::Han(c) = token { Some(*c) } else { None }).take(4).collect();
     let text = text.strip_prefix('多').unwrap_or(&text);
     let units = [
         ("个工作日", Unit::WorkDays, 1.0),
@@ -304,7 +330,11 @@ fn calendar(tokens: &[Token], at: usize) -> Option<(Quantity, usize)> {
     };
     match tokens.get(at)? {
         Token::Clock(minutes) => {
-            let late = at > 1 && matches!(tokens[at - 2..at], [Token::Han('下'), Token::Han('午')] | [Token::Han('晚'), Token::Han('上')]);
+            let late = at > 1
+                && matches!(
+                    tokens[at - 2..at],
+                    [Token::Han('下'), Token::Han('午')] | [Token::Han('晚'), Token::Han('上')]
+                );
             let pm = tokens.get(at + 1).is_some_and(|token| token.is_word(&["pm"])) || late;
             let value = if pm && *minutes < 720.0 { minutes + 720.0 } else { *minutes };
             Some((exact(Unit::Clock, value, value), at + 1))
@@ -325,19 +355,27 @@ fn calendar(tokens: &[Token], at: usize) -> Option<(Quantity, usize)> {
             (word != "may" || value > 0.0).then(|| (exact(Unit::Date, month * 100.0 + value, value), end))
         }
         Token::Number(number) => {
-            let late = at > 1 && matches!(tokens[at - 2..at], [Token::Han('下'), Token::Han('午')] | [Token::Han('晚'), Token::Han('上')]);
+            let late = at > 1
+                && matches!(
+                    tokens[at - 2..at],
+                    [Token::Han('下'), Token::Han('午')] | [Token::Han('晚'), Token::Han('上')]
+                );
             match (tokens.get(at + 1)?, tokens.get(at + 2)) {
                 (Token::Word(word), _) if month(word).is_some() => {
                     let (day, month) = (day(at)?, month(word)?);
                     Some((exact(Unit::Date, month * 100.0 + day, day), at + 2))
                 }
-                (Token::Word(word), Some(Token::Word(of))) if of == "of" && ["st", "nd", "rd", "th"].contains(&word.as_str()) => {
+                (Token::Word(word), Some(Token::Word(of)))
+                    if of == "of" && ["st", "nd", "rd", "th"].contains(&word.as_str()) =>
+                {
                     let month = month(tokens.get(at + 3)?.word()?)?;
                     Some((exact(Unit::Date, month * 100.0 + number, *number), at + 4))
                 }
                 (Token::Han('月'), rest) => {
                     let day = if matches!(rest, Some(Token::Number(_))) { day(at + 2) } else { None };
-                    let end = day.map_or(at + 2, |_| at + 3 + usize::from(matches!(tokens.get(at + 3), Some(Token::Han('日' | '号')))));
+                    let end = day.map_or(at + 2, |_| {
+                        at + 3 + usize::from(matches!(tokens.get(at + 3), Some(Token::Han('日' | '号'))))
+                    });
                     Some((exact(Unit::Date, number * 100.0 + day.unwrap_or_default(), day.unwrap_or_default()), end))
                 }
                 (Token::Han('点'), rest) => {
@@ -359,8 +397,24 @@ fn calendar(tokens: &[Token], at: usize) -> Option<(Quantity, usize)> {
 
 /// 1 to 12.
 fn month(word: &str) -> Option<f64> {
-    let full = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"];
-    let place = MONTHS.iter().zip(full).position(|(short, full)| word == *short || word == full || word == "sept" && full == "september")?;
+    let full = [
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ];
+    let place = MONTHS
+        .iter()
+        .zip(full)
+        .position(|(short, full)| word == *short || word == full || word == "sept" && full == "september")?;
     Some(place as f64 + 1.0)
 }
 
@@ -395,20 +449,39 @@ fn bound(tokens: &[Token], from: usize, to: usize) -> Bound {
 /// Whether something costs nothing: "free", "no fee", 免费, 包邮, 不收手续费.
 pub fn is_free(tokens: &[Token]) -> bool {
     const FEES: [&str; 13] = [
-        "fee", "fees", "charge", "charges", "cost", "costs", "surcharge", "surcharges", "postage", "interest", "charged",
-        "pay", "extra",
+        "fee",
+        "fees",
+        "charge",
+        "charges",
+        "cost",
+        "costs",
+        "surcharge",
+        "surcharges",
+        "postage",
+        "interest",
+        "charged",
+        "pay",
+        "extra",
     ];
     let spared = |at: usize| {
-        tokens[at + 1..tokens.len().min(at + 5)].iter().position(|token| token.is_word(&FEES)).is_some_and(|fee| fee < 4)
+        tokens[at + 1..tokens.len().min(at + 5)]
+            .iter()
+            .position(|token| token.is_word(&FEES))
+            .is_some_and(|fee| fee < 4)
     };
     let word = tokens.iter().enumerate().any(|(at, token)| {
-        token.is_word(&["free"]) && !tokens.get(at + 1).is_some_and(|next| next.is_word(&["to", "from"]) && feel(tokens, at))
-            || token.is_word(&["no", "without"]) && spared(at) && !tokens.get(at + 1).is_some_and(|next| next.is_word(&["need"]))
+        token.is_word(&["free"])
+            && !tokens.get(at + 1).is_some_and(|next| next.is_word(&["to", "from"]) && feel(tokens, at))
+            || token.is_word(&["no", "without"])
+                && spared(at)
+                && !tokens.get(at + 1).is_some_and(|next| next.is_word(&["need"]))
             || token.is_word(&["nothing"]) && at > 0 && tokens[at - 1].is_word(&["costs", "cost", "pay", "pays"])
     });
     let han: String = tokens.iter().map(|token| if let Token::Han(c) = token { *c } else { ' ' }).collect();
-    let negated = ["不免费", "不包邮", "不能免", "不享受免", "不能享受包邮", "没有免"].iter().any(|text| han.contains(text));
-    let spared = ["免费", "包邮", "免邮", "免运费", "免息", "不收费", "不收手续费", "不加收", "不收取", "不另收", "全部免"];
+    let negated =
+        ["不免费", "不包邮", "不能免", "不享受免", "不能享受包邮", "没有免"].iter().any(|text| han.contains(text));
+    let spared =
+        ["免费", "包邮", "免邮", "免运费", "免息", "不收费", "不收手续费", "不加收", "不收取", "不另收", "全部免"];
     word || (!negated && spared.iter().any(|text| han.contains(text)))
 }
 
@@ -460,7 +533,9 @@ mod tests {
 
     #[test]
     fn what_costs_nothing_is_an_amount() {
-        for text in ["it is free of charge", "no fee", "without any extra cost", "到店自提免费", "满额包邮", "不收手续费"] {
+        for text in
+            ["it is free of charge", "no fee", "without any extra cost", "到店自提免费", "满额包邮", "不收手续费"]
+        {
             check(text, &[(Unit::Money, 0.0)]);
         }
         check("feel free to ask", &[]);

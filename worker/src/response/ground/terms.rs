@@ -131,10 +131,13 @@ static FIRSTS: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
 /// Without the commonest endings, and no longer than what forms of one word share.
 fn stem(word: &str) -> String {
     let word = word.trim_end_matches("'s");
-    let cut = ["ations", "ation", "ments", "ment", "ingly", "edly", "ing", "ies", "ied", "ers", "ed", "es", "er", "ly", "s", "y", "e"]
-        .iter()
-        .find_map(|end| word.strip_suffix(end).filter(|rest| rest.chars().count() > 2))
-        .unwrap_or(word);
+    let cut = [
+        "ations", "ation", "ments", "ment", "ingly", "edly", "ing", "ies", "ied", "ers", "ed", "es", "er", "ly", "s",
+        "y", "e",
+    ]
+    .iter()
+    .find_map(|end| word.strip_suffix(end).filter(|rest| rest.chars().count() > 2))
+    .unwrap_or(word);
     let cut: String = cut.chars().take(STEM_CHARS).collect();
     // "stopped" and "stop"
     match cut.as_bytes() {

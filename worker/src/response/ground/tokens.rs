@@ -98,7 +98,8 @@ pub fn clauses(tokens: &[Token]) -> Vec<&[Token]> {
         let next = tokens.get(at + 1);
         let opens = next.is_none_or(|next| matches!(next, Token::Han(_)) || next.is_word(&OPENINGS));
         let mark = token.is_mark(&[';', ':', '(', ')', '—', '.', '!', '?', '。', '…'])
-            || token.is_mark(&[',']) && (opens || matches!(at.checked_sub(1).map(|at| &tokens[at]), Some(Token::Han(_))));
+            || token.is_mark(&[','])
+                && (opens || matches!(at.checked_sub(1).map(|at| &tokens[at]), Some(Token::Han(_))));
         let turn = token.is_word(&TURNS)
             || token.is_word(&["and"]) && opens && !next.is_some_and(|next| next.is_word(&["the", "your", "our"]))
             || matches!(tokens[at..], [Token::Han('但'), ..] | [Token::Han('而'), Token::Han('不'), ..]);
