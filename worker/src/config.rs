@@ -179,8 +179,20 @@ pub struct PlanConfig {
     pub small_talk_answerable_max: f32,
     pub intent_confidence_min: f32,
     pub passages_max: u32,
+    pub grounding: Grounding,
     pub topics_en: Vec<String>,
     pub topics_zh: Vec<String>,
+}
+
+/// How strictly a model is held to the passages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grounding {
+    /// What cannot be compared with a passage is not said.
+    Strict,
+    /// Amounts, dates, names and addresses are held to the passages; words and denials are not, nor the language.
+    Facts,
+    Off,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -198,6 +210,29 @@ pub struct ModelConfig {
     pub temperature: f32,
     pub breaker_failures: u32,
     pub breaker_open_ms: u64,
+    pub hedge_after_ms: u64,
+    pub price: Price,
+    pub fallbacks: Vec<Fallback>,
+}
+
+/// What a million tokens cost.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    pub prompt: f64,
+    pub completion: f64,
+}
+
+/// Another endpoint, asked when those before it fail.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fallback {
+    pub base_url: Url,
+    #[serde(default)]
+    pub api_key: Secret,
+    pub name: String,
+    #[serde(default)]
+    pub price: Price,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -364,6 +399,20 @@ impl WorkerConfig {
         wrong(!(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")), &|| {
             format!("model.base_url '{}' should look like https://host/v1, or be empty", model.base_url)
         });
+        for other in &model.fallbacks {
+            let url = other.base_url.reveal();
+            wrong(!(url.starts_with("http://") || url.starts_with("https://")) || other.name.is_empty(), &|| {
+                format!("model.fallbacks: '{}' should look like https://host/v1 and have a name", other.base_url)
+            });
+        }
+        wrong(!model.fallbacks.is_empty() && model.base_url.is_empty(), &|| {
+            "model.fallbacks without model.base_url; name the first endpoint there".into()
+        });
+        let prices = std::iter::once(model.price).chain(model.fallbacks.iter().map(|other| other.price));
+        wrong(
+            !prices.flat_map(|price| [price.prompt, price.completion]).all(|price| (0.0..=1e6).contains(&price)),
+            &|| "a model's price is of a million tokens; give 0 to 1000000".into(),
+        );
         wrong(!(0.0..=2.0).contains(&model.temperature), &|| {
             format!("model.temperature is {}; give 0 to 2", model.temperature)
         });
@@ -417,6 +466,10 @@ mod tests {
         refused("intent.remote_timeout_ms", "5000", "give 1 to 1400");
         refused("intent.remote_concurrency", "0", "give 1 to 10000");
         refused("intent.remote_breaker_failures", "0", "must be above 0");
+        refused("model.fallbacks", r#"[{base_url="https://b/v1",name="m"}]"#, "name the first endpoint");
+        refused("model.fallbacks", r#"[{base_url="b",name="m"}]"#, "https://host/v1 and have a name");
+        refused("model.price.prompt", "-1.0", "a million tokens");
+        refused("plan.grounding", "\"loose\"", "strict");
         refused("nats.lane", "next", "archive, which a replay's lane ('next' in nats.lane) must not have");
         refused("nats.lane", "Next", "nats.lane 'Next' is no lane");
         refused("shadow.intents_of", "demo-next", "for a replay's lane only");

@@ -311,5 +311,5 @@ fn model_call() -> ModelCall {
 }
 
 fn usage() -> Usage {
-    Usage { model: "deepseek-chat".into(), prompt_tokens: 812, completion_tokens: 42 }
+    Usage { model: "deepseek-chat".into(), prompt_tokens: 812, completion_tokens: 42, cost_micros: 287 }
 }

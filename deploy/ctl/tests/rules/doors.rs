@@ -17,7 +17,7 @@ const DOORS: &[Door] = &[
     // The clients of a language model and of a model server in the worker; the operator's command is a client of the gateway.
     Door {
         library: "reqwest",
-        files: &["worker/src/response/model.rs", "worker/src/intent/remote/client.rs", "deploy/ctl/src/"],
+        files: &["worker/src/response/model/endpoint.rs", "worker/src/intent/remote/client.rs", "deploy/ctl/src/"],
     },
     // No longer maintained: one file to replace.
     Door { library: "backoff", files: &["shared/src/retry.rs"] },
