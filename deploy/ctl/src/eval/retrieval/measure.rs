@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
-use talkfleet_worker::{retrieval::Hit, text};
+use talkfleet_worker::{
+    retrieval::{Embeddings, Hit},
+    text,
+};
 
 use super::{
     data::{Document, Question},
@@ -52,22 +55,28 @@ pub fn measure(
     tiers: &[Tier],
 ) -> Result<Measured> {
     let base = library.base(&HashSet::new())?;
-    let bar = bar("asking", ((tiers.len() + 3) * questions.len()) as u64);
+    let bar = bar("asking", ((tiers.len() + 4) * questions.len()) as u64);
     let embedded = spread(questions, |_, question| base.embed(&question.text), |n| bar.inc(n));
+    let transformed = spread(questions, |_, question| base.transform(&question.text), |n| bar.inc(n));
+    let (encode_us, transform_us) = (embedded.us_each(), transformed.us_each());
+    let both = embedded.results.into_iter().zip(transformed.results);
+    let embedded: Vec<Embeddings> =
+        both.map(|(multilingual, transformer)| Embeddings { multilingual, transformer }).collect();
     let (mut cpu_us, mut by_tier) = (Vec::new(), Vec::new());
     for tier in tiers {
         let ask = |at: usize, question: &Question| {
-            base.search(&question.text, embedded.results[at].as_deref(), *tier, PASSAGES)
+            base.search(&question.text, &embedded[at], *tier, PASSAGES)
         };
         let found = spread(questions, ask, |n| bar.inc(n));
-        cpu_us.push(found.us_each() + if tier.encodes() { embedded.us_each() } else { 0.0 });
+        let encoding = [(tier.encodes(), encode_us), (tier.transforms(), transform_us)];
+        cpu_us.push(found.us_each() + encoding.iter().filter(|(does, _)| *does).map(|(_, us)| us).sum::<f64>());
         by_tier.push(found.results.into_iter().collect::<Result<Vec<Vec<Hit>>>>()?);
     }
     let own = tiers.last().copied().unwrap_or(Tier::Words);
     let empty = Vec::new();
     let last = by_tier.last().unwrap_or(&empty);
     let quote = |at: usize, question: &Question| {
-        let embedding = embedded.results[at].as_deref().filter(|_| own.encodes());
+        let embedding = embedded[at].multilingual.as_deref().filter(|_| own.encodes());
         quoted(&base, question, embedding, last.get(at).map_or(&[], Vec::as_slice))
     };
     let quotes = spread(questions, quote, |n| bar.inc(n));
@@ -80,17 +89,19 @@ pub fn measure(
     });
     let asked = asked.collect();
     let scores = match unanswerable.is_empty() {
-        true => without_their_documents(library, documents, questions, &embedded.results, own, &bar)?,
+        true => without_their_documents(library, documents, questions, &embedded, own, &bar)?,
         false => {
             let ask = |_: usize, question: &Question| {
-                base.search(&question.text, base.embed(&question.text).as_deref(), own, 1).map(|hits| score(&hits))
+                let (multilingual, transformer) = (base.embed(&question.text), base.transform(&question.text));
+                let embeddings = Embeddings { multilingual, transformer };
+                base.search(&question.text, &embeddings, own, 1).map(|hits| score(&hits))
             };
             spread(unanswerable, ask, |_| {}).results.into_iter().collect::<Result<_>>()?
         }
     };
     bar.finish_and_clear();
     let quote_us = quotes.us_each() / QUOTED_MAX as f64;
-    Ok(Measured { asked, cpu_us, encode_us: embedded.us_each(), quote_us, unanswerable: scores })
+    Ok(Measured { asked, cpu_us, encode_us, quote_us, unanswerable: scores })
 }
 
 /// Each document once, at the place of its best passage.
@@ -126,7 +137,7 @@ fn without_their_documents(
     library: &Library,
     documents: &[Document],
     questions: &[Question],
-    embedded: &[Option<Vec<f32>>],
+    embedded: &[Embeddings],
     tier: Tier,
     bar: &indicatif::ProgressBar,
 ) -> Result<Vec<f64>> {
@@ -150,7 +161,7 @@ fn without_their_documents(
         }
         let base = library.base(&all)?;
         let ask = |_: usize, (at, question): &&(usize, &Question)| {
-            base.search(&question.text, embedded[*at].as_deref(), tier, 1).map(|hits| score(&hits))
+            base.search(&question.text, &embedded[*at], tier, 1).map(|hits| score(&hits))
         };
         let found = spread(&asked, ask, |n| bar.inc(n)).results;
         scores.extend(found.into_iter().collect::<Result<Vec<f64>>>()?);

@@ -7,36 +7,57 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 use talkfleet_worker::{
-    encoder::Encoder,
+    encoder::{Encoder, Encoders, Transformer},
     response::extract::{Meanings, extract_at_most},
-    retrieval::{self, Hit, Index, Passage, Tuning, split},
-    text,
+    retrieval::{self, Embeddings, Hit, Index, Passage, Tuning, split},
+    text::{self, Language},
 };
 
 use super::data::Document;
 use crate::{
     eval::{meter::spread, progress::bar},
-    knowledge::load_encoder,
+    knowledge::load_encoders,
 };
+
+/// English passages up to which the transformer's tiers are measured unasked: it reads a long passage in some 40 ms.
+const TRANSFORMER_PASSAGES_MAX: usize = 1_000;
 
 /// Who ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// Words alone (BM25)
     Words,
     /// The multilingual sentence encoder alone
     Multilingual,
-    /// Both, as the desk does
+    /// The transformer alone, which reads English; the multilingual encoder for Chinese
+    Transformer,
+    /// Words and both encoders
+    FusedTransformer,
+    /// As the desk does, the first twenty put in order by their best sentence too
+    Reranked,
+    /// Words and the multilingual encoder, as the desk does
     Fused,
 }
 
 impl Tier {
+    /// Cheapest first, the desk's own last.
+    const ALL: [Self; 6] =
+        [Self::Words, Self::Multilingual, Self::Transformer, Self::FusedTransformer, Self::Reranked, Self::Fused];
+
     pub fn name(self) -> &'static str {
+        let own = self.own();
+        retrieval::Tier::ALL.iter().find(|(_, tier)| *tier == own).map_or("", |(name, _)| name)
+    }
+
+    fn own(self) -> retrieval::Tier {
         match self {
-            Self::Words => "words",
-            Self::Multilingual => "multilingual",
-            Self::Fused => "fused",
+            Self::Words => retrieval::Tier::Words,
+            Self::Multilingual => retrieval::Tier::Multilingual,
+            Self::Transformer => retrieval::Tier::Transformer,
+            Self::FusedTransformer => retrieval::Tier::FusedTransformer,
+            Self::Reranked => retrieval::Tier::Reranked,
+            Self::Fused => retrieval::Tier::Fused,
         }
     }
 
@@ -45,64 +66,80 @@ impl Tier {
         self != Self::Words
     }
 
-    fn tuning(self) -> Tuning {
-        let own = Tuning::default();
-        match self {
-            Self::Words => Tuning { meaning_weight: 0.0, ..own },
-            Self::Multilingual => Tuning { meaning_weight: 1.0, ..own },
-            Self::Fused => own,
-        }
+    /// Whether the transformer must read the question and the base for it.
+    pub fn transforms(self) -> bool {
+        matches!(self, Self::Transformer | Self::FusedTransformer)
     }
 }
 
 /// Documents cut into passages, and embedded once.
 pub struct Library {
-    passages: Vec<(Passage, Option<Vec<f32>>)>,
-    encoder: Option<Arc<Encoder>>,
+    passages: Vec<(Passage, Embeddings)>,
+    models: Models,
 }
 
 /// What is searched.
 pub struct Base<'a> {
     index: Index,
-    encoder: Option<&'a Encoder>,
+    models: &'a Models,
 }
 
 /// The models that retrieval needs.
-pub struct Models(Option<Arc<Encoder>>);
+pub struct Models {
+    multilingual: Option<Arc<Encoder>>,
+    transformer: Option<Arc<Transformer>>,
+}
 
 impl Models {
     pub async fn open(tiers: &[Tier]) -> Result<Self> {
-        if !tiers.is_empty() && !tiers.iter().any(|tier| tier.encodes()) {
-            return Ok(Self(None));
+        let wanted = |of: fn(Tier) -> bool| tiers.is_empty() || tiers.iter().any(|tier| of(*tier));
+        if !wanted(Tier::encodes) {
+            return Ok(Self { multilingual: None, transformer: None });
         }
-        let encoder = load_encoder().await;
-        if let (Some(tier), None) = (tiers.iter().find(|tier| tier.encodes()), &encoder) {
+        let Encoders { multilingual, transformer } = load_encoders().await;
+        let missing = |tier: &&Tier| {
+            (tier.encodes() && multilingual.is_none()) || (tier.transforms() && transformer.is_none())
+        };
+        if let Some(tier) = tiers.iter().find(missing) {
             bail!(
-                "the tier {} needs the sentence encoder, which is neither in the cache nor could be fetched; let \
+                "the tier {} needs a sentence encoder which is neither in the cache nor could be fetched; let \
                  `talkfleet doctor` say what is missing, or take --tier words",
                 tier.name()
             );
         }
-        Ok(Self(encoder))
-    }
-
-    /// All tiers that can be measured, the desk's own last.
-    pub fn tiers(&self) -> Vec<Tier> {
-        let all = [Tier::Words, Tier::Multilingual, Tier::Fused];
-        all.into_iter().filter(|tier| self.0.is_some() || !tier.encodes()).collect()
+        Ok(Self { multilingual, transformer: transformer.filter(|_| wanted(Tier::transforms)) })
     }
 }
 
 impl Library {
-    pub fn make(documents: &[Document], models: Models) -> Self {
+    /// Embedded for these tiers; for none named, for all that this machine has and that are worth their time here.
+    pub fn make(documents: &[Document], mut models: Models, tiers: &[Tier]) -> Self {
         let cut: Vec<Passage> = documents.iter().flat_map(|document| split(&whole(document))).collect();
+        let english = cut.iter().filter(|passage| passage.language != Language::Chinese).count();
+        if tiers.is_empty() && !(1..=TRANSFORMER_PASSAGES_MAX).contains(&english) {
+            models.transformer = None;
+        }
         let bar = bar("embedding passages", cut.len() as u64);
-        let encoder = models.0;
-        let embed =
-            |_: usize, passage: &Passage| encoder.as_ref().map(|encoder| encoder.encode(&passage.embedded_text()));
+        let embed = |_: usize, passage: &Passage| {
+            let text = passage.embedded_text();
+            let reads = passage.language != Language::Chinese;
+            Embeddings {
+                multilingual: models.multilingual.as_ref().map(|encoder| encoder.encode(&text)),
+                transformer: models.transformer.as_ref().filter(|_| reads).map(|encoder| encoder.encode(&text)),
+            }
+        };
         let embeddings = spread(&cut, embed, |n| bar.inc(n)).results;
         bar.finish_and_clear();
-        Self { passages: cut.into_iter().zip(embeddings).collect(), encoder }
+        Self { passages: cut.into_iter().zip(embeddings).collect(), models }
+    }
+
+    /// All tiers that can be measured, the desk's own last.
+    pub fn tiers(&self) -> Vec<Tier> {
+        let can = |tier: &Tier| {
+            (self.models.multilingual.is_some() || !tier.encodes())
+                && (self.models.transformer.is_some() || !tier.transforms())
+        };
+        Tier::ALL.into_iter().filter(can).collect()
     }
 
     pub fn passages(&self) -> usize {
@@ -112,25 +149,38 @@ impl Library {
     /// A base of all documents but these.
     pub fn base(&self, without: &HashSet<&str>) -> Result<Base<'_>> {
         let kept = self.passages.iter().filter(|(passage, _)| !without.contains(passage.document.as_str()));
-        Ok(Base { index: Index::build(kept.cloned().collect())?, encoder: self.encoder.as_deref() })
+        Ok(Base { index: Index::build(kept.cloned().collect())?, models: &self.models })
     }
 }
 
 impl Base<'_> {
     /// A question as a vector, if there is an encoder.
     pub fn embed(&self, question: &str) -> Option<Vec<f32>> {
-        self.encoder.map(|encoder| encoder.encode(question))
+        self.models.multilingual.as_ref().map(|encoder| encoder.encode(question))
+    }
+
+    /// An English question as the transformer's vector, if there is one.
+    pub fn transform(&self, question: &str) -> Option<Vec<f32>> {
+        let reads = text::language(question) != Language::Chinese;
+        self.models.transformer.as_ref().filter(|_| reads).map(|encoder| encoder.encode(question))
     }
 
     /// The best passages, best first.
-    pub fn search(&self, question: &str, embedding: Option<&[f32]>, tier: Tier, count: usize) -> Result<Vec<Hit>> {
-        let embedding = embedding.filter(|_| tier.encodes());
-        Ok(self.index.search(question, embedding, text::language(question), count, &tier.tuning())?)
+    pub fn search(&self, question: &str, embeddings: &Embeddings, tier: Tier, count: usize) -> Result<Vec<Hit>> {
+        let question = retrieval::Question {
+            text: question,
+            language: text::language(question),
+            multilingual: embeddings.multilingual.as_deref(),
+            transformer: embeddings.transformer.as_deref(),
+            encoder: self.models.multilingual.as_deref(),
+        };
+        Ok(self.index.ask(&question, tier.own(), count, &Tuning::default())?)
     }
 
     /// The quoted answer, at most so many sentences long.
     pub fn quote(&self, question: &str, embedding: Option<&[f32]>, hits: &[Hit], sentences_max: usize) -> String {
-        let meanings = self.encoder.map(|encoder| Meanings { index: &self.index, encoder });
+        let encoder = self.models.multilingual.as_deref();
+        let meanings = encoder.map(|encoder| Meanings { index: &self.index, encoder });
         extract_at_most(sentences_max, question, embedding, hits, meanings, text::language(question)).text
     }
 }
