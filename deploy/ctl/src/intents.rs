@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use talkfleet_worker::{
     catalog::{self, IntentsArtefact},
+    encoder::Encoders,
     intent::{self, IntentModel, IntentSet, Kind},
     text,
 };
@@ -95,11 +96,11 @@ async fn train(file: &Path, about: &About) -> Result<()> {
     let set = intent::parse(&read(file)?).with_context(|| file.display().to_string())?;
     let warnings: Vec<String> = intent::review(&set).iter().map(ToString::to_string).collect();
     let bus = about.connect.bus().await?;
-    let encoder = load_encoder().await;
+    let encoders = Encoders { multilingual: load_encoder().await, ..Encoders::default() };
     let (examples, intents, languages) = (set.examples.len(), set.intents.len(), languages(&set));
     let (artefact, model) = tokio::task::spawn_blocking(move || {
         let bar = bar();
-        let model = intent::train(&set, encoder.as_deref(), &mut |share| bar.set_position((share * 100.0) as u64))?;
+        let model = intent::train(&set, &encoders, &mut |share| bar.set_position((share * 100.0) as u64))?;
         bar.finish_and_clear();
         anyhow::Ok((IntentsArtefact::new(&set, &model)?, model))
     })
