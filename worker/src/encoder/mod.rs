@@ -27,7 +27,7 @@ pub(crate) use matrix::{Matrix, add_scaled};
 use network::Network;
 use pieces::Pieces;
 pub use scan::Scan;
-pub use transformer::{TRANSFORMER_DIMENSIONS, Transformer};
+pub use transformer::{DEEP_DIMENSIONS, TRANSFORMER_DIMENSIONS, Transformer};
 
 /// Length of an embedding.
 pub const DIMENSIONS: usize = 512;
@@ -52,6 +52,22 @@ const WEIGHTS_FILE: &str = "weights.npz";
 pub struct Encoders {
     pub multilingual: Option<Arc<Encoder>>,
     pub transformer: Option<Arc<Transformer>>,
+}
+
+impl Encoders {
+    /// Loads each whose folder is given.
+    pub fn load(multilingual: Option<&Path>, transformer: Option<&Path>) -> Result<Self, EncoderError> {
+        Ok(Self {
+            multilingual: multilingual.map(Encoder::load).transpose()?.map(Arc::new),
+            transformer: transformer.map(Transformer::load).transpose()?.map(Arc::new),
+        })
+    }
+
+    /// Both, for tests, which fail without them.
+    #[cfg(test)]
+    pub(crate) fn cached() -> Self {
+        Self::load(Some(&cached()), Some(&transformer::cached())).unwrap()
+    }
 }
 
 /// Reads texts as meanings. Immutable once loaded: share it by `Arc` between threads.
