@@ -181,7 +181,8 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     if !config.plays(Role::Intent) && !config.plays(Role::Retrieval) {
         return Ok(roles);
     }
-    let encoder = models::load(&config.models).await?.multilingual;
+    let encoders = models::load(&config.models).await?;
+    let encoder = encoders.multilingual.clone();
     let embeddings = Arc::new(Embeddings::new(encoder.clone()));
     let catalog = Catalog::new(bus.clone(), store.clone());
     let follow = |what: What| {
@@ -194,7 +195,7 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     if config.plays(Role::Intent) {
         doors.spawn(follow(What::Intents));
         let remote = Remote::new(&config.intent, metrics.clone())?;
-        let play = IntentRole { catalog: catalog.clone(), remote };
+        let play = IntentRole { catalog: catalog.clone(), encoders, remote };
         let permits = config.roles.concurrency(Role::Intent);
         let home = Arc::new(Home::new(play, permits, embeddings.clone(), metrics.clone()));
         doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));

@@ -12,8 +12,9 @@ use super::home::{Play, Refined};
 use crate::{
     catalog::{Catalog, IntentCard},
     config::Role,
+    encoder::Encoders,
     intent::{
-        Kind,
+        Choice, Kind, Message,
         entities::{self, entities},
         remote::{Heard, Remote},
     },
@@ -23,6 +24,8 @@ use crate::{
 /// Classifies with whatever intents are current for the tenant, and asks a model server besides where there is one.
 pub struct IntentRole {
     pub catalog: Catalog,
+    /// What a message is encoded with when a cheaper classifier is not sure.
+    pub encoders: Encoders,
     pub remote: Option<Remote>,
 }
 
@@ -53,7 +56,12 @@ impl Play for IntentRole {
         embedding: Option<&[f32]>,
     ) -> Result<IntentReply, Problem> {
         let intents = self.catalog.intents(tenant).ok_or_else(|| Problem::new(Code::NotFound))?;
-        let classified = intents.model.classify(&question.text, embedding);
+        let message = Message::new(&question.text, &self.encoders);
+        let message = match embedding {
+            Some(embedding) => message.with_embedding(embedding),
+            None => message,
+        };
+        let classified = intents.model.read(&message, Choice::Cascade);
         let language = super::language(text::language(&question.text));
         let card = classified.intent.as_deref().and_then(|name| intents.card(name));
         let (name, confidence) = match &classified.intent {

@@ -7,7 +7,7 @@ use include_dir::{Dir, include_dir};
 use talkfleet_shared::{bus::Bus, id::TenantId, topology};
 use talkfleet_worker::{
     catalog::{self, IntentsArtefact},
-    encoder::Encoder,
+    encoder::{Encoder, Encoders},
     intent,
     store::Store,
 };
@@ -101,7 +101,8 @@ async fn load_intents(target: &Target<'_>, encoder: Arc<Encoder>, progress: &dyn
     let since = Instant::now();
     let set = intent::parse(INTENTS).context("the demo's intents")?;
     let (artefact, examples) = tokio::task::spawn_blocking(move || {
-        let model = intent::train(&set, Some(&encoder), &mut |_| {})?;
+        let encoders = Encoders { multilingual: Some(encoder), ..Encoders::default() };
+        let model = intent::train(&set, &encoders, &mut |_| {})?;
         anyhow::Ok((IntentsArtefact::new(&set, &model)?, set.examples.len()))
     })
     .await??;
