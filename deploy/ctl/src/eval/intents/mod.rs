@@ -64,7 +64,7 @@ const FOLDS_MAX: u32 = 20;
 ///   oos_recall, oos_auroc       test lines out of scope below the threshold; area under the curve of that score
 ///   ece                         expected calibration error of the confidence, 15 bins
 ///   cpu_us_per_query            CPU microseconds of one query, as the model itself chooses its tiers
-///   escalated                   queries that left the cheapest tier
+///   escalated                   queries that the dearest tier decided
 ///   tier                        the dearest tier that took part
 ///   train_seconds, train_cpu_seconds
 ///   examples, intents           what was taught

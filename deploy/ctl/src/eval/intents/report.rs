@@ -267,9 +267,10 @@ fn figures(
     let fresh = measured.predictions.iter().zip(&review.leaked).filter(|(_, leaked)| !**leaked).map(|(one, _)| one);
     let fresh = counted(fresh.map(|one| (one.truth.as_deref(), &one.said)));
     let leaked = review.leaked.iter().filter(|leaked| **leaked).count();
-    let cheapest = measured.cpu_us_by_tier.first().map(|(tier, _)| *tier);
-    let escalated = measured.predictions.iter().filter(|one| Some(one.said.tier) != cheapest).count();
-    let dearest = measured.cpu_us_by_tier.last().map_or("", |(tier, _)| tier.name());
+    let dearest = measured.cpu_us_by_tier.last().map(|(tier, _)| *tier);
+    let has_choice = measured.cpu_us_by_tier.len() > 1;
+    let escalated = measured.predictions.iter().filter(|one| has_choice && Some(one.said.tier) == dearest).count();
+    let dearest = dearest.map_or("", Tier::name);
     Figures {
         accuracy: counts.accuracy(),
         macro_f1: counts.macro_f1(),

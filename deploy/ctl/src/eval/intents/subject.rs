@@ -1,17 +1,15 @@
 //! What is measured: the worker's intents, trained and asked as the desk trains and asks them. All that this report knows of
 //! that crate's intents stands here.
 
-use std::sync::Arc;
-
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 use talkfleet_worker::{
-    encoder::Encoder,
-    intent::{self, IntentModel, IntentSet},
+    encoder::Encoders,
+    intent::{self, Choice, IntentModel, IntentSet, Message},
 };
 
-use crate::knowledge::load_encoder;
+use crate::knowledge::load_encoders;
 
 /// Which classifiers may speak, cheapest first; each knows what those before it know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
@@ -21,26 +19,39 @@ pub enum Tier {
     Words,
     /// N-grams and the multilingual sentence encoder
     Multilingual,
+    /// Besides, the transformer, which reads English
+    Transformer,
 }
 
 impl Tier {
+    const ALL: [(Self, intent::Tier); 3] = [
+        (Self::Words, intent::Tier::Words),
+        (Self::Multilingual, intent::Tier::Multilingual),
+        (Self::Transformer, intent::Tier::Transformer),
+    ];
+
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Words => "words",
-            Self::Multilingual => "multilingual",
-        }
+        self.own().name()
+    }
+
+    fn own(self) -> intent::Tier {
+        Self::ALL.iter().find(|(tier, _)| *tier == self).map_or(intent::Tier::Words, |(_, own)| *own)
+    }
+
+    fn of(own: intent::Tier) -> Self {
+        Self::ALL.iter().find(|(_, found)| *found == own).map_or(Self::Words, |(tier, _)| *tier)
     }
 }
 
 /// The models that a training starts from.
 pub struct Subject {
-    encoder: Option<Arc<Encoder>>,
+    encoders: Encoders,
 }
 
 /// A trained model.
 pub struct Trained {
     model: IntentModel,
-    encoder: Option<Arc<Encoder>>,
+    encoders: Encoders,
 }
 
 /// What it says of one text.
@@ -61,56 +72,61 @@ pub struct Said {
 impl Subject {
     /// Up to the named tier, or the best that this machine has.
     pub async fn open(tier: Option<Tier>) -> Result<Self> {
-        if tier == Some(Tier::Words) {
-            return Ok(Self { encoder: None });
+        let dearest = tier.unwrap_or(Tier::Transformer);
+        if dearest == Tier::Words {
+            return Ok(Self { encoders: Encoders::default() });
         }
-        let encoder = load_encoder().await;
-        if let (Some(tier), None) = (tier, &encoder) {
-            bail!(
-                "the tier {} needs the sentence encoder, which is neither in the cache nor could be fetched; let \
+        let mut encoders = load_encoders().await;
+        if dearest < Tier::Transformer {
+            encoders.transformer = None;
+        }
+        let subject = Self { encoders };
+        match tier {
+            Some(tier) if !subject.tiers().contains(&tier) => bail!(
+                "the tier {} needs a sentence encoder which is neither in the cache nor could be fetched; let \
                  `talkfleet doctor` say what is missing, or take --tier words",
                 tier.name()
-            );
+            ),
+            _ => Ok(subject),
         }
-        Ok(Self { encoder })
     }
 
     /// The tiers that can be measured one by one, cheapest first.
     pub fn tiers(&self) -> Vec<Tier> {
-        let dearer = self.encoder.is_some().then_some(Tier::Multilingual);
-        std::iter::once(Tier::Words).chain(dearer).collect()
+        let Encoders { multilingual, transformer } = &self.encoders;
+        let dearer = multilingual.is_some().then_some(Tier::Multilingual);
+        let dearest = transformer.is_some().then_some(Tier::Transformer);
+        std::iter::once(Tier::Words).chain(dearer).chain(dearest).collect()
     }
 
     /// `progress` hears the share done.
     pub fn train(&self, set: &IntentSet, progress: &mut dyn FnMut(f32)) -> Result<Trained> {
-        let model = intent::train(set, self.encoder.as_deref(), progress)?;
-        Ok(Trained { model, encoder: self.encoder.clone() })
+        let model = intent::train(set, &self.encoders, progress)?;
+        Ok(Trained { model, encoders: self.encoders.clone() })
     }
 
     /// Texts as vectors whose cosine says how near they are, if there is an encoder.
     pub fn embed(&self, texts: &[&str]) -> Option<Vec<Vec<f32>>> {
-        Some(self.encoder.as_ref()?.encode_many(texts))
+        Some(self.encoders.multilingual.as_ref()?.encode_many(texts))
     }
 }
 
 impl Trained {
-    /// Whether the model itself chooses among its tiers: without a choice the dearest one speaks always.
+    /// Whether the model itself chooses among its tiers.
     pub fn chooses(&self) -> bool {
-        false
+        self.model.tiers().count() > 1
     }
 
     /// Asks one tier, or, without one, whoever the model chooses.
     pub fn says(&self, text: &str, tier: Option<Tier>) -> Said {
-        let wanted = tier.unwrap_or(Tier::Multilingual);
-        let encoder = self.encoder.as_ref().filter(|_| wanted >= Tier::Multilingual);
-        let embedding = encoder.map(|encoder| encoder.encode(text));
-        let found = self.model.classify(text, embedding.as_deref());
+        let choice = tier.map_or(Choice::Cascade, |tier| Choice::Always(tier.own()));
+        let found = self.model.read(&Message::new(text, &self.encoders), choice);
         Said {
             best: found.candidates.first().map(|best| best.name.clone()).unwrap_or_default(),
             confidence: f64::from(found.confidence),
             in_scope: f64::from(found.in_scope),
             recognised: found.intent.is_some(),
-            tier: if embedding.is_some() { Tier::Multilingual } else { Tier::Words },
+            tier: Tier::of(found.tier),
         }
     }
 }

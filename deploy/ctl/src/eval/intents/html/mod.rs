@@ -70,7 +70,7 @@ fn headlines(figures: &Figures) -> Vec<Headline> {
     all.push(one(
         format!("{} µs", micros(figures.cpu_us_per_query)),
         "CPU a query",
-        format!("{} left the cheapest tier", percent(figures.escalated)),
+        format!("{} decided by the dearest tier", percent(figures.escalated)),
     ));
     all.push(one(
         format!("{:.1} s", figures.train_seconds),
