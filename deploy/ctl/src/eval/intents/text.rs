@@ -53,7 +53,7 @@ fn headline(lines: &mut Vec<String>, figures: &Figures) {
         lines.push(format!("out of scope: {} of {all} declined (AUROC {area:.3})", percent(recall)));
     }
     lines.push(format!(
-        "calibration error {}; {} us of CPU a query, {} of the queries left the cheapest tier",
+        "calibration error {}; {} us of CPU a query, {} of the queries decided by the dearest tier",
         percent(figures.ece),
         micros(figures.cpu_us_per_query),
         percent(figures.escalated)
