@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use talkfleet_worker::{
     encoder::{Encoder, Encoders, Transformer},
-    response::extract::{Meanings, extract_at_most},
+    response::extract::{Meanings, extract_exactly},
     retrieval::{self, Embeddings, Hit, Index, Passage, Tuning, split},
     text::{self, Language},
 };
@@ -177,11 +177,14 @@ impl Base<'_> {
         Ok(self.index.ask(&question, tier.own(), count, &Tuning::default())?)
     }
 
-    /// The quoted answer, at most so many sentences long.
-    pub fn quote(&self, question: &str, embedding: Option<&[f32]>, hits: &[Hit], sentences_max: usize) -> String {
+    /// The best sentences of what was found, joined as the desk joins them.
+    pub fn quote(&self, question: &str, embedding: Option<&[f32]>, hits: &[Hit], sentences: usize) -> String {
         let encoder = self.models.multilingual.as_deref();
-        let meanings = encoder.map(|encoder| Meanings { index: &self.index, encoder });
-        extract_at_most(sentences_max, question, embedding, hits, meanings, text::language(question)).text
+        let meaning = |passage: &Passage, place: usize, query: &[f32]| {
+            self.index.sentence_meaning(passage, place, query, encoder?)
+        };
+        let meanings = Some(Meanings { sentence: &meaning });
+        extract_exactly(sentences, question, embedding, hits, meanings, text::language(question)).text
     }
 }
 
