@@ -11,6 +11,10 @@ use talkfleet_shared::{
     topology::REDELIVERY_WAITS,
 };
 
+/// Questions that wait for a backend at once: at 20 ms each 800 a second, and no more than twice the connections that a
+/// process opens to PostgreSQL.
+const BACKEND_PERMITS: usize = 16;
+
 /// All of it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +26,7 @@ pub struct WorkerConfig {
     pub redis: RedisConfig,
     pub database: DatabaseConfig,
     pub models: ModelsConfig,
+    pub retrieval: RetrievalConfig,
     pub memory: MemoryConfig,
     pub plan: PlanConfig,
     pub model: ModelConfig,
@@ -37,6 +42,15 @@ impl WorkerConfig {
 
     pub fn plays(&self, role: Role) -> bool {
         self.roles.enabled.contains(&role)
+    }
+
+    /// Questions that are searched at once. One that only waits for a backend needs no core.
+    pub fn retrieval_permits(&self) -> usize {
+        match self.retrieval.backend {
+            BackendName::Memory => self.roles.concurrency(Role::Retrieval),
+            _ if self.roles.retrieval_concurrency > 0 => self.roles.retrieval_concurrency,
+            _ => BACKEND_PERMITS,
+        }
     }
 }
 
@@ -110,6 +124,24 @@ pub struct DatabaseConfig {
 pub struct ModelsConfig {
     /// Empty looks in the cache folder.
     pub encoder_dir: String,
+}
+
+/// Where knowledge is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    Memory,
+    Pgvector,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetrievalConfig {
+    pub backend: BackendName,
+    pub timeout_ms: u64,
+    pub breaker_failures: u32,
+    pub breaker_open_ms: u64,
+    pub graph_from: i64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -191,6 +223,7 @@ impl Checked for WorkerConfig {
         self.check_roles(&mut wrong);
         self.check_answers(&mut wrong);
         self.check_shadow(&mut wrong);
+        self.check_retrieval(&mut wrong);
         problems
     }
 }
@@ -246,6 +279,17 @@ impl WorkerConfig {
                 format!("shadow.{key} is for a replay's lane only; name one in nats.lane, or leave it empty")
             });
         }
+    }
+
+    fn check_retrieval(&self, wrong: &mut Wrong<'_>) {
+        let retrieval = &self.retrieval;
+        wrong(!(10..=10_000).contains(&retrieval.timeout_ms), &|| {
+            format!("retrieval.timeout_ms is {}; give 10 to 10000", retrieval.timeout_ms)
+        });
+        wrong(retrieval.breaker_failures == 0, &|| "retrieval.breaker_failures is 0; give 1 or more".into());
+        wrong(retrieval.graph_from < 1, &|| {
+            format!("retrieval.graph_from is {}; give 1 or more", retrieval.graph_from)
+        });
     }
 
     fn check_answers(&self, wrong: &mut Wrong<'_>) {
@@ -330,6 +374,9 @@ mod tests {
         refused("nats.lane", "next", "archive, which a replay's lane ('next' in nats.lane) must not have");
         refused("nats.lane", "Next", "nats.lane 'Next' is no lane");
         refused("shadow.intents_of", "demo-next", "for a replay's lane only");
+        refused("retrieval.backend", "attic", "attic");
+        refused("retrieval.timeout_ms", "0", "give 10 to 10000");
+        refused("retrieval.graph_from", "0", "give 1 or more");
         refused("redis.url", "localhost", "redis://host:6379");
         refused("memory.turnsmax", "1", "did you mean 'turns_max'?");
     }

@@ -71,7 +71,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     archive::ArchiveConfig,
-    catalog::{Catalog, What},
+    catalog::{Backend, Catalog, What},
     config::{Role, WorkerConfig},
     memory::{Memory, MemoryError},
     response::Speakers,
@@ -182,7 +182,8 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     }
     let encoder = models::load(&config.models).await?;
     let embeddings = Arc::new(Embeddings::new(encoder.clone()));
-    let catalog = Catalog::new(bus.clone(), store.clone());
+    let backend = Backend::new(&config.retrieval, store);
+    let catalog = Catalog::new(bus.clone(), store.clone(), backend);
     let follow = |what: What| {
         // Said before the task runs, so that nobody takes this worker for ready in between.
         bus.health().down(what.name(), "being loaded");
@@ -201,7 +202,7 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     if config.plays(Role::Retrieval) {
         doors.spawn(follow(What::Knowledge));
         let play = RetrievalRole { catalog: catalog.clone(), encoder, tuning: Tuning::default() };
-        let permits = config.roles.concurrency(Role::Retrieval);
+        let permits = config.retrieval_permits();
         let home = Arc::new(Home::new(play, permits, embeddings, metrics.clone()));
         doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
         roles.retrieval = Some(home);

@@ -5,8 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::encoder::Encoder;
-use crate::retrieval::{Hit, Index, Passage};
+use crate::retrieval::{Hit, Passage};
 use crate::text::{self, Language, Script};
 
 /// More reads as a dump.
@@ -42,11 +41,11 @@ pub struct Extract {
     pub citations: Vec<usize>,
 }
 
-/// Where the meanings of sentences are found: the index that the hits came from keeps them.
+/// Where the meanings of sentences are found: where the hits came from keeps them.
 #[derive(Clone, Copy)]
 pub struct Meanings<'a> {
-    pub index: &'a Index,
-    pub encoder: &'a Encoder,
+    /// The cosine of an embedding to the sentence at a place of a passage.
+    pub sentence: &'a dyn Fn(&Passage, usize, &[f32]) -> Option<f32>,
 }
 
 struct Sentence<'a> {
@@ -73,7 +72,7 @@ pub fn extract(
     if let (Some(embedding), Some(meanings)) = (question_embedding, meanings) {
         for sentence in &mut sentences {
             let passage = &hits[sentence.hit].passage;
-            let found = meanings.index.sentence_meaning(passage, sentence.place, embedding, meanings.encoder);
+            let found = (meanings.sentence)(passage, sentence.place, embedding);
             sentence.score += found.unwrap_or_default().max(0.0);
         }
         sentences.sort_by(|a, b| b.score.total_cmp(&a.score));

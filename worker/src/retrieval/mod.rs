@@ -3,6 +3,7 @@
 
 mod index;
 mod rank;
+pub mod remote;
 mod sentences;
 mod shelf;
 mod split;
