@@ -27,6 +27,7 @@ pub struct WorkerConfig {
     pub database: DatabaseConfig,
     pub models: ModelsConfig,
     pub retrieval: RetrievalConfig,
+    pub elasticsearch: ElasticsearchConfig,
     pub memory: MemoryConfig,
     pub plan: PlanConfig,
     pub model: ModelConfig,
@@ -132,6 +133,27 @@ pub struct ModelsConfig {
 pub enum BackendName {
     Memory,
     Pgvector,
+    Elasticsearch,
+}
+
+/// How a search server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    Elasticsearch,
+    Opensearch,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ElasticsearchConfig {
+    pub url: Url,
+    pub dialect: Dialect,
+    pub api_key: Secret,
+    pub username: String,
+    pub password: Secret,
+    pub prefix: String,
+    pub replicas: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -287,6 +309,15 @@ impl WorkerConfig {
             format!("retrieval.timeout_ms is {}; give 10 to 10000", retrieval.timeout_ms)
         });
         wrong(retrieval.breaker_failures == 0, &|| "retrieval.breaker_failures is 0; give 1 or more".into());
+        let server = &self.elasticsearch;
+        wrong(!["http://", "https://"].iter().any(|scheme| server.url.reveal().starts_with(scheme)), &|| {
+            format!("elasticsearch.url '{}' should look like https://host:9200", server.url)
+        });
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let named = server.prefix.starts_with(|c: char| c.is_ascii_lowercase()) && server.prefix.chars().all(fits);
+        wrong(!named || server.prefix.len() > 32, &|| {
+            format!("elasticsearch.prefix '{}' must be 1 to 32 of a-z, 0-9 and '-', a letter first", server.prefix)
+        });
         wrong(retrieval.graph_from < 1, &|| {
             format!("retrieval.graph_from is {}; give 1 or more", retrieval.graph_from)
         });
@@ -377,6 +408,9 @@ mod tests {
         refused("retrieval.backend", "attic", "attic");
         refused("retrieval.timeout_ms", "0", "give 10 to 10000");
         refused("retrieval.graph_from", "0", "give 1 or more");
+        refused("elasticsearch.url", "localhost:9200", "https://host:9200");
+        refused("elasticsearch.prefix", "Desk", "a letter first");
+        refused("elasticsearch.dialect", "solr", "solr");
         refused("redis.url", "localhost", "redis://host:6379");
         refused("memory.turnsmax", "1", "did you mean 'turns_max'?");
     }

@@ -104,6 +104,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Encoder(#[from] encoder::EncoderError),
+    #[error(transparent)]
+    Backend(#[from] retrieval::remote::elastic::ElasticError),
 }
 
 /// A running worker.
@@ -182,7 +184,7 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     }
     let encoder = models::load(&config.models).await?;
     let embeddings = Arc::new(Embeddings::new(encoder.clone()));
-    let backend = Backend::new(&config.retrieval, store);
+    let backend = Backend::new(config, store)?;
     let catalog = Catalog::new(bus.clone(), store.clone(), backend);
     let follow = |what: What| {
         // Said before the task runs, so that nobody takes this worker for ready in between.

@@ -11,12 +11,13 @@ use super::{
 };
 use crate::{
     breaker::Breaker,
-    config::{BackendName, RetrievalConfig},
+    config::{BackendName, RetrievalConfig, WorkerConfig},
     encoder::Encoder,
     retrieval::{
         Hit, IndexError, Passage,
         remote::{
             BackendError, Question, QuotedSentences,
+            elastic::{self, Elastic, ElasticError},
             pgvector::{self, Pgvector},
         },
     },
@@ -35,6 +36,8 @@ enum Kind {
     Memory,
     /// In PostgreSQL.
     Pgvector(Arc<Pgvector>),
+    /// In Elasticsearch or OpenSearch.
+    Elasticsearch(Arc<Elastic>),
 }
 
 /// What a tenant knows at one version, ready to be searched.
@@ -45,8 +48,9 @@ pub struct LoadedKnowledge {
 }
 
 enum Base {
-    Memory(InMemory),
+    Memory(Box<InMemory>),
     Pgvector(Arc<Pgvector>, pgvector::Base),
+    Elasticsearch(Arc<Elastic>, elastic::Base),
 }
 
 /// Why a search gave nothing.
@@ -59,12 +63,14 @@ pub enum SearchError {
 }
 
 impl Backend {
-    pub fn new(config: &RetrievalConfig, store: &Store) -> Arc<Self> {
-        let kind = match config.backend {
+    pub fn new(config: &WorkerConfig, store: &Store) -> Result<Arc<Self>, ElasticError> {
+        let config = (&config.retrieval, &config.elasticsearch);
+        let kind = match config.0.backend {
             BackendName::Memory => Kind::Memory,
-            BackendName::Pgvector => Kind::Pgvector(Arc::new(Pgvector::new(store.clone(), config.graph_from))),
+            BackendName::Pgvector => Kind::Pgvector(Arc::new(Pgvector::new(store.clone(), config.0.graph_from))),
+            BackendName::Elasticsearch => Kind::Elasticsearch(Arc::new(Elastic::new(config.1)?)),
         };
-        Arc::new(Self { kind, guard: Guard::new(config), quoted: QuotedSentences::default() })
+        Ok(Arc::new(Self { kind, guard: Guard::new(config.0), quoted: QuotedSentences::default() }))
     }
 
     /// The tenant's knowledge as it stands now. Where it is searched is brought up to date first, by one worker of all.
@@ -78,11 +84,15 @@ impl Backend {
             Kind::Memory => {
                 let before = before.and_then(LoadedKnowledge::in_memory);
                 let loaded = memory::load(store, tenant, before).await?;
-                (loaded.revision, Base::Memory(loaded))
+                (loaded.revision, Base::Memory(Box::new(loaded)))
             }
             Kind::Pgvector(pgvector) => {
                 let base = pgvector.refresh(tenant).await?;
                 (base.version, Base::Pgvector(pgvector.clone(), base))
+            }
+            Kind::Elasticsearch(elastic) => {
+                let base = elastic.refresh(store, tenant).await?;
+                (base.version, Base::Elasticsearch(elastic.clone(), base))
             }
         };
         Ok(LoadedKnowledge { version: version.to_string(), backend: self.clone(), base })
@@ -95,6 +105,7 @@ impl LoadedKnowledge {
         match &self.base {
             Base::Memory(own) => own.index.len(),
             Base::Pgvector(_, base) => base.outline.passages(),
+            Base::Elasticsearch(_, base) => base.outline.passages(),
         }
     }
 
@@ -106,6 +117,7 @@ impl LoadedKnowledge {
                 Ok(own.index.search(text, embedding, language, count, tuning)?)
             }
             Base::Pgvector(pgvector, base) => Ok(self.backend.guard.call(pgvector.search(base, question)).await?),
+            Base::Elasticsearch(elastic, base) => Ok(self.backend.guard.call(elastic.search(base, question)).await?),
         }
     }
 
@@ -113,14 +125,14 @@ impl LoadedKnowledge {
     pub fn sentence_meaning(&self, passage: &Passage, place: usize, query: &[f32], encoder: &Encoder) -> Option<f32> {
         match &self.base {
             Base::Memory(own) => own.index.sentence_meaning(passage, place, query, encoder),
-            Base::Pgvector(..) => self.backend.quoted.meaning(passage, place, query, encoder),
+            Base::Pgvector(..) | Base::Elasticsearch(..) => self.backend.quoted.meaning(passage, place, query, encoder),
         }
     }
 
     fn in_memory(&self) -> Option<&InMemory> {
         match &self.base {
             Base::Memory(own) => Some(own),
-            Base::Pgvector(..) => None,
+            Base::Pgvector(..) | Base::Elasticsearch(..) => None,
         }
     }
 }

@@ -108,4 +108,3 @@ fn passages(document: SnapshotDocument) -> Vec<(Passage, Option<Vec<f32>>)> {
 fn wordings(questions: Vec<store::Passage>) -> Vec<Wording> {
     questions.into_iter().map(|question| Wording { text: question.text, embedding: question.embedding }).collect()
 }
-

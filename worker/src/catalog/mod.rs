@@ -37,8 +37,8 @@ pub use self::{
     knowledge::{Backend, LoadedKnowledge, SearchError},
     load::LoadedIntents,
     publish::{
-        IntentsVersions, Pointer, current_intents, intents_versions, publish_intents, publish_knowledge,
-        roll_back_intents,
+        INTENTS_VERSIONS_MAX, IntentsVersions, Pointer, current_intents, intents_versions, publish_intents,
+        publish_knowledge, roll_back_intents,
     },
 };
 use crate::store::{Store, StoreError};

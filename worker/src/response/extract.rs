@@ -41,11 +41,13 @@ pub struct Extract {
     pub citations: Vec<usize>,
 }
 
+/// The cosine of an embedding to the sentence at a place of a passage.
+type SentenceMeaning<'a> = &'a dyn Fn(&Passage, usize, &[f32]) -> Option<f32>;
+
 /// Where the meanings of sentences are found: where the hits came from keeps them.
 #[derive(Clone, Copy)]
 pub struct Meanings<'a> {
-    /// The cosine of an embedding to the sentence at a place of a passage.
-    pub sentence: &'a dyn Fn(&Passage, usize, &[f32]) -> Option<f32>,
+    pub sentence: SentenceMeaning<'a>,
 }
 
 struct Sentence<'a> {

@@ -9,7 +9,7 @@ mod knowledge;
 /// The schema, brought up to date by whoever comes first.
 mod migrate;
 
-/// A sample of what a tenant knows.
+/// What a backend elsewhere reads of the knowledge.
 mod sample;
 
 /// The tables that PostgreSQL is searched by when it is the retrieval's backend.

@@ -1,9 +1,13 @@
-//! A sample of what a tenant knows: how many passages and wordings, and the embeddings of a few hundred of them.
+//! What a backend elsewhere reads of the knowledge: its changes page by page, its numbers, and a sample of its embeddings.
 
 use sqlx::{Row, postgres::PgRow};
 use talkfleet_shared::id::TenantId;
 
-use super::{Store, StoreError, WRITE_TIMEOUT, knowledge::{from_bytes, language_of}, within};
+use super::{
+    SnapshotDocument, Store, StoreError, WRITE_TIMEOUT,
+    knowledge::{Since, from_bytes, language_of, snapshot_documents},
+    within,
+};
 use crate::text::Language;
 
 /// An embedding of the sample.
@@ -42,6 +46,27 @@ impl Store {
             })
         });
         within(WRITE_TIMEOUT, query.fetch_all(&self.pool)).await
+    }
+
+    /// Up to `rows_max` documents that are newer than a version, after an id.
+    pub async fn knowledge_page(
+        &self,
+        tenant: &TenantId,
+        newer_than: i64,
+        after: &str,
+        rows_max: u32,
+    ) -> Result<Vec<SnapshotDocument>, StoreError> {
+        within(WRITE_TIMEOUT, async {
+            let since = Since { newer_than, after, rows_max: i64::from(rows_max) };
+            snapshot_documents(&mut *self.pool.acquire().await?, tenant, since).await
+        })
+        .await
+    }
+
+    /// Every document that holds a passage.
+    pub async fn searchable_documents(&self, tenant: &TenantId) -> Result<Vec<String>, StoreError> {
+        const SQL: &str = "select document from passages where tenant = $1 and kind = 'text' and ordinal = 0";
+        within(WRITE_TIMEOUT, sqlx::query_scalar(SQL).bind(tenant.as_str()).fetch_all(&self.pool)).await
     }
 
     /// Embedded passages of every language, at most so many each, drawn by a digest: the same ones until they change.

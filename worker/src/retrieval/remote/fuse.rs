@@ -169,7 +169,7 @@ impl Background {
     }
 
     fn at(&self, at: u64) -> f32 {
-        let side = if at % 2 == 0 { -1.0 } else { 1.0 };
+        let side = if at.is_multiple_of(2) { -1.0 } else { 1.0 };
         // An odd one out stands in the middle.
         let side = if at + 1 == self.count && self.count % 2 == 1 { 0.0 } else { side };
         (self.mean + side * self.deviation) as f32

@@ -13,18 +13,27 @@ mod outline;
 /// PURE: candidates of a backend become hits.
 mod fuse;
 
+/// PURE: what a backend's questions gave, put together.
+mod gather;
+
 /// The meanings of sentences that were quoted.
 mod sentences;
 
 /// PostgreSQL with pgvector.
 pub mod pgvector;
 
+/// Elasticsearch and OpenSearch.
+pub mod elastic;
+
 use std::time::Duration;
 
-pub use self::{outline::Outline, pgvector::Question, sentences::QuotedSentences};
+use talkfleet_shared::id::TenantId;
+
+pub use self::{outline::Outline, sentences::QuotedSentences};
+use super::Tuning;
+use crate::encoder::DIMENSIONS;
 use crate::store::{self, SnapshotDocument, Store, StoreError};
 use crate::text::Language;
-use talkfleet_shared::id::TenantId;
 
 /// Kinds of entries, as every backend spells them: a passage, a customer's wording, a document with all its wordings.
 const TEXT: &str = "text";
@@ -40,7 +49,7 @@ const SAMPLE_WORDED: i64 = 128;
 /// Documents that are read, cut into terms and written at a time; also what a first load's average length is guessed by.
 const BATCH_DOCUMENTS: u32 = 500;
 
-/// Candidates of each list, by words and by meaning, of each language.
+/// Candidates of each list, by words and by meaning, when fewer hits are wanted.
 const CANDIDATES: i64 = 32;
 
 /// Passages of a document that are looked at when its wordings led there.
@@ -54,10 +63,30 @@ const BUSY_LOOK: Duration = Duration::from_millis(200);
 pub enum BackendError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Elastic(#[from] elastic::ElasticError),
     #[error("the search backend failed too often and is left alone for a moment")]
     LeftAlone,
     #[error("the search backend did not answer within {0} ms")]
     Timeout(u64),
+}
+
+/// A question with everything that is known of it.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    pub tenant: &'a TenantId,
+    pub text: &'a str,
+    pub embedding: Option<&'a [f32]>,
+    pub language: Language,
+    pub count: usize,
+    pub tuning: &'a Tuning,
+}
+
+impl Question<'_> {
+    /// Candidates of each list: at least as many as hits are wanted.
+    fn candidates(&self) -> i64 {
+        CANDIDATES.max(self.count as i64)
+    }
 }
 
 /// One thing a backend keeps, before it is cut into terms.
@@ -77,8 +106,14 @@ fn pieces(document: SnapshotDocument) -> Vec<Piece> {
     if passages.is_empty() {
         return Vec::new();
     }
-    let piece = |kind, ordinal, title: &str, text: String, embedding| {
-        Piece { document: id.clone(), kind, ordinal, language, title: title.to_owned(), text, embedding }
+    let piece = |kind, ordinal, title: &str, text: String, embedding| Piece {
+        document: id.clone(),
+        kind,
+        ordinal,
+        language,
+        title: title.to_owned(),
+        text,
+        embedding,
     };
     let mut found = Vec::new();
     if !questions.is_empty() {
@@ -93,8 +128,6 @@ fn pieces(document: SnapshotDocument) -> Vec<Piece> {
     }
     found
 }
-
-use crate::encoder::DIMENSIONS;
 
 /// The outline of a tenant's knowledge as it stands now.
 async fn outline(store: &Store, tenant: &TenantId) -> Result<Outline, StoreError> {

@@ -7,14 +7,14 @@ use std::{
 
 use talkfleet_shared::id::TenantId;
 
-use super::fuse::{Found, FoundDocument, FoundText, Fused, Spreads, fuse};
-use super::outline::{Outline, Spread};
+use super::fuse::{Found, FoundText, Fused, fuse};
+use super::gather::{first_documents, side_by_side, spreads};
+use super::outline::Outline;
 use super::terms::{Counted, Field, Place, Words, bound, query_weight, term, together, weights};
 use super::{
-    BATCH_DOCUMENTS, BUSY_LOOK, BackendError, CANDIDATES, PASSAGES_OF_DOCUMENT_MAX, Piece, QUESTION, TEXT, WHOLE,
-    pieces,
+    BATCH_DOCUMENTS, BUSY_LOOK, BackendError, PASSAGES_OF_DOCUMENT_MAX, Piece, QUESTION, Question, TEXT, WHOLE, pieces,
 };
-use crate::retrieval::{Hit, Passage, Tuning};
+use crate::retrieval::{Hit, Passage};
 use crate::store::search::{Asked, Entry, Frequencies, MatchedWords, Near, Scored, SearchSync, Sums, SyncStart};
 use crate::store::{SnapshotDocument, Store, StoreError};
 use crate::text::Language;
@@ -22,9 +22,6 @@ use crate::text::Language;
 /// Entries that may be scored by their words. The rarest words are looked up until they stand in so many; what is more
 /// frequent ("the", "的") only counts in what the rare ones found. Scoring one takes PostgreSQL about a microsecond.
 const MATCHES_MAX: i64 = 4_000;
-
-/// Documents whose wordings or whole text led there and of which all passages are looked at.
-const WORDED_CANDIDATES: usize = 16;
 
 /// Knowledge in PostgreSQL; cheap to clone by its `Arc`.
 pub struct Pgvector {
@@ -39,17 +36,6 @@ pub struct Base {
     pub version: i64,
     pub outline: Outline,
     by_graph: bool,
-}
-
-/// A question with everything that is known of it.
-#[derive(Clone, Copy)]
-pub struct Question<'a> {
-    pub tenant: &'a TenantId,
-    pub text: &'a str,
-    pub embedding: Option<&'a [f32]>,
-    pub language: Language,
-    pub count: usize,
-    pub tuning: &'a Tuning,
 }
 
 /// A query's words in every shelf of a base.
@@ -109,7 +95,7 @@ impl Pgvector {
             true => MatchedWords::default(),
             false => {
                 let tenant = question.tenant;
-                self.store.search_words(tenant, &sought.weights, &sought.any, CANDIDATES).await?
+                self.store.search_words(tenant, &sought.weights, &sought.any, question.candidates()).await?
             }
         };
         let found = self.found(base, question, &sought, &matched, &near).await?;
@@ -122,8 +108,7 @@ impl Pgvector {
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner).of_query(question.text);
         let mut terms = Vec::new();
         for language in base.outline.languages() {
-            let totals =
-                [(TEXT, base.outline.passages_in(language)), (WHOLE, base.outline.worded_in(language))];
+            let totals = [(TEXT, base.outline.passages_in(language)), (WHOLE, base.outline.worded_in(language))];
             for (kind, total) in totals.into_iter().filter(|(_, total)| *total > 0) {
                 let place = Place { tenant: question.tenant, kind, language };
                 for field in [Field::Text, Field::Title] {
@@ -149,7 +134,7 @@ impl Pgvector {
     /// The nearest passages and wordings.
     async fn near(&self, base: &Base, question: Question<'_>) -> Result<[Vec<Scored>; 2], BackendError> {
         let Some(embedding) = question.embedding else { return Ok([Vec::new(), Vec::new()]) };
-        let near = |kind| Near { embedding, kind, count: CANDIDATES, by_graph: base.by_graph };
+        let near = |kind| Near { embedding, kind, count: question.candidates(), by_graph: base.by_graph };
         let texts = self.store.search_near(question.tenant, near(TEXT));
         let has_wordings = base.outline.languages().any(|language| base.outline.worded_in(language) > 0);
         if !has_wordings {
@@ -171,7 +156,8 @@ impl Pgvector {
         let texts: Vec<&Scored> = matched.best.iter().filter(|one| one.key.kind == TEXT).chain(&near[0]).collect();
         let mut led = first_documents(matched.best.iter().filter(|one| one.key.kind == WHOLE));
         led.extend(first_documents(near[1].iter()));
-        let documents: HashSet<&String> = texts.iter().map(|one| &one.key.document).chain(led.iter().copied()).collect();
+        let documents: HashSet<&String> =
+            texts.iter().map(|one| &one.key.document).chain(led.iter().copied()).collect();
         let documents: Vec<String> = documents.into_iter().cloned().collect();
         let led: Vec<String> = led.into_iter().cloned().collect();
         let keys = (
@@ -186,18 +172,13 @@ impl Pgvector {
             }
             None => (words.await?, Vec::new()),
         };
-        let spreads = spreads(base, question, matched);
-        let (texts, documents) = together_by_key(words, meanings);
+        let spreads = spreads(&base.outline, question.embedding, matched);
+        let (texts, documents) = side_by_side(words, meanings);
         Ok(Found { texts, documents, spreads, bounds: sought.bounds.clone() })
     }
 
     /// What the hits say; a passage that went away meanwhile is left out.
-    async fn read(
-        &self,
-        tenant: &TenantId,
-        texts: &[FoundText],
-        fused: Vec<Fused>,
-    ) -> Result<Vec<Hit>, BackendError> {
+    async fn read(&self, tenant: &TenantId, texts: &[FoundText], fused: Vec<Fused>) -> Result<Vec<Hit>, BackendError> {
         let documents: Vec<String> = fused.iter().map(|hit| texts[hit.text].document.clone()).collect();
         let ordinals: Vec<i32> = fused.iter().map(|hit| texts[hit.text].ordinal).collect();
         if documents.is_empty() {
@@ -235,64 +216,6 @@ fn rarest(frequencies: &Frequencies) -> Vec<i32> {
         first || sum <= MATCHES_MAX
     });
     few.map(|(_, term)| *term).collect()
-}
-
-fn first_documents<'a>(scored: impl Iterator<Item = &'a Scored>) -> HashSet<&'a String> {
-    let mut documents = HashSet::new();
-    for one in scored {
-        if documents.len() < WORDED_CANDIDATES {
-            documents.insert(&one.key.document);
-        }
-    }
-    documents
-}
-
-fn spreads(base: &Base, question: Question<'_>, matched: &MatchedWords) -> HashMap<Language, Spreads> {
-    let words = |kind: &str, language, count| {
-        let sums = matched.shelves.get(&(kind.to_owned(), language)).copied().unwrap_or_default();
-        Spread::of_sums(count, sums.sum, sums.squares)
-    };
-    let of = |language| {
-        let outline = &base.outline;
-        let embedding = question.embedding;
-        Spreads {
-            words: words(TEXT, language, outline.passages_in(language)),
-            whole_words: words(WHOLE, language, outline.worded_in(language)),
-            meaning: embedding.map(|embedding| outline.meanings(language, embedding)).unwrap_or_default(),
-            wordings: embedding.map(|embedding| outline.wordings(language, embedding)).unwrap_or_default(),
-        }
-    };
-    base.outline.languages().map(|language| (language, of(language))).collect()
-}
-
-/// Scores by words and by meaning side by side.
-fn together_by_key(
-    words: Vec<Scored>,
-    meanings: Vec<Scored>,
-) -> (Vec<FoundText>, HashMap<String, FoundDocument>) {
-    let mut texts: HashMap<(String, i32), FoundText> = HashMap::new();
-    let mut documents: HashMap<String, FoundDocument> = HashMap::new();
-    let by_words = words.into_iter().map(|one| (one, true));
-    for (one, by_words) in by_words.chain(meanings.into_iter().map(|one| (one, false))) {
-        let Scored { key, language, score } = one;
-        if key.kind == TEXT {
-            let text = texts.entry((key.document.clone(), key.ordinal)).or_insert(FoundText {
-                document: key.document,
-                ordinal: key.ordinal,
-                language,
-                words: 0.0,
-                meaning: None,
-            });
-            if by_words { text.words = score } else { text.meaning = Some(score) }
-            continue;
-        }
-        let nothing = FoundDocument { language, words: 0.0, cosines: Vec::new() };
-        let document = documents.entry(key.document).or_insert(nothing);
-        if by_words { document.words = score } else { document.cosines.push(score) }
-    }
-    let mut texts: Vec<FoundText> = texts.into_values().collect();
-    texts.sort_unstable_by(|a, b| (&a.document, a.ordinal).cmp(&(&b.document, b.ordinal)));
-    (texts, documents)
 }
 
 type Shelves = std::collections::BTreeMap<(String, &'static str), Sums>;

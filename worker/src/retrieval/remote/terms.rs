@@ -62,6 +62,18 @@ impl Words {
         counted
     }
 
+    /// The words as a server takes them that parts them by spaces; no word of ours holds one.
+    pub(super) fn in_order(&mut self, text: &str) -> String {
+        let mut found = String::with_capacity(2 * text.len());
+        self.0.token_stream(text).process(&mut |token| {
+            if !found.is_empty() {
+                found.push(' ');
+            }
+            found.push_str(&token.text);
+        });
+        found
+    }
+
     /// The distinct words of a query.
     pub(super) fn of_query(&mut self, query: &str) -> Vec<String> {
         let mut found = words::terms(&mut self.0, query);

@@ -215,11 +215,7 @@ async fn read<T>(query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<
 }
 
 fn scored_of(row: &PgRow) -> Result<Scored, sqlx::Error> {
-    let key = Key {
-        document: row.try_get("document")?,
-        kind: row.try_get("kind")?,
-        ordinal: row.try_get("ordinal")?,
-    };
+    let key = Key { document: row.try_get("document")?, kind: row.try_get("kind")?, ordinal: row.try_get("ordinal")? };
     Ok(Scored { key, language: language_of(row)?, score: row.try_get::<f64, _>("score")? as f32 })
 }
 

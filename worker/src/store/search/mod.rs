@@ -35,7 +35,9 @@ impl Store {
                 .fetch_one(&mut *transaction)
                 .await?;
             let layout: Option<i32> = match made {
-                true => sqlx::query_scalar("select layout from search_layout").fetch_optional(&mut *transaction).await?,
+                true => {
+                    sqlx::query_scalar("select layout from search_layout").fetch_optional(&mut *transaction).await?
+                }
                 false => None,
             };
             if layout != Some(LAYOUT) {

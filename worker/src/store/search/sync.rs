@@ -113,7 +113,8 @@ impl Store {
 impl SearchSync {
     /// Averages so far: what stood there before, and what came since.
     pub async fn shelves(&mut self) -> Result<BTreeMap<(String, &'static str), Sums>, StoreError> {
-        const SQL: &str = "select kind, language, entries, text_words, title_words from search_shelves where tenant = $1";
+        const SQL: &str =
+            "select kind, language, entries, text_words, title_words from search_shelves where tenant = $1";
         let query = sqlx::query(SQL).bind(self.tenant.as_str());
         let rows: Vec<PgRow> = within(READ_TIMEOUT, query.fetch_all(&mut *self.transaction)).await?;
         let mut shelves = self.shelves.clone();
@@ -224,8 +225,7 @@ impl SearchSync {
             on conflict (tenant, kind, language) do update set entries = search_shelves.entries + $4,
                 text_words = search_shelves.text_words + $5, title_words = search_shelves.title_words + $6";
         const UNUSED: &str = "delete from search_terms where tenant = $1 and entries <= 0 and term = any($2)";
-        let changed: Vec<(i32, i32)> =
-            std::mem::take(&mut self.terms).into_iter().filter(|(_, by)| *by != 0).collect();
+        let changed: Vec<(i32, i32)> = std::mem::take(&mut self.terms).into_iter().filter(|(_, by)| *by != 0).collect();
         let (terms, by): (Vec<i32>, Vec<i32>) = changed.into_iter().unzip();
         let query = sqlx::query(TERMS).bind(self.tenant.as_str()).bind(&terms).bind(by);
         query.execute(&mut *self.transaction).await?;
