@@ -9,6 +9,7 @@ mod index;
 mod knowledge;
 mod rank;
 mod rows;
+pub mod remote;
 mod sentences;
 mod shared;
 mod shelf;

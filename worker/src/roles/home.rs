@@ -213,7 +213,9 @@ async fn answer<P: Play>(home: Arc<Home<P>>, call: ServiceCall) -> Result<(), Bu
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Mutex, atomic::AtomicUsize};
+
+    use talkfleet_shared::chat::{RetrieveReply, RetrieveRequest};
 
     use super::*;
 
@@ -252,16 +254,68 @@ mod tests {
         }
     }
 
+    /// What a shop knows, by version: the last is current.
+    struct Shop {
+        versions: Mutex<Vec<&'static str>>,
+        played: AtomicUsize,
+    }
+
+    impl Play for Shop {
+        type Question = RetrieveRequest;
+        type Answer = RetrieveReply;
+        const ROLE: Role = Role::Retrieval;
+        const SERVICE: &'static str = "retrieve";
+        const DESCRIPTION: &'static str = "a shop";
+
+        fn version(&self, _: &TenantId) -> Option<String> {
+            Some(self.versions.lock().unwrap().len().to_string())
+        }
+
+        fn key(question: &RetrieveRequest) -> String {
+            question.text.clone()
+        }
+
+        fn embeds<'a>(&self, _: &TenantId, _: &'a RetrieveRequest) -> Option<&'a str> {
+            None
+        }
+
+        fn play(&self, _: &TenantId, _: &RetrieveRequest, _: Option<&[f32]>) -> Result<RetrieveReply, Problem> {
+            self.played.fetch_add(1, Ordering::Relaxed);
+            let known = self.versions.lock().unwrap().last().map(|text| (*text).to_owned());
+            Ok(RetrieveReply { passages: Vec::new(), answerable: 1.0, extract: known, version: String::new() })
+        }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(30)
+    }
+
     #[tokio::test]
     async fn an_answer_of_the_moment_is_not_given_again() {
         let play = Counter { asked: AtomicUsize::new(0), passing: 2 };
         let home = Home::new(play, 1, Arc::new(Embeddings::new(None)), Metrics::new("worker"));
         let (tenant, question) = (TenantId::parse("demo").unwrap(), "refund?".to_owned());
-        let until = Instant::now() + Duration::from_secs(30);
         for expected in [1, 2, 3, 3, 3] {
-            assert_eq!(*home.answer(&tenant, &question, until).await.unwrap(), expected);
+            assert_eq!(*home.answer(&tenant, &question, soon()).await.unwrap(), expected);
             let kept = home.recent(&tenant, &question).await;
             assert_eq!(kept.is_some(), expected == 3);
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_is_answered_from_no_cache() {
+        let shop = Shop { versions: Mutex::new(vec!["We deliver by drone."]), played: AtomicUsize::new(0) };
+        let home = Home::new(shop, 1, Arc::new(Embeddings::new(None)), Metrics::new("test"));
+        let tenant = TenantId::parse("demo").unwrap();
+        let question = RetrieveRequest { text: "by drone?".into(), passages_max: 4 };
+        let asked = || async { home.answer(&tenant, &question, soon()).await.unwrap().extract.clone() };
+        assert_eq!(asked().await.as_deref(), Some("We deliver by drone."));
+        assert_eq!(asked().await.as_deref(), Some("We deliver by drone."));
+        assert_eq!(home.play.played.load(Ordering::Relaxed), 1, "the second one came from the cache");
+        // The article is deleted: the knowledge has another version, and with it the cache another key.
+        home.play.versions.lock().unwrap().push("");
+        assert!(home.recent(&tenant, &question).await.is_none());
+        assert_eq!(asked().await.as_deref(), Some(""));
+        assert_eq!(home.play.played.load(Ordering::Relaxed), 2);
     }
 }

@@ -177,7 +177,8 @@ impl Store {
                 .bind(tenant.as_str())
                 .fetch_all(&mut *transaction)
                 .await?;
-            let documents = snapshot_documents(&mut transaction, tenant, newer_than).await?;
+            let since = Since { newer_than, after: "", rows_max: i64::MAX };
+            let documents = snapshot_documents(&mut transaction, tenant, since).await?;
             transaction.rollback().await?;
             Ok(Snapshot { version, ids, documents })
         })
@@ -185,7 +186,7 @@ impl Store {
     }
 }
 
-async fn version(connection: &mut PgConnection, tenant: &TenantId) -> Result<i64, sqlx::Error> {
+pub(super) async fn version(connection: &mut PgConnection, tenant: &TenantId) -> Result<i64, sqlx::Error> {
     let found: Option<i64> = sqlx::query_scalar("select version from knowledge where tenant = $1")
         .bind(tenant.as_str())
         .fetch_optional(connection)
@@ -301,21 +302,31 @@ async fn move_sources(
     query.execute(connection).await.map(drop)
 }
 
-async fn snapshot_documents(
+/// Which documents of a tenant are read: newer than a version, after an id, at most so many.
+pub(super) struct Since<'a> {
+    pub(super) newer_than: i64,
+    pub(super) after: &'a str,
+    pub(super) rows_max: i64,
+}
+
+pub(super) async fn snapshot_documents(
     connection: &mut PgConnection,
     tenant: &TenantId,
-    newer_than: i64,
+    since: Since<'_>,
 ) -> Result<Vec<SnapshotDocument>, sqlx::Error> {
     const DOCUMENTS: &str = "
-        select id, title, url, category, language from documents where tenant = $1 and revision > $2 order by id";
+        select id, title, url, category, language from documents
+        where tenant = $1 and revision > $2 and id > $3 order by id limit $4";
     const PASSAGES: &str = "
         select p.document, p.kind, p.text, p.embedding from passages p
         join documents d on d.tenant = p.tenant and d.id = p.document
-        where p.tenant = $1 and d.revision > $2 order by p.document, p.kind, p.ordinal";
-    let documents = sqlx::query(DOCUMENTS).bind(tenant.as_str()).bind(newer_than).try_map(snapshot_of);
-    let mut documents = documents.fetch_all(&mut *connection).await?;
-    let passages = sqlx::query_as(PASSAGES).bind(tenant.as_str()).bind(newer_than);
-    let passages: Vec<(String, String, String, Option<Vec<u8>>)> = passages.fetch_all(connection).await?;
+        where p.tenant = $1 and d.revision > $2 and d.id > $3 and d.id <= $4 order by p.document, p.kind, p.ordinal";
+    let documents = sqlx::query(DOCUMENTS).bind(tenant.as_str()).bind(since.newer_than).bind(since.after);
+    let mut documents = documents.bind(since.rows_max).try_map(snapshot_of).fetch_all(&mut *connection).await?;
+    let Some(last) = documents.last() else { return Ok(documents) };
+    let passages = sqlx::query_as(PASSAGES).bind(tenant.as_str()).bind(since.newer_than).bind(since.after);
+    let passages: Vec<(String, String, String, Option<Vec<u8>>)> =
+        passages.bind(last.id.clone()).fetch_all(connection).await?;
     let mut passages = passages.into_iter().peekable();
     for document in &mut documents {
         while let Some((_, kind, text, embedding)) = passages.next_if(|(owner, ..)| *owner == document.id) {
@@ -380,7 +391,7 @@ fn source_of(row: &PgRow) -> Result<Source, sqlx::Error> {
     })
 }
 
-fn language_of(row: &PgRow) -> Result<Language, sqlx::Error> {
+pub(super) fn language_of(row: &PgRow) -> Result<Language, sqlx::Error> {
     Ok(match row.try_get("language")? {
         "en" => Language::English,
         "zh" => Language::Chinese,
@@ -392,7 +403,7 @@ fn to_bytes(embedding: &[f32]) -> Vec<u8> {
     embedding.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
-fn from_bytes(bytes: &[u8]) -> Vec<f32> {
+pub(super) fn from_bytes(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect()
 }
 

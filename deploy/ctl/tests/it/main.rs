@@ -47,6 +47,9 @@ mod changes;
 /// Recorded traffic is asked again, apart from the live fleet.
 mod replay;
 
+/// Where knowledge is searched: the same questions to every backend.
+mod backends;
+
 /// The three binaries as an operator starts and stops them.
 mod processes;
 

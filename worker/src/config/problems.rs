@@ -1,269 +1,8 @@
-//! The worker's configuration as types; every key, its default and its meaning stand in `schemas/config/worker.toml`.
+//! What is wrong with a worker's configuration, a sentence for each fault that says what to do.
 
-use std::{collections::BTreeSet, num::NonZero, path::Path, time::Duration};
+use talkfleet_shared::{config::Checked, id::TenantId, lifecycle::GRACE, topology::REDELIVERY_WAITS};
 
-use serde::Deserialize;
-use talkfleet_shared::{
-    config::{self, AdminConfig, Checked, ConfigError, NatsConfig, Secret, Url, WORKER_DEFAULTS},
-    id::TenantId,
-    lifecycle::GRACE,
-    telemetry::LogConfig,
-    topology::REDELIVERY_WAITS,
-};
-
-/// All of it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WorkerConfig {
-    pub nats: NatsConfig,
-    pub admin: AdminConfig,
-    pub log: LogConfig,
-    pub roles: RolesConfig,
-    pub redis: RedisConfig,
-    pub database: DatabaseConfig,
-    pub models: ModelsConfig,
-    pub intent: IntentConfig,
-    pub memory: MemoryConfig,
-    pub plan: PlanConfig,
-    pub model: ModelConfig,
-    pub turn: TurnConfig,
-    pub shadow: ShadowConfig,
-}
-
-impl WorkerConfig {
-    /// Reads the layers: defaults < `file` < environment < `flags`.
-    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
-        config::load(WORKER_DEFAULTS, file, flags)
-    }
-
-    pub fn plays(&self, role: Role) -> bool {
-        self.roles.enabled.contains(&role)
-    }
-}
-
-/// What a worker can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Recognises what the customer wants.
-    Intent,
-    /// Finds what the company knows.
-    Retrieval,
-    /// Owns turns and answers them.
-    Response,
-    /// Writes the journal into the database and answers for history.
-    Archive,
-}
-
-impl Role {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Intent => "intent",
-            Self::Retrieval => "retrieval",
-            Self::Response => "response",
-            Self::Archive => "archive",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RolesConfig {
-    pub enabled: BTreeSet<Role>,
-    /// 0 is one per core.
-    pub intent_concurrency: usize,
-    /// 0 is one per core.
-    pub retrieval_concurrency: usize,
-    pub response_concurrency: usize,
-    pub archive_batch_rows: usize,
-    pub archive_batch_wait_ms: u64,
-}
-
-impl RolesConfig {
-    /// How many calls of a role run at once here.
-    pub fn concurrency(&self, role: Role) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
-        let per_core = |configured: usize| if configured == 0 { cores() } else { configured };
-        match role {
-            Role::Intent => per_core(self.intent_concurrency),
-            Role::Retrieval => per_core(self.retrieval_concurrency),
-            Role::Response => self.response_concurrency,
-            Role::Archive => 1,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RedisConfig {
-    pub url: Url,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatabaseConfig {
-    pub url: Url,
-    pub connections_max: u32,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelsConfig {
-    /// Empty looks in the cache folder.
-    pub encoder_dir: String,
-    pub transformer: ModelUse,
-    /// Empty looks in the cache folder.
-    pub transformer_dir: String,
-}
-
-/// Whether a model that is there is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ModelUse {
-    Auto,
-    Off,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IntentConfig {
-    /// Empty for none.
-    pub remote_url: Url,
-    pub remote_protocol: RemoteProtocol,
-    pub remote_model: String,
-    /// Empty for the server's choice.
-    pub remote_version: String,
-    /// Empty for the protocol's usual.
-    pub remote_input: String,
-    /// Empty for the model's own.
-    pub remote_labels: String,
-    pub remote_when: RemoteWhen,
-    pub remote_below: f32,
-    pub remote_in_scope_min: f32,
-    pub remote_timeout_ms: u64,
-    pub remote_concurrency: usize,
-    pub remote_breaker_failures: u32,
-    pub remote_breaker_open_ms: u64,
-}
-
-/// What a model server speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RemoteProtocol {
-    KserveV2,
-    TfServing,
-}
-
-/// When a model server is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RemoteWhen {
-    Always,
-    Unsure,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MemoryConfig {
-    pub turns_max: usize,
-    pub bytes_max: usize,
-    pub age_s: u64,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlanConfig {
-    pub answerable_min: f32,
-    pub in_scope_answerable_min: f32,
-    pub out_of_scope_answerable_min: f32,
-    pub small_talk_answerable_max: f32,
-    pub intent_confidence_min: f32,
-    pub passages_max: u32,
-    pub grounding: Grounding,
-    pub topics_en: Vec<String>,
-    pub topics_zh: Vec<String>,
-}
-
-/// How strictly a model is held to the passages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Grounding {
-    /// What cannot be compared with a passage is not said.
-    Strict,
-    /// Amounts, dates, names and addresses are held to the passages; words and denials are not, nor the language.
-    Facts,
-    Off,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    /// Empty for none.
-    pub base_url: Url,
-    pub api_key: Secret,
-    pub name: String,
-    pub connect_timeout_ms: u64,
-    pub first_token_timeout_ms: u64,
-    pub token_timeout_ms: u64,
-    pub concurrency: usize,
-    pub max_tokens: u32,
-    pub temperature: f32,
-    pub breaker_failures: u32,
-    pub breaker_open_ms: u64,
-    pub hedge_after_ms: u64,
-    pub price: Price,
-    pub fallbacks: Vec<Fallback>,
-}
-
-/// What a million tokens cost.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    pub prompt: f64,
-    pub completion: f64,
-}
-
-/// Another endpoint, asked when those before it fail.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fallback {
-    pub base_url: Url,
-    #[serde(default)]
-    pub api_key: Secret,
-    pub name: String,
-    #[serde(default)]
-    pub price: Price,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TurnConfig {
-    pub keep_alive_ms: u64,
-    pub grace_ms: u64,
-}
-
-/// What a worker in the lane of a replay does differently.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ShadowConfig {
-    /// Empty for the ask's own tenant.
-    pub intents_of: String,
-    /// Empty for the ask's own tenant.
-    pub knowledge_of: String,
-}
-
-impl ShadowConfig {
-    /// Whose intents classify and whose knowledge is searched, where they are not the ask's own tenant's.
-    pub fn aliases(&self) -> [Option<TenantId>; 2] {
-        [&self.intents_of, &self.knowledge_of].map(|tenant| TenantId::parse(tenant).ok())
-    }
-}
-
-impl TurnConfig {
-    pub fn grace(&self) -> Duration {
-        Duration::from_millis(self.grace_ms)
-    }
-}
+use super::*;
 
 impl Checked for WorkerConfig {
     fn problems(&self) -> Vec<String> {
@@ -277,6 +16,7 @@ impl Checked for WorkerConfig {
         self.check_remote_intent(&mut wrong);
         self.check_answers(&mut wrong);
         self.check_shadow(&mut wrong);
+        self.check_retrieval(&mut wrong);
         problems
     }
 }
@@ -362,6 +102,26 @@ impl WorkerConfig {
                 format!("shadow.{key} is for a replay's lane only; name one in nats.lane, or leave it empty")
             });
         }
+    }
+
+    fn check_retrieval(&self, wrong: &mut Wrong<'_>) {
+        let retrieval = &self.retrieval;
+        wrong(!(10..=10_000).contains(&retrieval.timeout_ms), &|| {
+            format!("retrieval.timeout_ms is {}; give 10 to 10000", retrieval.timeout_ms)
+        });
+        wrong(retrieval.breaker_failures == 0, &|| "retrieval.breaker_failures is 0; give 1 or more".into());
+        let server = &self.elasticsearch;
+        wrong(!["http://", "https://"].iter().any(|scheme| server.url.reveal().starts_with(scheme)), &|| {
+            format!("elasticsearch.url '{}' should look like https://host:9200", server.url)
+        });
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let named = server.prefix.starts_with(|c: char| c.is_ascii_lowercase()) && server.prefix.chars().all(fits);
+        wrong(!named || server.prefix.len() > 32, &|| {
+            format!("elasticsearch.prefix '{}' must be 1 to 32 of a-z, 0-9 and '-', a letter first", server.prefix)
+        });
+        wrong(retrieval.graph_from < 1, &|| {
+            format!("retrieval.graph_from is {}; give 1 or more", retrieval.graph_from)
+        });
     }
 
     fn check_answers(&self, wrong: &mut Wrong<'_>) {
@@ -473,6 +233,12 @@ mod tests {
         refused("nats.lane", "next", "archive, which a replay's lane ('next' in nats.lane) must not have");
         refused("nats.lane", "Next", "nats.lane 'Next' is no lane");
         refused("shadow.intents_of", "demo-next", "for a replay's lane only");
+        refused("retrieval.backend", "attic", "attic");
+        refused("retrieval.timeout_ms", "0", "give 10 to 10000");
+        refused("retrieval.graph_from", "0", "give 1 or more");
+        refused("elasticsearch.url", "localhost:9200", "https://host:9200");
+        refused("elasticsearch.prefix", "Desk", "a letter first");
+        refused("elasticsearch.dialect", "solr", "solr");
         refused("redis.url", "localhost", "redis://host:6379");
         refused("memory.turnsmax", "1", "did you mean 'turns_max'?");
     }
