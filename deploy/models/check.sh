@@ -23,9 +23,11 @@ for answers in labels huggingface logits; do
     servers+=("kserve_v2 http://127.0.0.1:$http $answers")
 done
 
-"$mlserver" start "$folder" >"$folder/log" 2>&1 &
+# One text at a time: more threads than one only wait for one another.
+OPENBLAS_NUM_THREADS=1 "$mlserver" start "$folder" >"$folder/log" 2>&1 &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap 'exit 1' INT TERM
 for _ in $(seq 60); do
     python3 -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$http/v2/health/ready', timeout=2)" 2>/dev/null && break
     kill -0 "$server" || { cat "$folder/log"; exit 1; }
