@@ -19,7 +19,9 @@ impl<'a> Scores<'a> {
 
     fn parts(&self) -> impl Iterator<Item = (usize, &'a [f32])> {
         let scores = self.scores;
-        self.blocks.iter().map(move |block| (block * BLOCK, &scores[block * BLOCK..scores.len().min((block + 1) * BLOCK)]))
+        self.blocks
+            .iter()
+            .map(move |block| (block * BLOCK, &scores[block * BLOCK..scores.len().min((block + 1) * BLOCK)]))
     }
 
     /// Mean and deviation over `count` texts, of which those that are not in the array score nothing.

@@ -27,9 +27,6 @@ const BY_WORDINGS: usize = 50;
 /// Up to so many passages each of them is a candidate.
 const ALL_PASSAGES_MAX: usize = 1_024;
 
-/// Passages that are ranked at least, to see how far the first leads the next document.
-const COMPARED: usize = 10;
-
 /// Passages whose sentences are compared when a search is re-ranked, and the weight of the best of them against the
 /// passage. Encoding a sentence costs as much as the question, once in the passage's life.
 const RERANKED: usize = 20;
@@ -158,7 +155,7 @@ impl Index {
         Ok(found.hits(self, count))
     }
 
-    /// The best `count` and a few more, in order.
+    /// The best `count` in order, and those that were looked at twice.
     pub(super) fn find<'a>(
         &'a self,
         question: &'a Question<'a>,
@@ -176,7 +173,7 @@ impl Index {
         let wordings = self.worded(&search)?;
         let candidates = self.candidates(&search, &wordings);
         let spreads = self.spreads(&search);
-        let looked = if tier == Tier::Reranked { RERANKED } else { COMPARED };
+        let looked = if tier == Tier::Reranked { RERANKED } else { 0 };
         let mut ranked = rank(&candidates, &spreads, count.max(looked), &search.tuning);
         self.look_again(&search, &spreads, &mut ranked);
         Ok(Ranking { search, wordings, ranked })
@@ -222,12 +219,17 @@ impl Index {
                 let counts = |block: usize| search.speaks(self.languages[block]) == group;
                 slots.append(&mut Scores::of(&search.found.scores, counts).best(BY_WORDS));
                 for (rows, query) in self.embedded(search) {
-                    slots.append(&mut rows.near(query, counts));
+                    // What the customer may not read needs a lead that only the nearest have.
+                    let wanted = if group || !search.any_same { rows.enough() } else { rows.enough() / 8 };
+                    slots.append(&mut rows.near(query, wanted, counts));
                 }
             }
-            slots.extend(worded.best(BY_WORDINGS).filter_map(|number| self.card(number)).flat_map(|card| {
-                card.slots.iter().map(|slot| *slot as usize)
-            }));
+            slots.extend(
+                worded
+                    .best(BY_WORDINGS)
+                    .filter_map(|number| self.card(number))
+                    .flat_map(|card| card.slots.iter().map(|slot| *slot as usize)),
+            );
             slots.sort_unstable();
             slots.dedup();
         }
@@ -236,7 +238,8 @@ impl Index {
 
     /// The embeddings of the question that the passages have, too.
     fn embedded<'a>(&'a self, search: &Search<'a>) -> impl Iterator<Item = (&'a Rows, &'a [f32])> {
-        let both = [(&self.multilingual, search.question.multilingual), (&self.transformer, search.question.transformer)];
+        let both =
+            [(&self.multilingual, search.question.multilingual), (&self.transformer, search.question.transformer)];
         both.into_iter().filter_map(|(rows, query)| Some((rows, query?)))
     }
 
@@ -256,7 +259,8 @@ impl Index {
     fn spreads(&self, search: &Search<'_>) -> Spreads {
         let counts = |block: usize| search.counts(self.languages[block]);
         let spoken = self.passages_of.iter().filter(|(language, _)| search.counts(**language));
-        let meaning = |rows: &Rows, query: Option<&[f32]>| query.map_or_else(Spread::default, |query| rows.spread(query, counts));
+        let meaning =
+            |rows: &Rows, query: Option<&[f32]>| query.map_or_else(Spread::default, |query| rows.spread(query, counts));
         Spreads {
             words: Scores::of(&search.found.scores, counts).spread(spoken.map(|(_, count)| count).sum()),
             meaning: meaning(&self.multilingual, search.question.multilingual),
@@ -329,19 +333,11 @@ impl Ranking<'_> {
         let Ranked { candidate, mixed } = self.ranked.get(at)?;
         let entry = index.entry(candidate.slot)?;
         let document = entry.card.and_then(|card| self.wordings.documents.get(card));
-        let other = |ranked: &&Ranked| {
-            let passage = index.entry(ranked.candidate.slot).map(|entry| entry.passage.document.as_str());
-            passage != Some(entry.passage.document.as_str())
-        };
-        // When all that were ranked are its own, the last of them stands for the others.
-        let second = self.ranked.iter().find(other).or(self.ranked.last()).map_or(0.0, |second| second.mixed);
         Some(Signs {
             meaning: candidate.meaning,
             wording: document.and_then(|document| document.meaning),
             coverage: self.search.found.coverage(entry.passage.language, candidate.words),
-            unseen: self.search.found.unseen(entry.passage.language),
             mixed: *mixed,
-            lead: mixed - second,
         })
     }
 }
@@ -355,7 +351,8 @@ struct Wordings {
 impl Wordings {
     /// The numbers of the best, best last.
     fn best(&self, count: usize) -> impl Iterator<Item = usize> {
-        let mut numbers: Vec<usize> = (0..self.deviations.len()).filter(|number| self.documents[*number].counts).collect();
+        let mut numbers: Vec<usize> =
+            (0..self.deviations.len()).filter(|number| self.documents[*number].counts).collect();
         numbers.sort_unstable_by(|a, b| self.deviations[*a].total_cmp(&self.deviations[*b]));
         let skipped = numbers.len().saturating_sub(count);
         numbers.into_iter().skip(skipped)
@@ -394,7 +391,9 @@ mod tests {
         assert_eq!(index.len(), 3);
         assert_eq!(first(&index, "How do I return an item?", Language::English), "returns");
         assert_eq!(first(&index, "is shipping free", Language::English), "cost");
-        assert_eq!(first(&index, "退貨運費誰出", Language::Chinese), "cost-zh");
+        assert_eq!(first(&index, "退貨運費誰出", Language::Chinese), "cost-zh", "traditional");
+        assert_eq!(first(&index, "ｓｈｉｐｐｉｎｇ　ｉｓ　ｆｒｅｅ？", Language::English), "cost", "full-width");
+        assert_eq!(first(&index, "滿９９元免運費嗎？", Language::Chinese), "cost-zh", "both");
         assert_eq!(first(&index, "zebra", Language::English), "", "nothing matches");
         assert_eq!(first(&index, "", Language::English), "");
     }

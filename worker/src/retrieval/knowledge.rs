@@ -1,6 +1,6 @@
 //! The workshop of an index: documents are put and taken away, and a snapshot of what is in costs what has changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::index::{Card, Entry, Index};
@@ -9,11 +9,8 @@ use super::sentences::Sentences;
 use super::shared::{BLOCK, List, Places};
 use super::shelf::{IndexError, Shelves};
 use super::{Embeddings, Passage, Wording};
-use crate::encoder::DIMENSIONS;
+use crate::encoder::{DIMENSIONS, TRANSFORMER_DIMENSIONS};
 use crate::text::Language;
-
-/// Length of a transformer's embedding: all-MiniLM-L6-v2's.
-pub(super) const TRANSFORMER_DIMENSIONS: usize = 384;
 
 /// Where an index is built and kept up to date; searches go to the snapshots it hands out.
 pub struct Knowledge {
@@ -173,10 +170,14 @@ impl Knowledge {
     }
 
     pub fn remove(&mut self, document: &str) {
-        // Unconditionally: an upsert that failed half-way may have left entries on a shelf.
-        self.passages.remove(document);
-        self.wholes.remove(document);
         let Some(held) = self.documents.remove(document) else { return };
+        let languages: HashSet<Language> = held.slots.iter().map(|(language, _)| *language).collect();
+        for language in languages {
+            self.passages.remove(language, document);
+            if held.card.is_some() {
+                self.wholes.remove(language, document);
+            }
+        }
         for (language, slot) in held.slots {
             if let Some(Some(entry)) = self.entries.get(slot) {
                 let id = entry.passage.id.clone();

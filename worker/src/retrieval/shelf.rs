@@ -20,8 +20,8 @@ use super::words;
 use crate::text::Language;
 
 /// Memory that tantivy's writer may gather before it writes a segment. Fewer segments are fewer dictionaries to look a
-/// word up in: 100,000 passages come in two or three.
-const WRITER_BYTES: usize = 64_000_000;
+/// word up in: 100,000 passages come in a few.
+const WRITER_BYTES: usize = 32_000_000;
 
 /// Segments of like size that are merged into one, and the share of removed texts from which one is written anew.
 const SEGMENTS_PER_MERGE: usize = 4;
@@ -53,7 +53,7 @@ pub(super) struct Shelves(HashMap<Language, Shelf>);
 
 /// What they held at one moment.
 pub(super) struct Readings {
-    readings: HashMap<Language, Reading>,
+    readings: HashMap<Language, Arc<Reading>>,
     analyzer: TextAnalyzer,
 }
 
@@ -61,21 +61,16 @@ pub(super) struct Readings {
 pub(super) struct Found {
     /// BM25 by number.
     pub(super) scores: Vec<f32>,
-    weights: HashMap<Language, Weights>,
-}
-
-/// What the words of a query weigh in one language's texts, by their rarity.
-#[derive(Debug, Clone, Copy, Default)]
-struct Weights {
-    all: f32,
-    /// Of those that no text holds.
-    unseen: f32,
+    /// What the words of the query weigh in each language's texts, by their rarity.
+    weights: HashMap<Language, f32>,
 }
 
 struct Shelf {
     writer: IndexWriter,
     reader: IndexReader,
     fields: Fields,
+    /// What it held when it was last read; none since something was put or taken away.
+    read: Option<Arc<Reading>>,
     /// By segment and how many of its texts were removed.
     numbers: HashMap<(SegmentId, u32), Arc<[u32]>>,
 }
@@ -129,9 +124,11 @@ impl Shelves {
         shelf.put(number, document, title, text)
     }
 
-    /// Takes away everything that was put for a document.
-    pub(super) fn remove(&mut self, document: &str) {
-        self.0.values_mut().for_each(|shelf| shelf.remove(document));
+    /// Takes away everything that was put for a document in that language.
+    pub(super) fn remove(&mut self, language: Language, document: &str) {
+        if let Some(shelf) = self.0.get_mut(&language) {
+            shelf.remove(document);
+        }
     }
 
     pub(super) fn read(&mut self) -> Result<Readings, IndexError> {
@@ -154,7 +151,8 @@ impl Readings {
         let mut scores = vec![0.0; count + 1];
         let mut weights = HashMap::new();
         for (language, reading) in &self.readings {
-            weights.insert(*language, reading.score(terms, titles, &mut scores)?);
+            let weight = reading.score(terms, titles, &mut scores).map_err(failed("searched"))?;
+            weights.insert(*language, weight);
         }
         scores.truncate(count);
         Ok(Found { scores, weights })
@@ -164,13 +162,7 @@ impl Readings {
 impl Found {
     /// Share of the words' weight (by rarity) that a score in a text of that language covers, 0..1.
     pub(super) fn coverage(&self, language: Language, score: f32) -> f32 {
-        let weights = self.weights.get(&language).filter(|weights| weights.all > 0.0);
-        weights.map_or(0.0, |weights| (score / weights.all).min(1.0))
-    }
-
-    /// Share of the words' weight that no text of that language holds, 0..1.
-    pub(super) fn unseen(&self, language: Language) -> f32 {
-        self.weights.get(&language).filter(|weights| weights.all > 0.0).map_or(1.0, |weights| weights.unseen / weights.all)
+        self.weights.get(&language).filter(|weight| **weight > 0.0).map_or(0.0, |weight| (score / weight).min(1.0))
     }
 }
 
@@ -194,7 +186,7 @@ impl Shelf {
         merging.set_del_docs_ratio_before_merge(REMOVED_SHARE_MAX);
         writer.set_merge_policy(Box::new(merging));
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(failed("opened"))?;
-        Ok(Self { writer, reader, fields, numbers: HashMap::new() })
+        Ok(Self { writer, reader, fields, read: None, numbers: HashMap::new() })
     }
 
     fn put(&mut self, number: usize, document: &str, title: &str, text: &str) -> Result<(), IndexError> {
@@ -203,14 +195,19 @@ impl Shelf {
         entry.add_text(self.fields.text, text);
         entry.add_text(self.fields.document, document);
         entry.add_u64(self.fields.number, number as u64);
+        self.read = None;
         self.writer.add_document(entry).map_err(failed("written")).map(drop)
     }
 
     fn remove(&mut self, document: &str) {
+        self.read = None;
         self.writer.delete_term(Term::from_field_text(self.fields.document, document));
     }
 
-    fn read(&mut self) -> Result<Reading, IndexError> {
+    fn read(&mut self) -> Result<Arc<Reading>, IndexError> {
+        if let Some(read) = &self.read {
+            return Ok(read.clone());
+        }
         self.writer.commit().map_err(failed("committed"))?;
         self.reader.reload().map_err(failed("opened"))?;
         let searcher = self.reader.searcher();
@@ -232,7 +229,9 @@ impl Shelf {
             Lengths::of(words.sum::<f32>() / f32::max(texts, 1.0))
         };
         let (title, text) = (length(|segment| &segment.title), length(|segment| &segment.text));
-        Ok(Reading { segments, fields: self.fields, texts, title, text })
+        let read = Arc::new(Reading { segments, fields: self.fields, texts, title, text });
+        self.read = Some(read.clone());
+        Ok(read)
     }
 
     fn segment(&self, reader: &SegmentReader, numbers: Arc<[u32]>) -> tantivy::Result<Segment> {
@@ -253,23 +252,19 @@ impl Shelf {
 }
 
 impl Reading {
-    /// Adds BM25 to every text's score.
-    fn score(&self, terms: &[String], titles: f32, scores: &mut [f32]) -> Result<Weights, IndexError> {
-        let mut weights = Weights::default();
+    /// Adds BM25 to every text's score; says what the words weigh together.
+    fn score(&self, terms: &[String], titles: f32, scores: &mut [f32]) -> tantivy::Result<f32> {
+        let mut weight = 0.0;
+        let boost = TITLE_BOOST * titles;
         for term in terms {
             let text = Term::from_field_text(self.fields.text, term);
-            let title = Term::from_field_text(self.fields.title, term);
-            let found = self.add(&text, |segment| &segment.text, &self.text, 1.0, scores).map_err(failed("searched"))?;
-            let boost = TITLE_BOOST * titles;
-            let titled = match boost > 0.0 {
-                true => self.add(&title, |segment| &segment.title, &self.title, boost, scores),
-                false => Ok(0),
-            };
-            let weight = self.rarity(found);
-            weights.all += weight;
-            weights.unseen += if found + titled.map_err(failed("searched"))? == 0 { weight } else { 0.0 };
+            weight += self.rarity(self.add(&text, |segment| &segment.text, &self.text, 1.0, scores)?);
+            if boost > 0.0 {
+                let title = Term::from_field_text(self.fields.title, term);
+                self.add(&title, |segment| &segment.title, &self.title, boost, scores)?;
+            }
         }
-        Ok(weights)
+        Ok(weight)
     }
 
     /// Adds a term's weight in one field; says how many texts hold it.

@@ -1,7 +1,7 @@
 //! PURE: the methods of searching that one can choose between, from the cheapest to the best.
 
 use super::rank::Tuning;
-use crate::encoder::{DIMENSIONS, Encoder};
+use crate::encoder::{DIMENSIONS, Encoder, TRANSFORMER_DIMENSIONS};
 use crate::text::Language;
 
 /// What is asked, with as much of its meaning as was computed.
@@ -49,7 +49,7 @@ impl Tier {
     pub(super) fn narrowed<'a>(self, question: &Question<'a>, read: bool) -> Question<'a> {
         // all-MiniLM-L6-v2 reads no Chinese.
         let reads = read && question.language != Language::Chinese;
-        let transformer = question.transformer.filter(|_| reads);
+        let transformer = question.transformer.filter(|embedding| reads && embedding.len() == TRANSFORMER_DIMENSIONS);
         let multilingual = question.multilingual.filter(|embedding| embedding.len() == DIMENSIONS);
         let (multilingual, transformer) = match self {
             Self::Words => (None, None),
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_tier_uses_what_it_says_and_does_with_what_is_there() {
-        let (multilingual, transformer) = ([0.0; DIMENSIONS], [0.0; 384]);
+        let (multilingual, transformer) = ([0.0; DIMENSIONS], [0.0; TRANSFORMER_DIMENSIONS]);
         let question = Question {
             text: "",
             language: Language::English,

@@ -8,12 +8,20 @@ mod sets;
 use sets::Set;
 
 use super::{Index, Question, Tier, Tuning};
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Transformer};
 
-/// Nanoseconds that this thread has been on a processor.
-fn cpu_ns() -> u64 {
+/// Seconds that this thread has been on a processor, in steps of the scheduler's tick: for many calls together.
+fn cpu_s() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    stat.split(' ').next().unwrap().parse().unwrap()
+    stat.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+}
+
+/// Seconds that all threads of this process have.
+fn process_cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // utime and stime, in hundredths.
+    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
 /// How well the right documents are found.
@@ -24,7 +32,7 @@ struct Quality {
     among_five: f64,
     reciprocal: f64,
     gain: f64,
-    cpu_ns: u64,
+    cpu_s: f64,
 }
 
 impl Quality {
@@ -45,7 +53,7 @@ impl Quality {
             share(self.among_five),
             share(self.reciprocal),
             share(self.gain),
-            self.cpu_ns as f64 / 1e3 / self.questions.max(1.0)
+            self.cpu_s * 1e6 / self.questions.max(1.0)
         )
     }
 }
@@ -53,17 +61,16 @@ impl Quality {
 /// Asks a set's questions of an index; `tuned` says of which half.
 fn quality(set: &Set, index: &Index, tier: Tier, tuning: &Tuning, encoder: &Encoder, tuned: bool) -> Quality {
     let mut quality = Quality::default();
+    let start = cpu_s();
     for question in set.questions.iter().filter(|question| question.tuned == tuned && !question.documents.is_empty()) {
         let asked = Question {
             text: &question.text,
             language: sets::language(&question.text),
             multilingual: Some(&question.embedding),
-            transformer: None,
+            transformer: question.deep.as_deref(),
             encoder: Some(encoder),
         };
-        let start = cpu_ns();
         let hits = index.ask(&asked, tier, 40, tuning).unwrap();
-        quality.cpu_ns += cpu_ns() - start;
         let mut documents: Vec<&str> = Vec::new();
         for hit in &hits {
             if !documents.contains(&hit.passage.document.as_str()) {
@@ -72,6 +79,7 @@ fn quality(set: &Set, index: &Index, tier: Tier, tuning: &Tuning, encoder: &Enco
         }
         quality.count(documents.iter().position(|found| question.documents.iter().any(|right| right == found)));
     }
+    quality.cpu_s = cpu_s() - start;
     quality
 }
 
@@ -79,9 +87,12 @@ fn quality(set: &Set, index: &Index, tier: Tier, tuning: &Tuning, encoder: &Enco
 #[ignore = "a minute of figures; see the file's first line"]
 fn figures() {
     let encoder = Encoder::load(&crate::encoder::cached()).unwrap();
+    let folder = crate::models::in_cache(&talkfleet_shared::config::cache_dir(), crate::models::TRANSFORMER);
+    let transformer = folder.map(|folder| Transformer::load(&folder).unwrap());
     println!("reported half of the questions; nDCG and MRR at 10; CPU in µs a query, its embedding apart");
     println!("{:10} {:18} {:>6} {:>6} {:>6} {:>6} {:>8}", "set", "tier", "R@1", "R@5", "MRR", "nDCG", "CPU µs");
-    for set in sets::all(&encoder) {
+    let readers = sets::Readers { multilingual: &encoder, transformer: transformer.as_ref() };
+    for set in sets::all(readers) {
         let index = set.index();
         for (name, tier) in Tier::ALL {
             let found = quality(&set, &index, tier, &Tuning::default(), &encoder, false);

@@ -1,19 +1,20 @@
 //! The labelled sets that figures are taken from: the public ones and the demo, each cut and encoded as the product does.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::super::{Document, Embeddings, Index, Knowledge, Passage, Wording, split};
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Transformer};
 use crate::text::{self, Language};
 
 /// A base with questions whose right document is known.
 pub(super) struct Set {
     pub(super) name: &'static str,
     pub(super) language: Language,
-    pub(super) passages: Vec<(Passage, Vec<f32>)>,
+    pub(super) passages: Vec<(Passage, Embeddings)>,
     /// By document.
     pub(super) wordings: BTreeMap<String, Vec<Wording>>,
     pub(super) questions: Vec<Question>,
@@ -22,6 +23,7 @@ pub(super) struct Set {
 pub(super) struct Question {
     pub(super) text: String,
     pub(super) embedding: Vec<f32>,
+    pub(super) deep: Option<Vec<f32>>,
     /// Documents that answer it; none for one that nothing answers.
     pub(super) documents: Vec<String>,
     /// Whether it was tuned on; the others are reported.
@@ -57,9 +59,49 @@ enum Articles {
     Any(Vec<String>),
 }
 
+/// What reads the sets.
+#[derive(Clone, Copy)]
+pub(super) struct Readers<'a> {
+    pub(super) multilingual: &'a Encoder,
+    pub(super) transformer: Option<&'a Transformer>,
+}
+
+impl Readers<'_> {
+    fn read(self, texts: &[String]) -> Vec<Vec<f32>> {
+        kept(texts, |texts| self.multilingual.encode_many(texts))
+    }
+
+    fn deep(self, texts: &[String], language: Language) -> Vec<Option<Vec<f32>>> {
+        match self.transformer.filter(|_| language == Language::English) {
+            Some(transformer) => kept(texts, |texts| transformer.encode_many(texts)).into_iter().map(Some).collect(),
+            None => vec![None; texts.len()],
+        }
+    }
+}
+
+/// The embeddings of many texts, kept between runs in the build's folder for as long as texts and encoder are the same.
+fn kept(texts: &[String], encode: impl Fn(&[String]) -> Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+    let Some(probe) = texts.first() else { return Vec::new() };
+    let probe = encode(std::slice::from_ref(probe)).concat();
+    let mut hasher = std::hash::DefaultHasher::new();
+    (texts, probe.iter().map(|number| number.to_bits()).collect::<Vec<_>>()).hash(&mut hasher);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tmp");
+    let path = folder.join(format!("embeddings-{:016x}", hasher.finish()));
+    if let Ok(bytes) = std::fs::read(&path) {
+        let numbers: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        return numbers.chunks(probe.len()).map(<[f32]>::to_vec).collect();
+    }
+    let found = encode(texts);
+    std::fs::create_dir_all(&folder).unwrap();
+    let bytes: Vec<u8> = found.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
+    std::fs::write(&path, bytes).unwrap();
+    found
+}
+
 /// The half that a question belongs to: FNV-1a of its id, even is tuned on.
 fn tuned(id: &str) -> bool {
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash =
+        id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     (hash >> 32).is_multiple_of(2)
 }
 
@@ -70,7 +112,7 @@ fn lines<T: serde::de::DeserializeOwned>(path: &Path) -> Vec<T> {
 
 impl Set {
     /// One of ../shared/data/retrieval.
-    pub(super) fn public(name: &'static str, folder: &str, language: Language, encoder: &Encoder) -> Self {
+    pub(super) fn public(name: &'static str, folder: &str, language: Language, readers: Readers<'_>) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/retrieval").join(folder);
         let documents = lines::<DocumentLine>(&folder.join("documents.jsonl")).into_iter().map(|line| Document {
             id: line.id,
@@ -81,11 +123,11 @@ impl Set {
         });
         let questions = lines::<QuestionLine>(&folder.join("questions.jsonl"));
         let asked = questions.into_iter().map(|line| (tuned(&line.id), line.question, vec![line.document]));
-        Self::encoded(name, language, documents.collect(), BTreeMap::new(), asked.collect(), encoder)
+        Self::encoded(name, language, documents.collect(), BTreeMap::new(), asked.collect(), readers)
     }
 
     /// The demo's articles with their wordings, and its held-out questions; those off topic have no document.
-    pub(super) fn demo(name: &'static str, language: Language, encoder: &Encoder) -> Self {
+    pub(super) fn demo(name: &'static str, language: Language, readers: Readers<'_>) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/demo");
         let mut paths: Vec<PathBuf> = std::fs::read_dir(folder.join("knowledge").join(language.tag()))
             .unwrap()
@@ -101,7 +143,7 @@ impl Set {
             let title = head.lines().find_map(|line| line.strip_prefix("title:")).map(unquoted).unwrap();
             let id = path.file_stem().unwrap().to_string_lossy().into_owned();
             let asked: Vec<String> = head.lines().filter_map(|line| line.strip_prefix("  - ")).map(unquoted).collect();
-            let embeddings = encoder.encode_many(&asked);
+            let embeddings = readers.read(&asked);
             let asked = asked.into_iter().zip(embeddings);
             let asked = asked.map(|(text, embedding)| Wording { text, embedding: Some(embedding) });
             wordings.insert(id.clone(), asked.collect());
@@ -117,7 +159,7 @@ impl Set {
             let counts = line.language == language.tag() && (line.intent.is_none() || !documents.is_empty());
             counts.then(|| (tuned(&line.text), line.text, documents))
         });
-        Self::encoded(name, language, documents, wordings, asked.collect(), encoder)
+        Self::encoded(name, language, documents, wordings, asked.collect(), readers)
     }
 
     fn encoded(
@@ -126,24 +168,26 @@ impl Set {
         documents: Vec<Document>,
         wordings: BTreeMap<String, Vec<Wording>>,
         asked: Vec<(bool, String, Vec<String>)>,
-        encoder: &Encoder,
+        readers: Readers<'_>,
     ) -> Self {
         let passages: Vec<Passage> = documents.iter().flat_map(split).collect();
         let texts: Vec<String> = passages.iter().map(Passage::embedded_text).collect();
-        let passages = passages.into_iter().zip(encoder.encode_many(&texts)).collect();
-        let texts: Vec<&str> = asked.iter().map(|(_, text, _)| text.as_str()).collect();
-        let embeddings = encoder.encode_many(&texts);
-        let question = |((tuned, text, documents), embedding)| Question { text, embedding, documents, tuned };
-        let questions = asked.into_iter().zip(embeddings).map(question).collect();
+        let both = readers.read(&texts).into_iter().zip(readers.deep(&texts, language));
+        let embedded = |(multilingual, transformer)| Embeddings { multilingual: Some(multilingual), transformer };
+        let passages = passages.into_iter().zip(both.map(embedded)).collect();
+        let texts: Vec<String> = asked.iter().map(|(_, text, _)| text.clone()).collect();
+        let both = readers.read(&texts).into_iter().zip(readers.deep(&texts, language));
+        let question =
+            |((tuned, text, documents), (embedding, deep))| Question { text, embedding, deep, documents, tuned };
+        let questions = asked.into_iter().zip(both).map(question).collect();
         Self { name, language, passages, wordings, questions }
     }
 
-    /// The index of its documents but one.
+    /// The workshop with its documents.
     pub(super) fn knowledge(&self) -> Knowledge {
         let mut documents: BTreeMap<&str, Vec<(Passage, Embeddings)>> = BTreeMap::new();
-        for (passage, embedding) in &self.passages {
-            let embeddings = Embeddings { multilingual: Some(embedding.clone()), transformer: None };
-            documents.entry(&passage.document).or_default().push((passage.clone(), embeddings));
+        for (passage, embeddings) in &self.passages {
+            documents.entry(&passage.document).or_default().push((passage.clone(), embeddings.clone()));
         }
         let mut knowledge = Knowledge::default();
         for (document, passages) in documents {
@@ -159,14 +203,14 @@ impl Set {
 }
 
 /// Everything there is.
-pub(super) fn all(encoder: &Encoder) -> Vec<Set> {
+pub(super) fn all(readers: Readers<'_>) -> Vec<Set> {
     vec![
-        Set::public("StackFAQ", "stackfaq", Language::English, encoder),
-        Set::public("XQuAD-en", "xquad_en", Language::English, encoder),
-        Set::public("XQuAD-zh", "xquad_zh", Language::Chinese, encoder),
-        Set::public("CMRC2018", "cmrc2018_dev", Language::Chinese, encoder),
-        Set::demo("demo en", Language::English, encoder),
-        Set::demo("demo zh", Language::Chinese, encoder),
+        Set::public("StackFAQ", "stackfaq", Language::English, readers),
+        Set::public("XQuAD-en", "xquad_en", Language::English, readers),
+        Set::public("XQuAD-zh", "xquad_zh", Language::Chinese, readers),
+        Set::public("CMRC2018", "cmrc2018_dev", Language::Chinese, readers),
+        Set::demo("demo en", Language::English, readers),
+        Set::demo("demo zh", Language::Chinese, readers),
     ]
 }
 
