@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration};
 use serde_json::Value;
 
 use super::*;
-use crate::retrieval::{Passage, Tuning};
+use crate::{
+    encoder::Encoder,
+    retrieval::{Index, Passage, Tuning},
+};
 
 /// Of questions that the weights were fitted to, and of those that they were not.
 #[derive(Default)]
