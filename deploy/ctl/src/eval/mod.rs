@@ -30,6 +30,9 @@ mod intents;
 /// `eval retrieval`.
 mod retrieval;
 
+#[cfg(test)]
+mod tests;
+
 use std::process::ExitCode;
 
 use anyhow::Result;

@@ -8,7 +8,7 @@ use super::escape::attribute;
 const WIDE: f64 = 460.0;
 const HIGH: f64 = 270.0;
 const LEFT: f64 = 56.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 26.0;
 const HEAD: f64 = 12.0;
 const FOOT: f64 = 44.0;
 

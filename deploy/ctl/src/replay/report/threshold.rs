@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn what_is_given_takes_the_place_of_the_default() {
-        let given = ["intent_flips=off", "rung_changes=1%", "rung_changes=3%"].map(|text| text.parse().unwrap());
+        let given: [Threshold; 3] =
+            ["intent_flips=off", "rung_changes=1%", "rung_changes=3%"].map(|text| text.parse().unwrap());
         let all = with_defaults(&given);
         assert!(!all.iter().any(|threshold| threshold.figure == Figure::IntentFlips));
         assert_eq!(all.iter().find(|t| t.figure == Figure::RungChanges).unwrap().limit, Some(0.03));

@@ -91,8 +91,8 @@ fn picture(report: &Report) -> String {
         );
     }
     format!(
-        "<figure><figcaption><b>All {} intents</b> <span class=key><span class=first><i></i>right</span> <span class=other><i></i>taken \
-         for another</span></span>; names on hover, frames are the groups below</figcaption>\
+        "<figure><figcaption><b>All {} intents</b>, named on hover; frames are the groups below <span class=key><span class=first><i></i>right</span> \
+         <span class=other><i></i>taken for another</span></span></figcaption>\
          <svg class=all viewBox=\"-4 -4 {2:.0} {2:.0}\" style=\"max-width:{2:.0}px\" role=img aria-label=\"confusion of all intents\">{1}</svg></figure>",
         names.len(),
         drawn,

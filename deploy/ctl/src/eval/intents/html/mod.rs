@@ -28,8 +28,8 @@ pub fn page(report: &Report) -> String {
         section(
             "confidence",
             "How far to trust it",
-            "Left: lines by the confidence in their likeliest intent. Right: of the lines with a confidence, the share that is \
-             right; on the dashed line confidence is what it says.",
+            "<b>Confidence</b>: how sure the model was of lines that it got right, and of those that it got wrong. \
+             <b>Reliability</b>: of the lines with a confidence, the share that is right; on the dashed line it is what it says.",
             &html::drawings(named(&["confidence", "reliability"])),
         ),
         tables::out_of_scope(report, &html::drawings(named(&["out-of-scope"]))),

@@ -114,13 +114,7 @@ fn confidence(report: &Report) -> Drawing<'static> {
     let plot = Plot {
         what: "lines by confidence, right ones upwards and wrong ones downwards",
         x: Axis::share("confidence"),
-        y: Axis {
-            name: "share of the right, of the wrong",
-            from: -most,
-            to: most,
-            logarithmic: false,
-            write: both_ways,
-        },
+        y: Axis { name: "share of each", from: -most, to: most, logarithmic: false, write: both_ways },
         marks,
     };
     let title = "<b>Confidence</b> <span class=key><span class=first><i></i>right</span> <span class=other><i></i>wrong</span></span>";
@@ -159,7 +153,7 @@ fn reliability(report: &Report) -> Drawing<'static> {
     };
     Drawing {
         name: "reliability",
-        title: "<b>Reliability</b> a bar is what was right, a dot where it should stand",
+        title: "<b>Reliability</b> above the dashed line it is too modest, below it too sure",
         plot,
     }
 }

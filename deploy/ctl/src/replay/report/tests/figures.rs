@@ -1,7 +1,7 @@
 //! Latency, cost, verdicts, and how long a report takes.
 
 use super::*;
-use crate::replay::report::threshold::Figure;
+use crate::{gate::Gauge, replay::report::threshold::Figure};
 
 #[test]
 fn a_slower_stage_is_named_and_the_total_is_not_beside_it() {
