@@ -62,6 +62,13 @@ pub enum SearchError {
     Backend(#[from] BackendError),
 }
 
+impl SearchError {
+    /// Whether it was told before: while a backend is left alone, every search fails alike.
+    pub fn is_old_news(&self) -> bool {
+        matches!(self, Self::Backend(BackendError::LeftAlone))
+    }
+}
+
 impl Backend {
     pub fn new(config: &WorkerConfig, store: &Store) -> Result<Arc<Self>, ElasticError> {
         let config = (&config.retrieval, &config.elasticsearch);

@@ -61,7 +61,9 @@ impl Play for RetrievalRole {
         let asked = Question { tenant, text: &question.text, embedding, language, count, tuning: &self.tuning };
         // In memory it is work and no waiting; a backend is waited for on this thread, which is one that may block.
         let hits = Handle::current().block_on(knowledge.search(asked)).map_err(|error| {
-            tracing::warn!(%error, stage = Self::ROLE.name(), "the knowledge cannot be searched");
+            if !error.is_old_news() {
+                tracing::warn!(%error, stage = Self::ROLE.name(), "the knowledge cannot be searched");
+            }
             Problem::new(Code::Internal)
         })?;
         let encoder = self.encoder.as_deref();

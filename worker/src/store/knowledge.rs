@@ -6,11 +6,15 @@ use time::OffsetDateTime;
 
 use crate::text::Language;
 
-use super::{READ_TIMEOUT, Store, StoreError, WRITE_TIMEOUT, within};
+use super::{
+    READ_TIMEOUT, Store, StoreError, WRITE_TIMEOUT,
+    sample::{Since, snapshot_documents},
+    within,
+};
 
 /// What a row of passages is.
 const TEXT: &str = "text";
-const QUESTION: &str = "question";
+pub(super) const QUESTION: &str = "question";
 
 /// Where a document was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -300,53 +304,6 @@ async fn move_sources(
         .bind(moved.iter().map(|(_, source)| source.path.clone()).collect::<Vec<_>>())
         .bind(moved.iter().map(|(_, source)| source.digest.clone()).collect::<Vec<_>>());
     query.execute(connection).await.map(drop)
-}
-
-/// Which documents of a tenant are read: newer than a version, after an id, at most so many.
-pub(super) struct Since<'a> {
-    pub(super) newer_than: i64,
-    pub(super) after: &'a str,
-    pub(super) rows_max: i64,
-}
-
-pub(super) async fn snapshot_documents(
-    connection: &mut PgConnection,
-    tenant: &TenantId,
-    since: Since<'_>,
-) -> Result<Vec<SnapshotDocument>, sqlx::Error> {
-    const DOCUMENTS: &str = "
-        select id, title, url, category, language from documents
-        where tenant = $1 and revision > $2 and id > $3 order by id limit $4";
-    const PASSAGES: &str = "
-        select p.document, p.kind, p.text, p.embedding from passages p
-        join documents d on d.tenant = p.tenant and d.id = p.document
-        where p.tenant = $1 and d.revision > $2 and d.id > $3 and d.id <= $4 order by p.document, p.kind, p.ordinal";
-    let documents = sqlx::query(DOCUMENTS).bind(tenant.as_str()).bind(since.newer_than).bind(since.after);
-    let mut documents = documents.bind(since.rows_max).try_map(snapshot_of).fetch_all(&mut *connection).await?;
-    let Some(last) = documents.last() else { return Ok(documents) };
-    let passages = sqlx::query_as(PASSAGES).bind(tenant.as_str()).bind(since.newer_than).bind(since.after);
-    let passages: Vec<(String, String, String, Option<Vec<u8>>)> =
-        passages.bind(last.id.clone()).fetch_all(connection).await?;
-    let mut passages = passages.into_iter().peekable();
-    for document in &mut documents {
-        while let Some((_, kind, text, embedding)) = passages.next_if(|(owner, ..)| *owner == document.id) {
-            let pieces = if kind == QUESTION { &mut document.questions } else { &mut document.passages };
-            pieces.push(Passage { text, embedding: embedding.as_deref().map(from_bytes) });
-        }
-    }
-    Ok(documents)
-}
-
-fn snapshot_of(row: PgRow) -> Result<SnapshotDocument, sqlx::Error> {
-    Ok(SnapshotDocument {
-        id: row.try_get("id")?,
-        title: row.try_get("title")?,
-        url: row.try_get("url")?,
-        category: row.try_get("category")?,
-        language: language_of(&row)?,
-        passages: Vec::new(),
-        questions: Vec::new(),
-    })
 }
 
 fn document_of(row: PgRow) -> Result<Document, sqlx::Error> {

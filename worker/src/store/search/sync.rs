@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use sqlx::{PgConnection, Postgres, Row, Transaction, postgres::PgRow};
 use talkfleet_shared::id::TenantId;
 
-use super::{super::knowledge, language_of, sparse};
+use super::{
+    super::{knowledge, sample},
+    language_of, sparse,
+};
 use crate::{
     store::{READ_TIMEOUT, SnapshotDocument, Store, StoreError, WRITE_TIMEOUT, within},
     text::Language,
@@ -147,8 +150,8 @@ impl SearchSync {
 
     /// Up to `rows_max` documents that changed, after an id.
     pub async fn changed_after(&mut self, after: &str, rows_max: u32) -> Result<Vec<SnapshotDocument>, StoreError> {
-        let since = knowledge::Since { newer_than: self.revision, after, rows_max: i64::from(rows_max) };
-        within(WRITE_TIMEOUT, knowledge::snapshot_documents(&mut self.transaction, &self.tenant, since)).await
+        let since = sample::Since { newer_than: self.revision, after, rows_max: i64::from(rows_max) };
+        within(WRITE_TIMEOUT, sample::snapshot_documents(&mut self.transaction, &self.tenant, since)).await
     }
 
     /// Puts these entries in the place of all that these documents had.

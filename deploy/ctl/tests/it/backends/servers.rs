@@ -10,8 +10,14 @@ use super::{
     store, suite,
 };
 
-/// Names a server that the suite is run against: `http://user:password@host:9200`. What is in its indices `suite-…` is lost.
+/// Names a server that the suite is run against, such as `http://127.0.0.1:9200`; it is left with a few indices `suite-…`.
 const SERVER: &str = "TALKFLEET_TEST_SEARCH";
+
+/// elasticsearch or opensearch, which it is when nothing is said.
+const DIALECT: &str = "TALKFLEET_TEST_SEARCH_DIALECT";
+
+/// Set for a server that cannot search by embeddings, such as the in-memory one of the package osmem-server.
+const WORDS_ONLY: &str = "TALKFLEET_TEST_SEARCH_WORDS_ONLY";
 
 fn elastic(url: &str, dialect: &str) -> WorkerConfig {
     config(&[
@@ -46,12 +52,18 @@ async fn both_dialects_answer_the_same_questions() {
 #[ignore = "needs a search server, named by TALKFLEET_TEST_SEARCH"]
 async fn a_real_server_answers_the_same_questions() {
     let url = std::env::var(SERVER).expect("name a server in TALKFLEET_TEST_SEARCH");
-    let dialect = std::env::var("TALKFLEET_TEST_SEARCH_DIALECT").unwrap_or_else(|_| "opensearch".into());
+    let dialect = std::env::var(DIALECT).unwrap_or_else(|_| "opensearch".into());
     let data = tempfile::tempdir().unwrap();
     let engines = postgres_with_vectors(&data).await;
     let (store, encoder) = (store(&engines).await, encoder().await);
     let config = elastic(&url, &dialect);
-    suite::run("real", &store, &|| Backend::new(&config, &store).unwrap(), &encoder).await;
+    let open = || Backend::new(&config, &store).unwrap();
+    // Each run has tenants of its own.
+    let name = format!("t{}", std::process::id());
+    suite::run_by_words(&name, &store, &open, &encoder).await;
+    if std::env::var_os(WORDS_ONLY).is_none() {
+        suite::run(&name, &store, &open, &encoder).await;
+    }
     engines.stop().await;
 }
 

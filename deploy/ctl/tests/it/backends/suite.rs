@@ -44,6 +44,30 @@ pub(super) async fn run(name: &str, store: &Store, open: &dyn Fn() -> Arc<Backen
     several_workers_bring_it_up_to_date_at_once(&mut base, open, name).await;
 }
 
+/// What of it needs no embedding, for a server that cannot search by them.
+pub(super) async fn run_by_words(name: &str, store: &Store, open: &dyn Fn() -> Arc<Backend>, encoder: &Arc<Encoder>) {
+    let mut base = Base::open(store, open(), &format!("{name}-words"), encoder).await;
+    assert!(base.hits("refund", false, 4).await.is_empty());
+    let shop = shop(&base);
+    base.change(shop, &[]).await;
+    finds_by_words(&base, name).await;
+    assert_eq!(first(&base, "locked out", false).await, "password", "{name}: by a wording");
+    for query in HOSTILE {
+        assert!(base.hits(query, false, 4).await.len() <= 4, "{name}: {query:?}");
+    }
+    let other = Base::open(store, base.backend.clone(), &format!("{name}-Words_2"), encoder).await;
+    assert!(other.hits("is shipping free", false, 4).await.is_empty(), "{name}");
+    let mut worker = base.beside(open()).await;
+    let changed = base.document("cost", "Delivery costs", &["Couriers charge twelve yuan."], &[]);
+    base.change(vec![changed], &["returns"]).await;
+    worker.follow().await;
+    for worker in [&base, &worker] {
+        assert_eq!(first(worker, "couriers charge", false).await, "cost", "{name}");
+        assert_eq!(first(worker, "send goods back", false).await, "", "{name}");
+        assert_eq!(first(worker, "islands", false).await, "", "{name}");
+    }
+}
+
 fn shop(base: &Base) -> Vec<talkfleet_worker::store::Document> {
     vec![
         base.document("returns", "Return an item", &["You can send goods back within thirty days."], &[]),
