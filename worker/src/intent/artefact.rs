@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::calibrate::{Judgement, Validation};
 use super::cascade::Cascade;
+use super::embed::{JOINT_DIMENSIONS, Joint};
 use super::features::Vocabulary;
 use super::fusion::Fusion;
 use super::kernel::Kernel;
@@ -14,7 +15,7 @@ use super::model::{Class, IntentModel};
 use super::neighbours::Neighbours;
 use super::neural::Neural;
 use super::parts::{Embedded, Head, Parts};
-use crate::encoder::{DIMENSIONS, Scan, TRANSFORMER_DIMENSIONS};
+use crate::encoder::{DEEP_DIMENSIONS, DIMENSIONS, Scan, TRANSFORMER_DIMENSIONS};
 
 /// First bytes of an artefact.
 const MAGIC: &[u8; 4] = b"TFIM";
@@ -49,6 +50,7 @@ impl IntentModel {
             bias: floats_to_bytes(&linear.bias),
             multilingual: self.parts.multilingual.as_ref().map(StoredEmbedded::of),
             transformer: self.parts.transformer.as_ref().map(StoredEmbedded::of),
+            joint_mean: floats_to_bytes(&self.parts.joint_by.mean),
             fusion: self.fusion.clone(),
             judgements: self.judgements.clone(),
             cascade: self.cascade,
@@ -91,6 +93,8 @@ struct Stored {
     bias: Vec<u8>,
     multilingual: Option<StoredEmbedded>,
     transformer: Option<StoredEmbedded>,
+    #[serde(with = "serde_bytes")]
+    joint_mean: Vec<u8>,
     fusion: Fusion,
     judgements: [Judgement; 3],
     cascade: Cascade,
@@ -133,7 +137,11 @@ impl Stored {
             None => Some(None),
         };
         let multilingual = open(self.multilingual, DIMENSIONS)?;
-        let transformer = open(self.transformer, TRANSFORMER_DIMENSIONS + DIMENSIONS)?;
+        let transformer = open(self.transformer, JOINT_DIMENSIONS)?;
+        let joint_mean = floats_from_bytes(&self.joint_mean);
+        if transformer.is_some() && joint_mean.len() != DEEP_DIMENSIONS - TRANSFORMER_DIMENSIONS {
+            return None;
+        }
         let table = signed_from_bytes(&self.table);
         fits.then(|| IntentModel {
             classes: self.classes,
@@ -142,6 +150,7 @@ impl Stored {
                 linear: Linear { classes, table, steps, bias },
                 multilingual,
                 transformer,
+                joint_by: Joint { mean: joint_mean },
                 intents,
             },
             fusion: self.fusion,

@@ -5,17 +5,9 @@ use std::{path::PathBuf, time::Instant};
 
 use super::random::Random;
 use super::{Choice, Example, IntentModel, IntentSet, Message, Tier, parse, train};
-use crate::encoder::{Encoder, Encoders, Transformer, cached};
+use crate::encoder::Encoders;
 
 const PARTS: usize = 5;
-
-fn encoders() -> Encoders {
-    let transformer = crate::models::in_cache(&talkfleet_shared::config::cache_dir(), crate::models::TRANSFORMER);
-    Encoders {
-        multilingual: Some(Encoder::load(&cached()).unwrap().into()),
-        transformer: transformer.map(|folder| Transformer::load(&folder).unwrap().into()),
-    }
-}
 
 fn public(set: &str, part: &str) -> IntentSet {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/intents").join(set);
@@ -198,7 +190,7 @@ fn demo(encoders: &Encoders) {
 fn figures() {
     let wanted = std::env::var("FIGURES").unwrap_or_else(|_| "banking77,hwu64,clinc150,small,demo".to_owned());
     let part = std::env::var("FIGURES_PART").unwrap_or_else(|_| "test".to_owned());
-    let encoders = encoders();
+    let encoders = Encoders::cached();
     for name in wanted.split(',') {
         match name {
             "demo" => demo(&encoders),

@@ -43,7 +43,7 @@ impl IntentModel {
         loop {
             match choice {
                 Choice::Cascade => {
-                    let found = self.judge(&voices, message);
+                    let found = self.judge(&voices);
                     if self.cascade.decides(voices.tier, found.verdict.certainty())
                         || !self.parts.listen_on(&mut voices, message)
                     {
@@ -52,7 +52,7 @@ impl IntentModel {
                 }
                 Choice::Always(tier) => {
                     if voices.tier >= tier || !self.parts.listen_on(&mut voices, message) {
-                        return self.tell(self.judge(&voices, message), voices.tier);
+                        return self.tell(self.judge(&voices), voices.tier);
                     }
                 }
             }
@@ -74,10 +74,9 @@ impl IntentModel {
         Tier::ALL.into_iter().filter(|tier| *tier == Tier::Words || self.parts.embedded(*tier).is_some())
     }
 
-    fn judge(&self, voices: &Voices, message: &Message<'_>) -> Found {
+    fn judge(&self, voices: &Voices) -> Found {
         let tier = voices.tier;
-        let row = |of: Tier| if of <= tier { message.embedding(of) } else { None };
-        let reading = self.parts.read(voices, tier, &self.fusion, [row(Tier::Multilingual), row(Tier::Transformer)]);
+        let reading = self.parts.read(voices, tier, &self.fusion);
         Found { verdict: self.judgements[tier as usize].verdict(&reading.signs), scores: reading.scores }
     }
 
@@ -110,7 +109,7 @@ struct Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoder::{Encoder, Encoders};
+    use crate::encoder::Encoders;
     use crate::intent::{ArtefactError, Example, IntentSet, train};
 
     fn set() -> IntentSet {
@@ -135,18 +134,9 @@ mod tests {
         IntentSet { examples: examples.collect(), ..IntentSet::default() }
     }
 
-    fn encoders() -> Encoders {
-        let transformer = crate::models::in_cache(&talkfleet_shared::config::cache_dir(), crate::models::TRANSFORMER);
-        let transformer = transformer.expect("no transformer in the cache: `talkfleet up` fetches it");
-        Encoders {
-            multilingual: Some(Encoder::load(&crate::encoder::cached()).unwrap().into()),
-            transformer: Some(crate::encoder::Transformer::load(&transformer).unwrap().into()),
-        }
-    }
-
     #[test]
     fn the_cheapest_tier_that_is_sure_decides_and_chinese_stops_before_the_transformer() {
-        let encoders = encoders();
+        let encoders = Encoders::cached();
         let mut model = train(&set(), &encoders, &mut |_| {}).unwrap();
         assert_eq!(model.tiers().collect::<Vec<_>>(), Tier::ALL);
         let tier = |model: &IntentModel, text: &str, choice| model.read(&Message::new(text, &encoders), choice).tier;
@@ -173,7 +163,7 @@ mod tests {
 
     #[test]
     fn an_artefact_returns_the_same_model_or_says_why_not() {
-        let encoders = encoders();
+        let encoders = Encoders::cached();
         let model = train(&set(), &encoders, &mut |_| {}).unwrap();
         let bytes = model.to_bytes().unwrap();
         let again = IntentModel::from_bytes(&bytes).unwrap();

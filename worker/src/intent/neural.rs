@@ -70,7 +70,10 @@ impl Neural {
         let [first, first_bias, second, second_bias] = parts;
         let hidden = first_bias.len();
         let width = first.len().checked_div(hidden)?;
-        let fits = width > 0 && first.len() == width * hidden && second.len() == hidden * second_bias.len();
+        let fits = width > 0
+            && !second.is_empty()
+            && first.len() == width * hidden
+            && second.len() == hidden * second_bias.len();
         fits.then(|| Self { width, first: Dense::new(first, first_bias), second: Dense::new(second, second_bias) })
     }
 

@@ -1,6 +1,6 @@
 //! The trained classifiers, without the judgement on top: what each says of a text, and what they say together.
 
-use super::embed::Embeddings;
+use super::embed::{Embeddings, Joint};
 use super::features::{Sparse, Vocabulary};
 use super::fusion::Fusion;
 use super::kernel::{self, Kernel};
@@ -23,7 +23,8 @@ pub(super) struct Lesson<'a> {
     /// The class after the last intent is 'out of scope'.
     pub(super) labels: Vec<usize>,
     pub(super) multilingual: Vec<&'a [f32]>,
-    pub(super) both: Vec<&'a [f32]>,
+    pub(super) joint: Vec<&'a [f32]>,
+    pub(super) joint_by: &'a Joint,
     pub(super) intents: usize,
     /// Whether 'out of scope' is learnt as a class; its texts are neighbours in any case.
     pub(super) outside_is_a_class: bool,
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     pub(super) linear: Linear,
     pub(super) multilingual: Option<Embedded>,
     pub(super) transformer: Option<Embedded>,
+    pub(super) joint_by: Joint,
     /// Intents; the classifiers may know one class more, which is 'out of scope'.
     pub(super) intents: usize,
 }
@@ -54,6 +56,8 @@ pub(super) struct Voices {
     pub(super) tier: Tier,
     /// Log-probability of every class, by tier.
     pub(super) said: Vec<Vec<f32>>,
+    /// What the second tier and the third have read.
+    rows: [Vec<f32>; 2],
     /// The largest raw score of an intent, by tier.
     largest: [f32; 3],
     known_share: f32,
@@ -86,7 +90,8 @@ impl<'a> Lesson<'a> {
             texts: kept.iter().map(|at| texts[*at]).collect(),
             labels: kept.iter().map(|at| labels[*at]).collect(),
             multilingual: rows(&embeddings.multilingual),
-            both: rows(&embeddings.both),
+            joint: rows(&embeddings.joint),
+            joint_by: &embeddings.joint_by,
             intents,
             outside_is_a_class,
         }
@@ -104,7 +109,7 @@ impl Parts {
         let taught: Vec<usize> = (0..lesson.texts.len()).filter(|at| lesson.labels[*at] < classes).collect();
         let labels: Vec<usize> = taught.iter().map(|at| lesson.labels[*at]).collect();
         let (vocabulary, linear, multilingual, transformer) = std::thread::scope(|scope| {
-            let transformer = scope.spawn(|| Embedded::train(lesson, &lesson.both, &taught, &labels, &mut |_| {}));
+            let transformer = scope.spawn(|| Embedded::train(lesson, &lesson.joint, &taught, &labels, &mut |_| {}));
             let texts: Vec<&str> = taught.iter().map(|at| lesson.texts[*at]).collect();
             let vocabulary = Vocabulary::build(&texts);
             let vectors: Vec<Sparse> = texts.iter().map(|text| vocabulary.vector(text).entries).collect();
@@ -113,7 +118,8 @@ impl Parts {
             let transformer = transformer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (vocabulary, linear, multilingual, transformer)
         });
-        Self { vocabulary, linear, multilingual, transformer, intents: lesson.intents }
+        let joint_by = lesson.joint_by.clone();
+        Self { vocabulary, linear, multilingual, transformer, joint_by, intents: lesson.intents }
     }
 
     pub(super) fn embedded(&self, tier: Tier) -> Option<&Embedded> {
@@ -129,7 +135,8 @@ impl Parts {
         let vector = self.vocabulary.vector(text);
         let margins = self.linear.margins(&vector.entries);
         let largest = [largest(&margins[..self.intents]), 0.0, 0.0];
-        Voices { tier: Tier::Words, said: vec![log_softmax(margins)], largest, known_share: vector.known_share }
+        let said = vec![log_softmax(margins)];
+        Voices { tier: Tier::Words, said, rows: [Vec::new(), Vec::new()], largest, known_share: vector.known_share }
     }
 
     /// Asks the next classifier too; false when there is none, or the message cannot be read by it.
@@ -141,30 +148,35 @@ impl Parts {
         };
         let Some(embedded) = self.embedded(next) else { return false };
         let Some(embedding) = message.embedding(next) else { return false };
-        self.hear(voices, next, embedded, embedding);
+        let row = match next {
+            Tier::Transformer => self.joint_by.join(Some(embedding), &voices.rows[0]),
+            _ => embedding.to_vec(),
+        };
+        self.hear(voices, next, embedded, row);
         true
     }
 
-    fn hear(&self, voices: &mut Voices, tier: Tier, embedded: &Embedded, embedding: &[f32]) {
-        let logits = embedded.head.logits(embedding);
+    fn hear(&self, voices: &mut Voices, tier: Tier, embedded: &Embedded, row: Vec<f32>) {
+        let logits = embedded.head.logits(&row);
+        voices.rows[tier as usize - 1] = row;
         voices.largest[tier as usize] = largest(&logits[..self.intents]);
         voices.said.push(log_softmax(logits));
         voices.tier = tier;
     }
 
-    /// The same, for a text of the training set whose embeddings are at hand.
+    /// Asks all classifiers about a text of the training set, whose embeddings are at hand.
     pub(super) fn listen_to_all(&self, text: &str, rows: [Option<&[f32]>; 2]) -> Voices {
         let mut voices = self.listen(text);
         for (tier, row) in [Tier::Multilingual, Tier::Transformer].into_iter().zip(rows) {
             if let Some((embedded, row)) = self.embedded(tier).zip(row) {
-                self.hear(&mut voices, tier, embedded, row);
+                self.hear(&mut voices, tier, embedded, row.to_vec());
             }
         }
         voices
     }
 
-    /// What the first classifiers, up to `tier`, say together. `rows` are the embeddings of these tiers.
-    pub(super) fn read(&self, voices: &Voices, tier: Tier, fusion: &Fusion, rows: [Option<&[f32]>; 2]) -> Reading {
+    /// What the classifiers up to `tier` say together.
+    pub(super) fn read(&self, voices: &Voices, tier: Tier, fusion: &Fusion) -> Reading {
         let said = &voices.said[..=(tier as usize)];
         let mut scores = fusion.fuse(tier, said);
         let outside = scores.split_off(self.intents).first().copied();
@@ -178,9 +190,9 @@ impl Parts {
         signs[2] = voices.known_share;
         signs[3] = if agree { 1.0 } else { 0.0 };
         signs[4] = voices.largest[0];
-        for (at, row) in rows.into_iter().enumerate().take(tier as usize) {
+        for (at, row) in voices.rows.iter().enumerate().take(tier as usize) {
             let asked = if at == 0 { Tier::Multilingual } else { Tier::Transformer };
-            let Some((embedded, row)) = self.embedded(asked).zip(row) else { continue };
+            let Some(embedded) = self.embedded(asked) else { continue };
             let nearest = |class: usize| embedded.neighbours.nearest(class, row);
             signs[5 + 3 * at] = voices.largest[at + 1];
             signs[6 + 3 * at] = order.iter().map(|class| nearest(*class)).fold(0.0, f32::max);

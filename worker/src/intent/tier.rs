@@ -4,7 +4,6 @@ use std::{borrow::Cow, cell::OnceCell};
 
 use serde::{Deserialize, Serialize};
 
-use super::embed;
 use crate::{
     encoder::{DIMENSIONS, Encoders},
     text::{self, Language},
@@ -76,12 +75,12 @@ impl<'a> Message<'a> {
         self.text
     }
 
-    /// What the tier's classifier reads; `None` for words, and where no encoder knows the message.
+    /// What the tier's encoder makes of it; `None` for words, and where no encoder knows the message.
     pub(super) fn embedding(&self, tier: Tier) -> Option<&[f32]> {
         match tier {
             Tier::Words => None,
             Tier::Multilingual => self.multilingual(),
-            Tier::Transformer => self.transformer.get_or_init(|| self.both()).as_deref(),
+            Tier::Transformer => self.transformer.get_or_init(|| self.deep()).as_deref(),
         }
     }
 
@@ -90,12 +89,9 @@ impl<'a> Message<'a> {
         self.multilingual.get_or_init(encode).as_deref()
     }
 
-    fn both(&self) -> Option<Vec<f32>> {
+    fn deep(&self) -> Option<Vec<f32>> {
         let transformer = self.encoders?.transformer.as_ref()?;
-        if !known_to_transformer(self.text) {
-            return None;
-        }
-        Some(embed::join(Some(&transformer.encode(self.text)), self.multilingual()?))
+        known_to_transformer(self.text).then(|| transformer.encode_deep(self.text))
     }
 }
 

@@ -53,7 +53,7 @@ pub fn train(set: &IntentSet, encoders: &Encoders, progress: &mut dyn FnMut(f32)
         });
         let held = (0..corpus.texts.len()).filter(|at| folds[*at] == fold).map(|at| {
             let truth = if unknown(corpus.labels[at]) { Truth::Unknown } else { Truth::Class(corpus.labels[at]) };
-            Held { at, truth, voices: parts.listen_to_all(corpus.texts[at], corpus.rows(at)) }
+            Held { truth, voices: parts.listen_to_all(corpus.texts[at], corpus.rows(at)) }
         });
         judged.push(Judged { held: held.collect(), parts });
     }
@@ -82,7 +82,6 @@ struct Judged {
 }
 
 struct Held {
-    at: usize,
     truth: Truth,
     voices: Voices,
 }
@@ -124,7 +123,7 @@ impl<'a> Corpus<'a> {
     }
 
     fn rows(&self, at: usize) -> [Option<&[f32]>; 2] {
-        [&self.embeddings.multilingual, &self.embeddings.both].map(|rows| rows.get(at).map(Vec::as_slice))
+        [&self.embeddings.multilingual, &self.embeddings.joint].map(|rows| rows.get(at).map(Vec::as_slice))
     }
 
     fn leaves_intents_out(&self) -> bool {
@@ -176,7 +175,7 @@ impl Choices {
         let samples = Tier::ALL.map(|tier| {
             let able = held().filter(|(_, held)| held.voices.tier >= tier);
             able.map(|(parts, held)| {
-                let reading = parts.read(&held.voices, tier, &fusion, corpus.rows(held.at));
+                let reading = parts.read(&held.voices, tier, &fusion);
                 let outcome = match held.truth {
                     Truth::Class(truth) if truth == reading.best => Outcome::Right,
                     Truth::Class(truth) if truth < corpus.classes.len() => Outcome::Wrong,
