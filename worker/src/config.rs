@@ -128,6 +128,9 @@ pub struct PlanConfig {
     pub out_of_scope_answerable_min: f32,
     pub small_talk_answerable_max: f32,
     pub intent_confidence_min: f32,
+    pub approved_confidence_min: f32,
+    pub answer_cache_entries: u64,
+    pub answer_cache_ttl_s: u64,
     pub passages_max: u32,
     pub grounding: Grounding,
     pub topics_en: Vec<String>,
@@ -291,11 +294,15 @@ impl WorkerConfig {
             ("out_of_scope_answerable_min", plan.out_of_scope_answerable_min),
             ("small_talk_answerable_max", plan.small_talk_answerable_max),
             ("intent_confidence_min", plan.intent_confidence_min),
+            ("approved_confidence_min", plan.approved_confidence_min),
         ] {
             wrong(!(0.0..=1.0).contains(&value), &|| {
                 format!("plan.{key} is {value}; it is a probability, give 0 to 1")
             });
         }
+        wrong(plan.answer_cache_ttl_s == 0, &|| {
+            "plan.answer_cache_ttl_s is 0; give 1 or more, or keep none by plan.answer_cache_entries = 0".into()
+        });
         wrong(plan.in_scope_answerable_min > plan.answerable_min, &|| {
             "plan.in_scope_answerable_min must not be above plan.answerable_min".into()
         });
@@ -375,6 +382,8 @@ mod tests {
         refused("turn.grace_ms", "25000", "orchestrators lose patience");
         refused("plan.answerable_min", "1.5", "plan.answerable_min is 1.5");
         refused("plan.answerable_min", "0.9", "must not be below");
+        refused("plan.answer_cache_ttl_s", "0", "plan.answer_cache_entries = 0");
+        refused("plan.approved_confidence_min", "2.0", "give 0 to 1");
         refused("model.base_url", "api.deepseek.com", "https://host/v1");
         refused("model.fallbacks", r#"[{base_url="https://b/v1",name="m"}]"#, "name the first endpoint");
         refused("model.fallbacks", r#"[{base_url="b",name="m"}]"#, "https://host/v1 and have a name");
