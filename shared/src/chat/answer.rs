@@ -139,6 +139,8 @@ pub enum Rung {
     Model,
     /// Sentences quoted from the knowledge base.
     Extract,
+    /// An answer that the company wrote for this question.
+    Approved,
     /// A prepared sentence.
     Canned,
 }
@@ -148,6 +150,7 @@ impl Rung {
         match self {
             Self::Model => "model",
             Self::Extract => "extract",
+            Self::Approved => "approved",
             Self::Canned => "canned",
         }
     }

@@ -132,11 +132,15 @@ impl WorkerConfig {
             ("out_of_scope_answerable_min", plan.out_of_scope_answerable_min),
             ("small_talk_answerable_max", plan.small_talk_answerable_max),
             ("intent_confidence_min", plan.intent_confidence_min),
+            ("approved_confidence_min", plan.approved_confidence_min),
         ] {
             wrong(!(0.0..=1.0).contains(&value), &|| {
                 format!("plan.{key} is {value}; it is a probability, give 0 to 1")
             });
         }
+        wrong(plan.answer_cache_ttl_s == 0, &|| {
+            "plan.answer_cache_ttl_s is 0; give 1 or more, or keep none by plan.answer_cache_entries = 0".into()
+        });
         wrong(plan.in_scope_answerable_min > plan.answerable_min, &|| {
             "plan.in_scope_answerable_min must not be above plan.answerable_min".into()
         });
@@ -216,6 +220,8 @@ mod tests {
         refused("turn.grace_ms", "25000", "orchestrators lose patience");
         refused("plan.answerable_min", "1.5", "plan.answerable_min is 1.5");
         refused("plan.answerable_min", "0.9", "must not be below");
+        refused("plan.answer_cache_ttl_s", "0", "plan.answer_cache_entries = 0");
+        refused("plan.approved_confidence_min", "2.0", "give 0 to 1");
         refused("model.base_url", "api.deepseek.com", "https://host/v1");
         refused("intent.remote_url", "models:8080", "http://host:8080");
         refused("intent.remote_url", "http://models:8080", "intent.remote_model is empty");

@@ -9,6 +9,9 @@ pub mod extract;
 /// PURE: who speaks for the model in a replay.
 mod cassette;
 
+/// What a model just said to the same question.
+mod cache;
+
 /// PURE: a stream cut into sentences.
 mod cutter;
 
@@ -33,6 +36,9 @@ mod prompt;
 /// PURE: citations.
 mod sources;
 
+/// PURE: what a colleague reads first.
+mod summary;
+
 #[cfg(test)]
 mod tests;
 
@@ -44,10 +50,12 @@ use talkfleet_shared::{
         Citation, Exchange, Intent, Kind, Language, ModelCall, ModelUse, Passage, Replayed, RetrieveReply, Rung, Usage,
     },
     config::ConfigError,
+    id::TenantId,
     metrics::{self, Metrics},
 };
 
 use self::{
+    cache::{AnswerCache, Kept, Lookup},
     cassette::{Speaker, speaker},
     editor::{Edited, Editor, Stop},
     ground::Shown,
@@ -75,14 +83,18 @@ const CUT_SHORT: [&str; 2] = ["length", "content_filter"];
 pub struct Speakers {
     metrics: Arc<Metrics>,
     model: Option<Model>,
+    cache: AnswerCache,
     model_config: ModelConfig,
     plan: PlanConfig,
 }
 
 /// What an answer is made from.
 pub struct Brief<'a> {
+    pub tenant: &'a TenantId,
     pub text: &'a str,
     pub intent: &'a Intent,
+    /// The artefact that recognised the intent; empty when none did.
+    pub intents_version: &'a str,
     pub language: Language,
     pub history: &'a [Exchange],
     pub found: Option<&'a RetrieveReply>,
@@ -102,11 +114,21 @@ pub struct Spoken {
     pub model_call: Option<ModelCall>,
     /// What was missing when the model should have spoken and did not, or not to the end.
     pub degraded: Option<&'static str>,
+    /// For the colleague who takes over.
+    pub summary: Option<String>,
 }
 
 impl Spoken {
     fn canned(kind: Kind) -> Self {
-        Self { kind, rung: Rung::Canned, citations: Vec::new(), usage: None, model_call: None, degraded: None }
+        Self {
+            kind,
+            rung: Rung::Canned,
+            citations: Vec::new(),
+            usage: None,
+            model_call: None,
+            degraded: None,
+            summary: None,
+        }
     }
 }
 
@@ -114,6 +136,7 @@ impl Speakers {
     pub fn new(config: &WorkerConfig, metrics: Arc<Metrics>) -> Result<Self, ConfigError> {
         Ok(Self {
             model: Model::new(&config.model, metrics.clone())?,
+            cache: AnswerCache::new(config, metrics.clone()),
             metrics,
             model_config: config.model.clone(),
             plan: config.plan.clone(),
@@ -144,7 +167,12 @@ impl Speakers {
             }
             Plan::Handover { reply } => {
                 voice.say_at_once(&reply.unwrap_or_else(|| canned::handover(brief.language))).await;
-                Spoken::canned(Kind::Handover)
+                let summary = summary::summary(brief.text, brief.intent, brief.history, brief.language);
+                Spoken { summary: Some(summary), ..Spoken::canned(Kind::Handover) }
+            }
+            Plan::Approved { reply } => {
+                voice.say_at_once(&reply).await;
+                Spoken { rung: Rung::Approved, ..Spoken::canned(Kind::Answer) }
             }
             Plan::Refuse(why) => {
                 let near = brief.found.map_or(&[][..], |found| &found.passages);
@@ -162,7 +190,26 @@ impl Speakers {
         let shown = found.passages.iter().take(self.plan.passages_max as usize);
         let passages: Vec<Passage> = shown.map(without_instructions).collect();
         voice.tell_sources(&sources::citations(&passages)).await;
-        match self.relay(&passages, brief, voice).await {
+        let key = self.cache.key(brief);
+        let made = async {
+            let relayed = self.relay(&passages, brief, voice).await;
+            (relayed, voice.text().to_owned())
+        };
+        let keep = |made: &(Result<Relayed, ModelError>, String)| match made {
+            (Ok(Relayed { stop: None, spoken }), text) => cache::keepable(spoken, text),
+            _ => None,
+        };
+        let relayed = match self.cache.answer(key, made, keep).await {
+            Lookup::Made((relayed, _)) => relayed,
+            Lookup::Failed => self.relay(&passages, brief, voice).await,
+            Lookup::Kept(kept) => {
+                voice.say_at_once(&kept.text).await;
+                let Kept { citations, call: model_call, .. } = (*kept).clone();
+                let answer = Spoken::canned(Kind::Answer);
+                return Spoken { citations, model_call, rung: Rung::Model, ..answer };
+            }
+        };
+        match relayed {
             Ok(Relayed { stop: None, spoken }) => spoken,
             // What was said before it did not know the rest is an answer.
             Ok(Relayed { stop: Some(Stop::Ignorance), spoken }) if !spoken.citations.is_empty() => spoken,

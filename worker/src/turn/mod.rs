@@ -240,8 +240,10 @@ async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut 
     let plan = plan::plan(&desk.plan, Evidence { intent: intent.as_deref(), found: found.as_deref(), model });
     let unknown = Intent::unknown();
     let brief = Brief {
+        tenant: &ask.tenant,
         text,
         intent: draft.intent.as_ref().unwrap_or(&unknown),
+        intents_version: intent.as_ref().map_or("", |intent| intent.version.as_str()),
         language: draft.language,
         history: &history,
         found: found.as_deref(),

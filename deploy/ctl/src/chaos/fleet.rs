@@ -305,6 +305,8 @@ impl Plan<'_> {
             ("database.url", through(&self.engines.database_url, &self.links.database)?),
             ("models.encoder_dir", self.encoder.display().to_string()),
             ("roles.response_concurrency", RESPONSE_CONCURRENCY.to_string()),
+            // Every turn asks the model: its faults are what is looked at.
+            ("plan.answer_cache_entries", "0".to_owned()),
             ("model.base_url", format!("http://127.0.0.1:{}/{name}/v1", self.model.port)),
             ("model.api_key", "\"not-a-real-key\"".into()),
             ("model.concurrency", RESPONSE_CONCURRENCY.to_string()),

@@ -71,6 +71,8 @@ impl Model {
     pub(crate) fn speaks_for(&self, open: Open) -> Open {
         let open = open.worker_set("model.base_url", &self.url).worker_set("model.token_timeout_ms", 60_000);
         let open = open.worker_set("model.first_token_timeout_ms", 60_000).worker_set("turn.grace_ms", 500);
+        // Every call is counted here.
+        let open = open.worker_set("plan.answer_cache_entries", 0);
         open.worker_set("model.api_key", "\"not-a-real-key\"")
     }
 }

@@ -177,6 +177,7 @@ pub fn record(n: usize, dice: &mut Dice) -> TurnRecord {
         sources: Some(answer.citations.clone()),
         spoken: String::new(),
         model_call: None,
+        summary: None,
         outcome: Outcome::Answered { answer: Box::new(answer) },
         timings,
         usage: Some(usage).filter(|usage| usage.prompt_tokens > 0),
