@@ -37,13 +37,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+/// Each command's own arguments say what it is for.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// How well intents are recognised: trained on one file, asked another
     Intents(Box<intents::Args>),
-    /// How well the right document is found, by tier
     Retrieval(Box<retrieval::Args>),
-    /// How well a running desk answers
     Answers(Box<answers::Args>),
 }
 

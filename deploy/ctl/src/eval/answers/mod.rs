@@ -37,15 +37,16 @@ use crate::{
     gate::with_defaults,
 };
 
-/// Ask a running desk the questions of a labelled file, and hold its answers against the labels.
+/// How well a running desk answers the questions of a labelled file
 ///
-/// Questions are JSON lines or CSV with the column question and, where it is known, document (which may be cited: an id, a
-/// title, or the last part of an address), answer (what the answer holds, word for word) and expect (answer, refusal, handover
-/// or small_talk; without it a document or an answer means answer). Each is asked in a conversation of its own, as a customer
-/// would; the turns are kept and counted like any other.
+/// Questions are JSON lines or CSV with the column question and, where it is known, document (which
+/// may be cited: an id, a title, or the last part of an address), answer (what the answer holds,
+/// word for word) and expect (answer, refusal, handover or small_talk; without it a document or an
+/// answer means answer). Each is asked in a conversation of its own, as a customer would; the turns
+/// are kept and counted like any other.
 ///
-/// An answer is grounded when every sentence of it is quoted from the passages it cites, or has its words and all of its
-/// numbers from them.
+/// An answer is grounded when every sentence of it is quoted from the passages it cites, or has its
+/// words and all of its numbers from them.
 ///
 /// --json prints one object with these figures, shares from 0 to 1, null where nothing is labelled:
 ///
@@ -59,7 +60,8 @@ use crate::{
 ///   prompt_tokens, completion_tokens, cost
 ///   kinds, rungs, languages, passed, checks
 ///
-/// The exit code is 1 when a limit is exceeded: failures=1% unless said otherwise, and those of --fail-on.
+/// The exit code is 1 when a limit is exceeded: failures=1% unless said otherwise, and those of
+/// --fail-on.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {

@@ -48,20 +48,25 @@ use super::folder::Folder;
 /// The fewest and most parts of a cross-validation.
 const FOLDS_MAX: u32 = 20;
 
-/// Train on one file, ask another, and tell how well intents are recognised.
+/// How well intents are recognised: trained on one file, asked another
 ///
-/// Files are JSON lines or CSV with the columns text and intent (null, in CSV nothing: out of scope), our YAML or Rasa's. No
-/// engine is needed. The sentence encoder is taken from the cache, or fetched once; without it the tier of words stands alone.
+/// Files are JSON lines or CSV with the columns text and intent (null, in CSV nothing: out of
+/// scope), our YAML or Rasa's. No engine is needed. The sentence encoder is taken from the cache,
+/// or fetched once; without it the tier of words stands alone.
 ///
-/// A run costs about two trainings: one on everything, and together one on 10, 25 and 50 % of it for the learning curve
-/// (--no-learning-curve spares that). --cross-validate adds one training for each fold.
+/// A run costs about two trainings: one on everything, and together one on 10, 25 and 50 % of it
+/// for the learning curve (--no-learning-curve spares that). --cross-validate adds one training for
+/// each fold.
 ///
-/// --json prints one object with these figures, shares from 0 to 1, null where there was nothing to measure:
+/// --json prints one object with these figures, shares from 0 to 1, null where there was nothing to
+/// measure:
 ///
-///   accuracy, macro_f1          test lines in scope whose likeliest intent is right, before any threshold; mean F1 over intents
+///   accuracy, macro_f1          test lines in scope whose likeliest intent is right, before any
+///                               threshold; mean F1 over intents
 ///   accuracy_after_threshold    the same, counting only those that are recognised
 ///   declined_in_scope           test lines in scope below the threshold
-///   oos_recall, oos_auroc       test lines out of scope below the threshold; area under the curve of that score
+///   oos_recall, oos_auroc       test lines out of scope below the threshold; area under the curve
+///                               of that score
 ///   ece                         expected calibration error of the confidence, 15 bins
 ///   cpu_us_per_query            CPU microseconds of one query, as the model itself chooses its tiers
 ///   escalated                   queries that the dearest tier decided
@@ -72,7 +77,8 @@ const FOLDS_MAX: u32 = 20;
 ///   threshold                   where --validation put it; null: the model's own
 ///   leaked, accuracy_without_leaked, conflicts, duplicates
 ///   tiers                       each alone: tier, accuracy, macro_f1, cpu_us_per_query, decided
-///   languages                   by tag: test_examples, accuracy, macro_f1, accuracy_after_threshold, test_out_of_scope, oos_recall
+///   languages                   by tag: test_examples, accuracy, macro_f1,
+///                               accuracy_after_threshold, test_out_of_scope, oos_recall
 ///   cross_validation            folds, accuracy, accuracy_deviation, macro_f1
 ///   learning_curve              examples, share, accuracy, macro_f1
 #[derive(Debug, clap::Args)]

@@ -29,25 +29,32 @@ use self::{
 };
 use super::folder::Folder;
 
-/// Ask a base of documents every question, and tell which document came.
+/// How well the right document is found, by tier
 ///
-/// Documents are JSON lines or CSV with the columns id, title and text (Markdown); questions with question, document (the id,
-/// or in JSON a list) and, where it is known, answer (what the answer holds, word for word). No engine is needed. The sentence
-/// encoder is taken from the cache, or fetched once; without it the tier of words stands alone. Documents are cut into
-/// passages as the desk cuts them, and a passage that is found counts for its document.
+/// Documents are JSON lines or CSV with the columns id, title and text (Markdown); questions with
+/// question, document (the id, or in JSON a list) and, where it is known, answer (what the answer
+/// holds, word for word). No engine is needed. The sentence encoder is taken from the cache, or
+/// fetched once; without it the tier of words stands alone. Documents are cut into passages as the
+/// desk cuts them, and a passage that is found counts for its document.
 ///
-/// --json prints one object with these figures, shares from 0 to 1, null where there was nothing to measure:
+/// --json prints one object with these figures, shares from 0 to 1, null where there was nothing to
+/// measure:
 ///
-///   tier                        whose figures stand at the top: the last of --tier, else the desk's own
+///   tier                        whose figures stand at the top: the last of --tier, else the
+///                               desk's own
 ///   recall_at_1, recall_at_5    questions whose document came first, or among the first five
-///   mrr_at_10, ndcg_at_10       mean reciprocal rank, and discounted cumulative gain, over ten documents
-///   cpu_us_per_query            CPU microseconds of one search, encoding the question included (encode_us_per_query)
+///   mrr_at_10, ndcg_at_10       mean reciprocal rank, and discounted cumulative gain, over ten
+///                               documents
+///   cpu_us_per_query            CPU microseconds of one search, encoding the question included
+///                               (encode_us_per_query)
 ///   quote_us_per_query          CPU microseconds of quoting the answer
-///   answer_in_1, _2, _3         questions whose answer is inside the quoted one, two, three sentences
+///   answer_in_1, _2, _3         questions whose answer is inside the quoted one, two, three
+///                               sentences
 ///   answerable_auroc            how well the score tells questions with an answer from those without
 ///   answerable_declined, unanswerable_declined    at the desk's own threshold, answerable_from
 ///   questions, documents, passages, questions_with_answer, unanswerable
-///   tiers                       each: tier, questions, recall_at_1, recall_at_5, mrr_at_10, ndcg_at_10, cpu_us_per_query
+///   tiers                       each: tier, questions, recall_at_1, recall_at_5, mrr_at_10,
+///                               ndcg_at_10, cpu_us_per_query
 ///   languages                   by tag, the same by tier
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
