@@ -60,6 +60,8 @@ async fn figures() {
         let questions: Vec<Asked> = read(set, "questions.jsonl");
         let put = |text: &Text| document(&encoder, &text.id, &text.title, &[&text.text], &[]);
         let put: Vec<Document> = texts.iter().map(put).collect();
+        let embedded = |asked: Asked| (encoder.encode(&asked.question), asked);
+        let questions: Vec<(Vec<f32>, Asked)> = questions.into_iter().map(embedded).collect();
         for (name, settings) in WAYS {
             let mut base = Base::open(&store, Backend::new(&config(settings), &store).unwrap(), set, &encoder).await;
             if base.loaded.passages() == 0 {
@@ -89,10 +91,11 @@ async fn figures() {
     engines.stop().await;
 }
 
-async fn quality(base: &Base, questions: &[Asked]) -> (f64, f64) {
+async fn quality(base: &Base, questions: &[(Vec<f32>, Asked)]) -> (f64, f64) {
     let (mut found, mut gain) = (0.0, 0.0);
-    for asked in questions {
-        let hits = base.hits(&asked.question, true, 10).await;
+    for (embedding, asked) in questions {
+        let language = text::language(&asked.question);
+        let hits = base.hits_of(&asked.question, Some(embedding), language, 10).await.unwrap();
         let Some(place) = hits.iter().position(|hit| hit.passage.document == asked.document) else { continue };
         found += f64::from(u8::from(place < 5));
         gain += 1.0 / ((place + 2) as f64).log2();
