@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use artefact::ArtefactError;
+pub use artefact::{ArtefactError, VERSION as ARTEFACT_VERSION};
 pub use calibrate::Validation;
 pub use model::IntentModel;
 pub use review::{Warning, review};

@@ -176,14 +176,18 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// The multilingual encoder alone.
+/// The multilingual encoder alone, fetched if need be.
 pub(crate) async fn load_encoder() -> Option<Arc<Encoder>> {
-    load_encoders().await.multilingual
+    load(Sources { without_transformer: true, ..Sources::from_environment() }).await.multilingual
 }
 
 /// The sentence encoders, fetched if need be. Without any everything works by words alone, which is worth a warning.
 pub(crate) async fn load_encoders() -> Encoders {
-    let (sources, progress) = (Sources::from_environment(), Terminal::default());
+    load(Sources::from_environment()).await
+}
+
+async fn load(sources: Sources) -> Encoders {
+    let progress = Terminal::default();
     let multilingual = fetch_encoder(&sources, &progress).await.map(Some).unwrap_or_else(|error| {
         progress.line(&format!("going on without the sentence encoder, by words alone: {error:#}"));
         None

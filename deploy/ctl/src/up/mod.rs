@@ -151,7 +151,7 @@ async fn open(
     engines: &Engines,
     progress: &Terminal,
 ) -> Result<(Fleet, Vec<PathBuf>)> {
-    let encoder = fetch_encoder(sources, progress).await?;
+    let (encoder, transformer) = (fetch_encoder(sources, progress).await?, cached_transformer(sources)?);
     let connect = Connect {
         nats: Some(engines.nats_url.clone()),
         database: Some(engines.database_url.clone()),
@@ -167,7 +167,8 @@ async fn open(
     keys::put(&bus, &api_key, tenant.clone(), "demo").await?;
     let site = data.join("site");
     if !args.no_demo {
-        let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &encoder, site: &site };
+        let (encoder, transformer) = (encoder.as_path(), transformer.as_deref());
+        let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder, transformer, site: &site };
         demo::load(&target, progress).await?;
     }
     let options = FleetOptions {
@@ -175,7 +176,7 @@ async fn open(
         redis: engines.redis_url.clone(),
         database: engines.database_url.clone(),
         encoder,
-        transformer: cached_transformer(sources)?,
+        transformer,
         gateways: args.gateways,
         workers: args.workers,
         roles: args.roles.clone(),

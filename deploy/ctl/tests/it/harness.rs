@@ -91,7 +91,14 @@ async fn load_demo(base: &Base) {
     bus.topology_apply(Scale::default()).await.unwrap();
     store.migrate().await.unwrap();
     let tenant = TenantId::parse(DEMO_TENANT).unwrap();
-    let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &base.encoder, site: &base.site };
+    let target = demo::Target {
+        bus: &bus,
+        store: &store,
+        tenant: &tenant,
+        encoder: &base.encoder,
+        transformer: base.transformer.as_deref(),
+        site: &base.site,
+    };
     demo::load(&target, &Silent).await.unwrap();
 }
 

@@ -59,7 +59,8 @@ fn count(tally: &mut Tally, question: &Value, index: &Index, encoder: &Encoder) 
     let embedding = encoder.encode(text);
     let language = text::language(text);
     let hits = index.search(text, Some(&embedding), language, PASSAGES_MAX, &Tuning::default()).unwrap();
-    let meaning = |passage: &Passage, place: usize, query: &[f32]| index.sentence_meaning(passage, place, query, encoder);
+    let meaning =
+        |passage: &Passage, place: usize, query: &[f32]| index.sentence_meaning(passage, place, query, encoder);
     let meanings = Some(Meanings { sentence: &meaning });
     let ranked = ranked(text, Some(&embedding), &eligible(&hits, language), meanings, language);
     tally.questions += 1;

@@ -74,7 +74,10 @@ pub(super) fn fuse(found: &Found, language: Language, count: usize, by_meaning: 
         words: text.words,
         meaning: text.meaning,
         deep: None,
-        wordings: found.documents.get(&text.document).map(|document| worded(document).deviations(whole_words, wordings)),
+        wordings: found
+            .documents
+            .get(&text.document)
+            .map(|document| worded(document).deviations(whole_words, wordings)),
         same_language: speaks(text.language),
     };
     let candidates: Vec<Candidate> = found.texts.iter().enumerate().map(candidate).collect();

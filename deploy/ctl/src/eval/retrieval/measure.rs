@@ -64,9 +64,7 @@ pub fn measure(
         both.map(|(multilingual, transformer)| Embeddings { multilingual, transformer }).collect();
     let (mut cpu_us, mut by_tier) = (Vec::new(), Vec::new());
     for tier in tiers {
-        let ask = |at: usize, question: &Question| {
-            base.search(&question.text, &embedded[at], *tier, PASSAGES)
-        };
+        let ask = |at: usize, question: &Question| base.search(&question.text, &embedded[at], *tier, PASSAGES);
         let found = spread(questions, ask, |n| bar.inc(n));
         let encoding = [(tier.encodes(), encode_us), (tier.transforms(), transform_us)];
         cpu_us.push(found.us_each() + encoding.iter().filter(|(does, _)| *does).map(|(_, us)| us).sum::<f64>());

@@ -97,9 +97,8 @@ impl Models {
             return Ok(Self { multilingual: None, transformer: None });
         }
         let Encoders { multilingual, transformer } = load_encoders().await;
-        let missing = |tier: &&Tier| {
-            (tier.encodes() && multilingual.is_none()) || (tier.transforms() && transformer.is_none())
-        };
+        let missing =
+            |tier: &&Tier| (tier.encodes() && multilingual.is_none()) || (tier.transforms() && transformer.is_none());
         if let Some(tier) = tiers.iter().find(missing) {
             bail!(
                 "the tier {} needs a sentence encoder which is neither in the cache nor could be fetched; let \
