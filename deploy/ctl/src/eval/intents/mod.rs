@@ -24,7 +24,10 @@ mod order;
 /// The training lines nearest to a wrong one.
 mod neighbours;
 
-/// PURE: figures and lists.
+/// PURE: the lists of the report.
+mod lists;
+
+/// PURE: the figures.
 mod report;
 
 /// PURE: the report in the terminal.

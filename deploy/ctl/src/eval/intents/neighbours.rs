@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     data::Labelled,
-    report::{Neighbour, Wrong},
+    lists::{Neighbour, Wrong},
     review::NONE,
     subject::Subject,
 };

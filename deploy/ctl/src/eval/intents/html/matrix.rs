@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::super::report::{Confusion, Report};
+use super::super::{lists::Confusion, report::Report};
 use crate::{
     eval::html::head,
     page::{

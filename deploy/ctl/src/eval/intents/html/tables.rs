@@ -1,7 +1,8 @@
 //! Tiers, thresholds, languages, intents and errors as tables.
 
 use super::super::{
-    report::{Figures, Report, Wrong},
+    lists::Wrong,
+    report::{Figures, Report},
     review::NONE,
 };
 use crate::{
