@@ -32,7 +32,7 @@ use super::{
     marks,
     model::{Model, ModelError, Piece},
     prompt::{Prompt, Question},
-    quotation, without_instructions,
+    quote::{quotation, without_instructions},
 };
 use crate::{
     config::{Fallback, Grounding, ModelConfig, Price, WorkerConfig},

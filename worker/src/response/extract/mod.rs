@@ -9,9 +9,6 @@ mod asked;
 /// PURE: how well each sentence answers.
 mod weigh;
 
-#[cfg(test)]
-mod figures;
-
 use self::weigh::{Sentence, ranked};
 use crate::{
     retrieval::{Hit, Passage},
@@ -183,6 +180,8 @@ fn plain(sentence: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    mod figures;
+
     use std::sync::Arc;
 
     use super::*;

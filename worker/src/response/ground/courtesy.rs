@@ -10,7 +10,7 @@ const COURTESY: &str = "hi hello dear hey there thanks thank you for asking reac
     i i'm am we we're are is happy glad pleased to help hope this helps helped answers that let me know if you have any other more \
     further questions concerns need anything else assistance something unclear do not hesitate can please feel free ask ask us sorry \
     apologise apologize for the inconvenience hear understand be of today with it a an and at time day have nice lovely wonderful \
-    welcome you're always here from about on what looking appreciate patience customer friend kind regards best";
+    welcome you're always here contact reach support team service should would like want details don't i'd here's found our from about on what looking appreciate patience customer friend kind regards best";
 
 /// Affirmations without a statement: they are left out, since nobody can tell what they affirm.
 const BARE: [&str; 12] = [
@@ -29,10 +29,15 @@ const BARE: [&str; 12] = [
 ];
 
 /// Chinese courtesies; what is left of a sentence without them must be nothing.
-const COURTESY_HAN: [&str; 44] = [
+const COURTESY_HAN: &[&str] = &[
     "很高兴为您服务",
     "很高兴为您解答",
     "感谢您的咨询",
+    "请联系客服",
+    "欢迎联系客服",
+    "可以随时联系我们",
+    "祝您一切顺利",
+    "感谢您的支持",
     "感谢您的提问",
     "感谢您的理解",
     "感谢您的耐心",
@@ -163,6 +168,7 @@ mod tests {
     fn what_claims_nothing_is_told_apart() {
         check("Hello! Thanks for reaching out.", Some(Manner::Courtesy));
         check("Let me know if you have any other questions.", Some(Manner::Courtesy));
+        check("Please don't hesitate to contact our support team.", Some(Manner::Courtesy));
         check("您好，很高兴为您服务！", Some(Manner::Courtesy));
         check("如有其他问题，请随时联系我们。", Some(Manner::Courtesy));
         check("Yes.", Some(Manner::Bare));

@@ -4,18 +4,22 @@
 //! names and addresses stand there, and the clause nearest to each of its own denies what it denies. What cannot be
 //! checked, such as a language that no passage is written in, does not pass.
 
+mod calendar;
 mod claims;
 mod courtesy;
+mod numerals;
 mod polarity;
 mod quantities;
 mod terms;
 mod tokens;
+mod verdict;
 
 #[cfg(test)]
 pub(super) mod tests;
 
 use std::collections::{HashMap, HashSet};
 
+pub use self::verdict::{Reason, Verdict};
 use self::{
     courtesy::{Manner, manner},
     polarity::denies,
@@ -49,63 +53,6 @@ const REST_WORTH: f32 = 0.25;
 
 /// What a clause loses for a word of its own that is not said: of two that are equally near, the plainer is meant.
 const SPARE_LOSS: f32 = 0.1;
-
-/// Why a sentence is not said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// It cites a passage that does not exist, or one that does not say so.
-    Citation,
-    /// An amount, a duration, a percentage, a time or a date that the passages do not give.
-    Quantity,
-    /// It denies what the passages affirm, or the other way round.
-    Negation,
-    /// Somebody or something that the passages do not name.
-    Name,
-    /// A host or an e-mail address that the passages do not give.
-    Address,
-    /// Something done or promised for this customer: a desk that reads has done nothing.
-    Deed,
-    /// A question for a password or a card number.
-    Secret,
-    /// Too few of its words are the passages'.
-    Words,
-    /// The passages are in another language.
-    Language,
-    /// The model tells its rules.
-    Rules,
-}
-
-impl Reason {
-    /// The word for metrics and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Citation => "citation",
-            Self::Quantity => "quantity",
-            Self::Negation => "negation",
-            Self::Name => "name",
-            Self::Address => "address",
-            Self::Deed => "deed",
-            Self::Secret => "secret",
-            Self::Words => "words",
-            Self::Language => "language",
-            Self::Rules => "rules",
-        }
-    }
-}
-
-/// What becomes of a sentence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The passages say so.
-    Supported,
-    /// It claims nothing and may be said.
-    Courtesy,
-    /// It claims nothing and says nothing: left out.
-    Bare,
-    /// The model says that it does not know.
-    Ignorance,
-    Unsupported(Reason),
-}
 
 /// A passage as it is shown to the model.
 #[derive(Debug, Clone, Copy)]

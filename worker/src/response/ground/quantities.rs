@@ -1,6 +1,6 @@
 //! PURE: the quantities in a sentence, however they are written: 30 days, thirty days, 三十天; ¥12, 12 yuan; 15 November.
 
-use super::tokens::Token;
+use super::{calendar::calendar, numerals::spoken, tokens::Token};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +37,7 @@ pub struct Quantity {
     pub unit: Unit,
     pub value: f64,
     /// The number as it was written.
-    raw: f64,
+    pub(super) raw: f64,
     pub bound: Bound,
 }
 
@@ -60,33 +60,6 @@ impl Quantity {
 }
 
 const DAY: f64 = 1440.0;
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-const SMALL: [&str; 21] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
-const ORDINALS: [&str; 8] = ["last", "first", "second", "third", "fourth", "fifth", "sixth", "seventh"];
-const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
 /// A number somewhere in the tokens, before its unit is known.
 struct Found {
@@ -155,83 +128,6 @@ fn share_units(tokens: &[Token], numbers: &mut [Found]) {
             numbers[at - 1].unit = Some((unit, numbers[at - 1].raw * scale));
         }
     }
-}
-
-/// A number in digits or words: its value, the token after it, and whether it may count nothing.
-fn spoken(tokens: &[Token], at: usize) -> Option<(f64, usize, bool)> {
-    match tokens.get(at)? {
-        Token::Number(value) => {
-            let big = tokens.get(at + 1) == Some(&Token::Han('万'));
-            Some(if big { (value * 10_000.0, at + 2, false) } else { (*value, at + 1, false) })
-        }
-        Token::Word(word) => {
-            if word == "half" {
-                return Some((0.5, at + 1, true));
-            }
-            let ten = TENS.iter().position(|ten| ten == word).map(|ten| (ten as f64 + 2.0) * 10.0);
-            let small = SMALL.iter().position(|small| small == word).map(|small| small as f64);
-            let next = tokens.get(at + 1 + usize::from(tokens.get(at + 1) == Some(&Token::Mark('-'))));
-            let unit = next.and_then(Token::word).and_then(|next| SMALL[1..10].iter().position(|small| *small == next));
-            match (ten, small, unit) {
-                (Some(ten), _, Some(unit)) => {
-                    let dash = usize::from(tokens.get(at + 1) == Some(&Token::Mark('-')));
-                    Some((ten + unit as f64 + 1.0, at + 2 + dash, false))
-                }
-                (Some(value), ..) | (None, Some(value), _) => {
-                    let hundred = tokens.get(at + 1).is_some_and(|token| token.is_word(&["hundred"]));
-                    let value = if hundred { value * 100.0 } else { value };
-                    Some((value, at + 1 + usize::from(hundred), value < 2.0))
-                }
-                _ => None,
-            }
-        }
-        Token::Han(c) => {
-            let run: Vec<char> = tokens[at..].iter().map_while(han_digit).collect();
-            if run.is_empty() || (*c == '半' && run.len() > 1) || run == ['百'] || run == ['千'] || run == ['万'] {
-                return None;
-            }
-            Some((han_number(&run), at + run.len(), run == ['一'] || run == ['半']))
-        }
-        Token::Clock(_) | Token::Mark(_) => None,
-    }
-}
-
-fn han_digit(token: &Token) -> Option<char> {
-    match token {
-        Token::Han(c) if "零〇一二两三四五六七八九十百千万半".contains(*c) => Some(*c),
-        _ => None,
-    }
-}
-
-fn han_number(run: &[char]) -> f64 {
-    let (mut total, mut section, mut digit) = (0.0, 0.0, 0.0);
-    for c in run {
-        let scale = match c {
-            '十' => 10.0,
-            '百' => 100.0,
-            '千' => 1_000.0,
-            '万' => {
-                total += (section + digit) * 10_000.0;
-                (section, digit) = (0.0, 0.0);
-                continue;
-            }
-            '半' => {
-                digit = 0.5;
-                continue;
-            }
-            '两' => {
-                digit = 2.0;
-                continue;
-            }
-            _ => {
-                digit = "〇一二三四五六七八九".chars().position(|d| d == *c).unwrap_or_default() as f64;
-                continue;
-            }
-        };
-        section += if digit == 0.0 { scale } else { digit * scale };
-        digit = 0.0;
-    }
-    total + section + digit
 }
 
 /// The unit of the number that stands from `from` to `to`, and its value in it.
@@ -319,103 +215,6 @@ fn han_unit(after: &[Token], raw: f64) -> Option<(Unit, f64)> {
     let (_, unit, scale) = units.iter().find(|(name, ..)| text.starts_with(name))?;
     // 2026年 is a date's, not a span.
     if *unit == Unit::Months && raw > 1_900.0 { None } else { Some((*unit, raw * scale)) }
-}
-
-/// Times, dates and weekdays, which are no amounts.
-fn calendar(tokens: &[Token], at: usize) -> Option<(Quantity, usize)> {
-    let exact = |unit, value, raw| Quantity { unit, value, raw, bound: Bound::Open };
-    let day = |at: usize| match tokens.get(at) {
-        Some(Token::Number(day)) if (1.0..=31.0).contains(day) && day.fract() == 0.0 => Some(*day),
-        _ => None,
-    };
-    match tokens.get(at)? {
-        Token::Clock(minutes) => {
-            let late = at > 1
-                && matches!(
-                    tokens[at - 2..at],
-                    [Token::Han('下'), Token::Han('午')] | [Token::Han('晚'), Token::Han('上')]
-                );
-            let pm = tokens.get(at + 1).is_some_and(|token| token.is_word(&["pm"])) || late;
-            let value = if pm && *minutes < 720.0 { minutes + 720.0 } else { *minutes };
-            Some((exact(Unit::Clock, value, value), at + 1))
-        }
-        Token::Word(word) => {
-            let plain = word.trim_end_matches('s');
-            let place = ORDINALS.iter().position(|ordinal| ordinal == word);
-            let aside = matches!(tokens.get(at + 1), Some(Token::Mark(',')));
-            if let Some(place) = place.filter(|_| !aside) {
-                return Some((exact(Unit::Ordinal, place as f64, place as f64), at + 1));
-            }
-            if let Some(place) = WEEKDAYS.iter().position(|name| *name == plain) {
-                return Some((exact(Unit::Weekday, place as f64 + 1.0, 0.0), at + 1));
-            }
-            let month = month(word)?;
-            let (value, end) = day(at + 1).map_or((0.0, at + 1), |day| (day, at + 2));
-            // "may" is a month only beside a day.
-            (word != "may" || value > 0.0).then(|| (exact(Unit::Date, month * 100.0 + value, value), end))
-        }
-        Token::Number(number) => {
-            let late = at > 1
-                && matches!(
-                    tokens[at - 2..at],
-                    [Token::Han('下'), Token::Han('午')] | [Token::Han('晚'), Token::Han('上')]
-                );
-            match (tokens.get(at + 1)?, tokens.get(at + 2)) {
-                (Token::Word(word), _) if month(word).is_some() => {
-                    let (day, month) = (day(at)?, month(word)?);
-                    Some((exact(Unit::Date, month * 100.0 + day, day), at + 2))
-                }
-                (Token::Word(word), Some(Token::Word(of)))
-                    if of == "of" && ["st", "nd", "rd", "th"].contains(&word.as_str()) =>
-                {
-                    let month = month(tokens.get(at + 3)?.word()?)?;
-                    Some((exact(Unit::Date, month * 100.0 + number, *number), at + 4))
-                }
-                (Token::Han('月'), rest) => {
-                    let day = if matches!(rest, Some(Token::Number(_))) { day(at + 2) } else { None };
-                    let end = day.map_or(at + 2, |_| {
-                        at + 3 + usize::from(matches!(tokens.get(at + 3), Some(Token::Han('日' | '号'))))
-                    });
-                    Some((exact(Unit::Date, number * 100.0 + day.unwrap_or_default(), day.unwrap_or_default()), end))
-                }
-                (Token::Han('点'), rest) => {
-                    let half = if rest == Some(&Token::Han('半')) { 30.0 } else { 0.0 };
-                    let value = number * 60.0 + half + if late && *number < 12.0 { 720.0 } else { 0.0 };
-                    Some((exact(Unit::Clock, value, *number), at + 2))
-                }
-                _ => None,
-            }
-        }
-        Token::Han('周' | '期' | '拜') => {
-            let Some(Token::Han(day)) = tokens.get(at + 1) else { return None };
-            let place = "一二三四五六日".chars().position(|name| name == *day).or((*day == '天').then_some(6))?;
-            Some((exact(Unit::Weekday, place as f64 + 1.0, 0.0), at + 2))
-        }
-        Token::Han(_) | Token::Mark(_) => None,
-    }
-}
-
-/// 1 to 12.
-fn month(word: &str) -> Option<f64> {
-    let full = [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ];
-    let place = MONTHS
-        .iter()
-        .zip(full)
-        .position(|(short, full)| word == *short || word == full || word == "sept" && full == "september")?;
-    Some(place as f64 + 1.0)
 }
 
 /// Whether a bound is set on the number that stands from `from` to `to`.

@@ -4,10 +4,10 @@ use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 
-use super::*;
+use super::super::*;
 use crate::{
     encoder::Encoder,
-    retrieval::{Index, Passage, Tuning},
+    retrieval::{Document, Index, Knowledge, Passage, Tuning, Wording, split},
 };
 
 /// Of questions that the weights were fitted to, and of those that they were not.
@@ -87,6 +87,53 @@ fn index(folder: &Path, encoder: &Encoder) -> Index {
         (passage, Some(embedding))
     });
     Index::build(passages.collect()).unwrap()
+}
+
+/// What the demo quotes, for people to read.
+#[test]
+#[ignore = "prints; give it --ignored --nocapture"]
+fn readings() {
+    let encoder = Encoder::load(&crate::encoder::cached()).unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/demo");
+    let index = demo_index(&demo, &encoder);
+    for question in
+        lines(&demo.join("questions.jsonl")).iter().filter(|question| question["article"].is_string()).step_by(3)
+    {
+        let text = question["text"].as_str().unwrap();
+        let (embedding, language) = (encoder.encode(text), text::language(text));
+        let hits = index.search(text, Some(&embedding), language, PASSAGES_MAX, &Tuning::default()).unwrap();
+        let quoted =
+            extract(text, Some(&embedding), &hits, Some(Meanings { index: &index, encoder: &encoder }), language);
+        let article = hits.first().map_or("", |hit| hit.passage.document.as_str());
+        println!("? {text}\n  [{article}; meant {}]\n{}\n", question["article"], quoted.text);
+        let lead_in = quoted.text.lines().any(|line| line.ends_with([':', '：', '?', '？']));
+        assert!(!lead_in && quoted.text.chars().count() <= ANSWER_CHARS_MAX + 2 * SENTENCES_MAX, "{}", quoted.text);
+    }
+}
+
+fn demo_index(demo: &Path, encoder: &Encoder) -> Index {
+    let mut knowledge = Knowledge::default();
+    for (folder, language) in [("en", Language::English), ("zh", Language::Chinese)] {
+        for file in std::fs::read_dir(demo.join("knowledge").join(folder)).unwrap() {
+            let path = file.unwrap().path();
+            let slug = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let whole = std::fs::read_to_string(&path).unwrap();
+            let (matter, body) = whole.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+            let title =
+                matter.lines().find_map(|line| line.strip_prefix("title: ")).unwrap().trim_matches('"').to_owned();
+            let asked = matter.lines().filter_map(|line| line.strip_prefix("  - "));
+            let wordings = asked
+                .map(|line| line.trim_matches('"').to_owned())
+                .map(|text| Wording { embedding: Some(encoder.encode(&text)), text });
+            let document = Document { id: format!("{slug}.{folder}"), title, url: slug, language, text: body.into() };
+            let passages = split(&document).into_iter().map(|passage| {
+                let embedding = encoder.encode(&passage.embedded_text());
+                (passage, Some(embedding))
+            });
+            knowledge.upsert(&document.id, passages.collect(), wordings.collect()).unwrap();
+        }
+    }
+    knowledge.snapshot().unwrap()
 }
 
 fn lines(path: &Path) -> Vec<Value> {
