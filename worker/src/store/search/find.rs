@@ -90,12 +90,15 @@ impl Store {
             with found as materialized (
                 select tenant, document, kind, ordinal, language, (-(words <#> $2::sparsevec))::float8 as score
                 from search_words where terms && $3
-            ), placed as (
-                select *, row_number() over (partition by kind, language order by score desc, document, ordinal) as place,
-                    sum(score) over shelf as sum, sum(score * score) over shelf as squares
-                from found where tenant = $1 window shelf as (partition by kind, language)
+            ), shelves as (
+                select kind, language, sum(score) as sum, sum(score * score) as squares
+                from found where tenant = $1 group by kind, language
             )
-            select document, kind, ordinal, language, score, sum, squares from placed where place <= $4";
+            select best.document, s.kind, best.ordinal, s.language, best.score, s.sum, s.squares
+            from shelves s cross join lateral (
+                select document, ordinal, score from found f
+                where f.tenant = $1 and f.kind = s.kind and f.language = s.language
+                order by score desc, document, ordinal limit $4) as best";
         let query = sqlx::query(SQL).bind(tenant.as_str()).bind(sparse(weights)).bind(any).bind(count);
         let mut matched = MatchedWords::default();
         for row in read(query.fetch_all(&self.pool)).await? {
