@@ -104,7 +104,8 @@ async fn old_versions_of_the_intents_are_deleted_and_the_newest_can_be_gone_back
     let bus = Bus::connect(&config, "test", Metrics::new("test"), Health::new()).await.unwrap();
     bus.topology_apply(Scale::default()).await.unwrap();
     let set = intent::parse("version: 1\nintents:\n  - name: refund\n    examples:\n      en: [\"refund\", \"money back\", \"pay me\"]\n  - name: hello\n    examples:\n      en: [\"hi\", \"hello\", \"good day\"]\n").unwrap();
-    let artefact = IntentsArtefact::new(&set, &intent::train(&set, &Encoders::default(), &mut |_| {}).unwrap()).unwrap();
+    let artefact =
+        IntentsArtefact::new(&set, &intent::train(&set, &Encoders::default(), &mut |_| {}).unwrap()).unwrap();
     let tenant = TenantId::parse("demo").unwrap();
     let mut published = Vec::new();
     for _ in 0..INTENTS_VERSIONS_MAX + 3 {

@@ -102,8 +102,9 @@ fn readings() {
         let text = question["text"].as_str().unwrap();
         let (embedding, language) = (encoder.encode(text), text::language(text));
         let hits = index.search(text, Some(&embedding), language, PASSAGES_MAX, &Tuning::default()).unwrap();
-        let quoted =
-            extract(text, Some(&embedding), &hits, Some(Meanings { index: &index, encoder: &encoder }), language);
+        let meaning =
+            |passage: &Passage, place: usize, query: &[f32]| index.sentence_meaning(passage, place, query, &encoder);
+        let quoted = extract(text, Some(&embedding), &hits, Some(Meanings { sentence: &meaning }), language);
         let article = hits.first().map_or("", |hit| hit.passage.document.as_str());
         println!("? {text}\n  [{article}; meant {}]\n{}\n", question["article"], quoted.text);
         let lead_in = quoted.text.lines().any(|line| line.ends_with([':', '：', '?', '？']));
