@@ -149,7 +149,7 @@ impl Lanes {
 
 /// Why a turn stopped being composed.
 enum Ended {
-    Spoken(Spoken),
+    Spoken(Box<Spoken>),
     Cancelled,
     /// A person took the conversation over, or gave it back.
     TakenOver,
@@ -182,14 +182,14 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
         () = place.line().taken_over() => Ended::TakenOver,
         () = passed(desk.clock().until(ask.deadline)) => Ended::Expired,
         () = desk.hand_back.cancelled() => Ended::HandBack,
-        spoken = speak(desk, ask, place.line(), &mut draft, &mut voice) => Ended::Spoken(spoken),
+        spoken = speak(desk, ask, place.line(), &mut draft, &mut voice) => Ended::Spoken(Box::new(spoken)),
     };
     let outcome = match ended {
         // The answer's last words may have been fenced off.
         Ended::Spoken(_) | Ended::TakenOver if place.line().is_taken_over() => {
             Outcome::Cancelled { text: voice.said().text, by: Some(TAKEOVER.into()) }
         }
-        Ended::Spoken(spoken) => draft.answered(ask, voice.text(), spoken, desk.now()),
+        Ended::Spoken(spoken) => draft.answered(ask, voice.text(), *spoken, desk.now()),
         Ended::Cancelled | Ended::TakenOver => Outcome::Cancelled { text: voice.said().text, by: None },
         Ended::Expired => Outcome::Expired { problem: Problem::new(Code::Expired) },
         Ended::HandBack if i64::from(ask.attempt) < DELIVERIES_MAX => return Ok(Settle::Again(Duration::ZERO)),

@@ -116,7 +116,7 @@ pub fn tells_a_deed(sentence: &str) -> bool {
     let opens = |deed: &&str| {
         lower.match_indices(*deed).any(|(at, _)| !lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric()))
     };
-    DEEDS.iter().any(|deed| opens(&deed)) && !lower.contains("if i have")
+    DEEDS.iter().any(opens) && !lower.contains("if i have")
 }
 
 /// A boundless word of the sentence that no form of stands in the passages.

@@ -221,7 +221,7 @@ impl Ground {
         let sentence_terms = terms(said);
         let supported =
             |quantity: &Quantity| all.iter().any(|clause| clause.quantities.iter().any(|other| quantity.agrees(other)));
-        let any_supported = quantities(said).iter().any(|quantity| supported(quantity));
+        let any_supported = quantities(said).iter().any(&supported);
         for clause in clauses(said) {
             let own = terms(clause);
             for quantity in quantities(clause) {
