@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use talkfleet::{
     connect::{Connect, nats_config},
-    engines::{EngineOptions, Engines, Silent, Sources, fetch_encoder},
+    engines::{EngineOptions, Engines, Silent, Sources, fetch_encoder, fetch_transformer},
     up::{
         DEMO_TENANT, demo,
         fleet::{Fleet, FleetOptions},
@@ -37,6 +37,7 @@ struct Base {
     database: String,
     nats: String,
     encoder: PathBuf,
+    transformer: Option<PathBuf>,
     site: PathBuf,
 }
 
@@ -53,11 +54,13 @@ async fn base() -> &'static Base {
                 let sources = Sources::from_environment();
                 let engines = Engines::start(EngineOptions::new(data.path(), sources.clone()), &Silent).await.unwrap();
                 let encoder = fetch_encoder(&sources, &Silent).await.unwrap();
+                let transformer = fetch_transformer(&sources, &Silent).await.unwrap();
                 let base = Base {
                     redis: engines.redis_url.clone(),
                     database: engines.database_url.clone(),
                     nats: engines.nats_url.clone(),
                     encoder,
+                    transformer,
                     site: data.path().join("site"),
                 };
                 load_demo(&base).await;
@@ -171,6 +174,7 @@ impl Open {
                 database: engines.database_url.clone(),
                 nats: engines.nats_url.clone(),
                 encoder: base.encoder.clone(),
+                transformer: base.transformer.clone(),
                 site: base.site.clone(),
             };
             load_demo(&own).await;
@@ -181,6 +185,7 @@ impl Open {
             redis: engines.redis_url.clone(),
             database: engines.database_url.clone(),
             encoder: base.encoder.clone(),
+            transformer: base.transformer.clone(),
             gateways: self.gateways,
             workers: self.workers,
             roles: self.roles,

@@ -1,9 +1,9 @@
 //! The network behind the transformer: a table of pieces and places, six layers of attention and two dense products.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 
-use super::arithmetic::{LANES, gelu, normalise, softmax, sum};
 use super::weights::Tensors;
+use crate::encoder::arithmetic::{LANES, Norm, gelu_all, softmax, sum, sum_of};
 use crate::encoder::integers::Integers;
 
 /// Length of a hidden state, and of an embedding.
@@ -55,11 +55,6 @@ struct Layer {
     norm: Norm,
 }
 
-struct Norm {
-    gain: Vec<f32>,
-    bias: Vec<f32>,
-}
-
 impl Network {
     /// `places` is how many places are kept of the 512.
     pub(super) fn build(tensors: &Tensors, places: usize) -> Result<Self, String> {
@@ -79,7 +74,7 @@ impl Network {
             pieces: words.values.to_vec(),
             piece_steps: words.steps,
             places: rows.collect(),
-            norm: Norm::read(tensors, &format!("{table}.LayerNorm"))?,
+            norm: norm(tensors, &format!("{table}.LayerNorm"))?,
             layers: layers.map(|(at, names)| Layer::read(tensors, at, names)).collect::<Result<_, _>>()?,
         })
     }
@@ -143,10 +138,10 @@ impl Layer {
                 Integers::pack(&side_by_side, WIDTH, steps, [scaled(query.1), key.1, value.1].concat())
             },
             attended: pack(3, "attention.output.dense", WIDTH, WIDTH)?,
-            attended_norm: Norm::read(tensors, &name("attention.output.LayerNorm"))?,
+            attended_norm: norm(tensors, &name("attention.output.LayerNorm"))?,
             wide: pack(4, "intermediate.dense", WIDTH, WIDE)?,
             narrow: pack(5, "output.dense", WIDE, WIDTH)?,
-            norm: Norm::read(tensors, &name("output.LayerNorm"))?,
+            norm: norm(tensors, &name("output.LayerNorm"))?,
         })
     }
 
@@ -156,51 +151,36 @@ impl Layer {
         let mut start = 0;
         for text in texts {
             let end = start + text.len();
-            let seen = &attention[start * ATTENTION..end * ATTENTION];
-            let context = &mut context[start * WIDTH..end * WIDTH];
-            Arch::new().dispatch(
-                #[inline(always)]
-                || attend(seen, context),
-            );
+            let rows = &attention[start * ATTENTION..end * ATTENTION];
+            Arch::new().dispatch(Attend { rows, context: &mut context[start * WIDTH..end * WIDTH] });
             start = end;
         }
-        let states = self.attended_norm.apply_sum(self.attended.multiply(&context), &states);
+        let mut states = sum_of(self.attended.multiply(&context), &states);
+        self.attended_norm.apply(&mut states);
         let mut wide = self.wide.multiply(&states);
-        Arch::new().dispatch(
-            #[inline(always)]
-            || wide.iter_mut().for_each(|x| *x = gelu(*x)),
-        );
-        self.norm.apply_sum(self.narrow.multiply(&wide), &states)
+        gelu_all(&mut wide);
+        let mut states = sum_of(self.narrow.multiply(&wide), &states);
+        self.norm.apply(&mut states);
+        states
     }
 }
 
-impl Norm {
-    fn read(tensors: &Tensors, name: &str) -> Result<Self, String> {
-        let part = |part: &str| tensors.floats(&format!("{name}.{part}"), WIDTH);
-        Ok(Self { gain: part("weight")?, bias: part("bias")? })
-    }
+fn norm(tensors: &Tensors, name: &str) -> Result<Norm, String> {
+    let part = |part: &str| tensors.floats(&format!("{name}.{part}"), WIDTH);
+    Ok(Norm { gain: part("weight")?, bias: part("bias")?, epsilon: EPSILON })
+}
 
-    fn apply(&self, rows: &mut [f32]) {
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                rows.chunks_exact_mut(WIDTH).for_each(|row| normalise(row, &self.gain, &self.bias, EPSILON));
-            },
-        );
-    }
+struct Attend<'a> {
+    rows: &'a [f32],
+    context: &'a mut [f32],
+}
 
-    /// Of `rows + besides`.
-    fn apply_sum(&self, mut rows: Vec<f32>, besides: &[f32]) -> Vec<f32> {
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (row, besides) in rows.chunks_exact_mut(WIDTH).zip(besides.chunks_exact(WIDTH)) {
-                    row.iter_mut().zip(besides).for_each(|(x, y)| *x += y);
-                    normalise(row, &self.gain, &self.bias, EPSILON);
-                }
-            },
-        );
-        rows
+impl NullaryFnOnce for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        attend(self.rows, self.context);
     }
 }
 

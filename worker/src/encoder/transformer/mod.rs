@@ -6,7 +6,6 @@
 //! step for every column, and are used as they are; the cosine to the same model in floats is 0.9996 in the mean and
 //! 0.9987 at worst over 200 of BANKING77's training questions.
 
-mod arithmetic;
 mod layers;
 mod weights;
 mod words;
