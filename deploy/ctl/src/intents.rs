@@ -14,12 +14,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use talkfleet_worker::{
     catalog::{self, IntentsArtefact},
-    encoder::Encoders,
     intent::{self, IntentModel, IntentSet, Kind},
     text,
 };
 
-use crate::{connect::About, knowledge::load_encoder};
+use crate::{connect::About, knowledge::load_encoders};
 
 /// The largest file: a hundred thousand examples; the parser has the same bound, this one spares reading it.
 const FILE_BYTES_MAX: u64 = 32 << 20;
@@ -96,7 +95,7 @@ async fn train(file: &Path, about: &About) -> Result<()> {
     let set = intent::parse(&read(file)?).with_context(|| file.display().to_string())?;
     let warnings: Vec<String> = intent::review(&set).iter().map(ToString::to_string).collect();
     let bus = about.connect.bus().await?;
-    let encoders = Encoders { multilingual: load_encoder().await, ..Encoders::default() };
+    let encoders = load_encoders().await;
     let (examples, intents, languages) = (set.examples.len(), set.intents.len(), languages(&set));
     let (artefact, model) = tokio::task::spawn_blocking(move || {
         let bar = bar();
