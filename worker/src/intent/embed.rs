@@ -61,7 +61,8 @@ impl Embeddings {
         let multilingual = on_all_cores(texts, |part| encoder.encode_many(part), &mut |done| progress(share * done));
         let Some(transformer) = &encoders.transformer else { return Self { multilingual, ..Self::default() } };
         let known: Vec<&str> = texts.iter().copied().filter(|text| known_to_transformer(text)).collect();
-        let encode = |part: &[&str]| transformer.encode_many_deep(part);
+        // One by one, so that training sees to the bit what a message will show.
+        let encode = |part: &[&str]| part.iter().map(|text| transformer.encode_deep(text)).collect();
         let deep = on_all_cores(&known, encode, &mut |done| progress(share + (1.0 - share) * done));
         let joint_by = Joint::of(&deep);
         let mut deep = deep.iter();

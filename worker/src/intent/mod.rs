@@ -63,7 +63,7 @@ pub struct ScopeCost {
 /// A customer who is asked back loses patience; one whose strange question gets an answer that does not fit asks again.
 impl Default for ScopeCost {
     fn default() -> Self {
-        Self { decline_good: 2.0, answer_strange: 1.0 }
+        Self { decline_good: 1.5, answer_strange: 1.0 }
     }
 }
 

@@ -204,13 +204,14 @@ fn trials(samples: &[Vec<Sample>; 3], highest: impl Iterator<Item = Tier>, judge
     let (inside, outside) = super::calibrate::weights(&samples[0]);
     highest
         .map(|highest| {
-            let mut weight = 0.0;
+            let (mut weight, mut in_scope) = (0.0, true);
             let tiers = Tier::ALL.into_iter().filter(|tier| *tier <= highest).map(|tier| {
                 let tier = tier as usize;
                 let sample = &samples[tier][next[tier]];
                 next[tier] += 1;
                 let verdict = judgements[tier].verdict(&sample.signs);
-                weight = if sample.outcome == Outcome::OutOfScope { outside } else { inside };
+                in_scope = sample.outcome != Outcome::OutOfScope;
+                weight = if in_scope { inside } else { outside };
                 let right = match sample.outcome {
                     Outcome::Right => verdict.recognised,
                     Outcome::Wrong => false,
@@ -219,7 +220,7 @@ fn trials(samples: &[Vec<Sample>; 3], highest: impl Iterator<Item = Tier>, judge
                 (verdict.certainty(), right)
             });
             let tiers = tiers.collect();
-            Trial { tiers, weight }
+            Trial { tiers, in_scope, weight }
         })
         .collect()
 }
