@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::answerable::{Signs, answers};
 use super::choose::Scores;
 use super::rank::{Candidate, Nearest, Ranked, Spreads, Tuning, Worded, by_wordings, rank};
+use super::ranking::{Hit, Ranking, Search, Wordings};
 use super::rows::{Rows, Spread};
 use super::sentences::Sentences;
 use super::shared::{BLOCK, List, Places};
-use super::shelf::{Found, IndexError, Readings};
+use super::shelf::{IndexError, Readings};
 use super::{Embeddings, Passage, Question, Tier};
 use crate::encoder::Encoder;
 use crate::text::Language;
@@ -31,18 +31,6 @@ const ALL_PASSAGES_MAX: usize = 1_024;
 /// passage. Encoding a sentence costs as much as the question, once in the passage's life.
 const RERANKED: usize = 20;
 const SENTENCE_WEIGHT: f32 = 0.5;
-
-/// A passage that was found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Hit {
-    pub passage: Arc<Passage>,
-    /// How likely it answers the question, 0..1; see [`Tuning::answerable_from`].
-    pub score: f32,
-    /// BM25.
-    pub words_score: f32,
-    /// Cosine; 0 without embeddings.
-    pub meaning_score: f32,
-}
 
 /// A passage, and what was learned about it since.
 pub(super) struct Entry {
@@ -80,29 +68,8 @@ pub struct Index {
     pub(super) cards_len: usize,
     /// Share of the documents whose title no other has: only such a title says which document it is.
     pub(super) distinct_titles: f32,
-}
-
-/// A question on its way through the index.
-struct Search<'a> {
-    question: &'a Question<'a>,
-    tier: Tier,
-    tuning: Tuning,
-    /// Whether the base speaks the customer's language.
-    any_same: bool,
-    found: Found,
-    terms: Vec<String>,
-}
-
-impl Search<'_> {
-    fn speaks(&self, language: Language) -> bool {
-        self.question.language == Language::Other || self.question.language == language
-    }
-
-    /// Whether a passage in that language belongs to those that a score is measured against: the words of another
-    /// language match nothing, and the zeros would make every match stand out.
-    fn counts(&self, language: Language) -> bool {
-        !self.any_same || self.speaks(language)
-    }
+    /// Share of the titles that ask something.
+    pub(super) question_titles: f32,
 }
 
 impl Index {
@@ -151,7 +118,7 @@ impl Index {
         tuning: &Tuning,
     ) -> Result<Vec<Hit>, IndexError> {
         let question = tier.narrowed(question, !self.transformer.is_empty());
-        let found = self.find(&question, tier, count, tier.tuned(*tuning))?;
+        let found = self.find(&question, tier, count, *tuning)?;
         Ok(found.hits(self, count))
     }
 
@@ -163,6 +130,7 @@ impl Index {
         count: usize,
         tuning: Tuning,
     ) -> Result<Ranking<'a>, IndexError> {
+        let tuning = tier.tuned(tuning).for_base(self.question_titles);
         let terms = self.passages.terms(question.text);
         let found = self.passages.find(&terms, self.entries.len(), self.distinct_titles)?;
         let spoken = |(language, count): (&Language, &usize)| {
@@ -203,10 +171,12 @@ impl Index {
             let best = entry.sentences.best(&entry.passage.text, query, encoder)?;
             Some(ranked.mixed + scale * (best - ranked.candidate.meaning?))
         };
+        let count = RERANKED.min(ranked.len());
+        let first = &mut ranked[..count];
         let mut keyed: Vec<(f32, Ranked)> =
-            ranked.iter().map(|ranked| (again(ranked).unwrap_or(ranked.mixed), *ranked)).collect();
+            first.iter().map(|ranked| (again(ranked).unwrap_or(ranked.mixed), *ranked)).collect();
         keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
-        ranked.iter_mut().zip(keyed).for_each(|(place, (_, kept))| *place = kept);
+        first.iter_mut().zip(keyed).for_each(|(place, (_, kept))| *place = kept);
     }
 
     /// Who may come first: the best by words, by meaning and by wordings; everybody in a small base.
@@ -299,63 +269,6 @@ impl Index {
         worded.documents = (0..self.cards_len).map(document).collect();
         worded.deviations = by_wordings(&worded.documents);
         Ok(worded)
-    }
-}
-
-/// What a search found, best first.
-pub(super) struct Ranking<'a> {
-    search: Search<'a>,
-    wordings: Wordings,
-    pub(super) ranked: Vec<Ranked>,
-}
-
-impl Ranking<'_> {
-    fn hits(&self, index: &Index, count: usize) -> Vec<Hit> {
-        let hit = |at: usize| {
-            let Candidate { slot, words, meaning, deep, .. } = self.ranked[at].candidate;
-            let entry = index.entry(slot)?;
-            let document = entry.card.and_then(|card| self.wordings.documents.get(card));
-            let asked = document.is_some_and(|document| document.words > 0.0);
-            let meaning_score = meaning.or(deep);
-            let matches = words > 0.0 || asked || meaning_score.is_some();
-            matches.then(|| Hit {
-                passage: entry.passage.clone(),
-                score: self.signs(index, at).map_or(0.0, |signs| answers(&signs)),
-                words_score: words,
-                meaning_score: meaning_score.unwrap_or_default(),
-            })
-        };
-        (0..self.ranked.len().min(count)).filter_map(hit).collect()
-    }
-
-    /// What speaks for the passage at a place being an answer.
-    pub(super) fn signs(&self, index: &Index, at: usize) -> Option<Signs> {
-        let Ranked { candidate, mixed } = self.ranked.get(at)?;
-        let entry = index.entry(candidate.slot)?;
-        let document = entry.card.and_then(|card| self.wordings.documents.get(card));
-        Some(Signs {
-            meaning: candidate.meaning,
-            wording: document.and_then(|document| document.meaning),
-            coverage: self.search.found.coverage(entry.passage.language, candidate.words),
-            mixed: *mixed,
-        })
-    }
-}
-
-/// The documents with wordings, by number: what their wordings say for each.
-struct Wordings {
-    documents: Vec<Worded>,
-    deviations: Vec<f32>,
-}
-
-impl Wordings {
-    /// The numbers of the best, best last.
-    fn best(&self, count: usize) -> impl Iterator<Item = usize> {
-        let mut numbers: Vec<usize> =
-            (0..self.deviations.len()).filter(|number| self.documents[*number].counts).collect();
-        numbers.sort_unstable_by(|a, b| self.deviations[*a].total_cmp(&self.deviations[*b]));
-        let skipped = numbers.len().saturating_sub(count);
-        numbers.into_iter().skip(skipped)
     }
 }
 

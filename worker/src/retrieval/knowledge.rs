@@ -10,7 +10,14 @@ use super::shared::{BLOCK, List, Places};
 use super::shelf::{IndexError, Shelves};
 use super::{Embeddings, Passage, Wording};
 use crate::encoder::{DIMENSIONS, TRANSFORMER_DIMENSIONS};
-use crate::text::Language;
+use crate::text::{self, Language};
+
+/// Words that open an English question, and that a Chinese one holds.
+const ASKING: [&str; 18] = [
+    "how", "what", "why", "where", "when", "who", "which", "can", "could", "do", "does", "did", "is", "are", "will",
+    "would", "should", "may",
+];
+const ASKING_HAN: [&str; 9] = ["怎么", "如何", "什么", "哪", "多少", "吗", "能否", "是否", "几天"];
 
 /// Where an index is built and kept up to date; searches go to the snapshots it hands out.
 pub struct Knowledge {
@@ -33,6 +40,8 @@ pub struct Knowledge {
     documents: HashMap<String, Held>,
     /// How many documents have each title.
     titles: HashMap<String, usize>,
+    /// How many of those titles ask something.
+    question_titles: usize,
 }
 
 impl Default for Knowledge {
@@ -52,6 +61,7 @@ impl Default for Knowledge {
             card_numbers: Numbers::default(),
             documents: HashMap::new(),
             titles: HashMap::new(),
+            question_titles: 0,
         }
     }
 }
@@ -107,6 +117,13 @@ impl Numbers {
     }
 }
 
+/// Whether a title is a question.
+fn asks(title: &str) -> bool {
+    let normal = text::normalise(title);
+    let first = normal.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    normal.ends_with('?') || ASKING.contains(&first) || ASKING_HAN.iter().any(|word| normal.contains(word))
+}
+
 impl Knowledge {
     /// Puts a document's passages and its customers' wordings in place of those it had. Wordings lead to the document
     /// and are never found themselves: without a passage they lead nowhere. A passage comes with the multilingual
@@ -120,7 +137,9 @@ impl Knowledge {
         self.remove(document);
         let Some((first, _)) = passages.first() else { return Ok(()) };
         let (title, language) = (first.title.clone(), first.language);
-        *self.titles.entry(title.clone()).or_default() += 1;
+        let count = self.titles.entry(title.clone()).or_default();
+        *count += 1;
+        self.question_titles += usize::from(*count == 1 && asks(&title));
         let card = (!wordings.is_empty()).then(|| self.card_numbers.take());
         let mut held = Held { title, slots: Vec::new(), wordings: Vec::new(), card };
         let texts = passages.iter().map(|(passage, _)| passage.text.as_str());
@@ -198,7 +217,10 @@ impl Knowledge {
         }
         match self.titles.get_mut(&held.title) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(self.titles.remove(&held.title)),
+            _ => {
+                self.titles.remove(&held.title);
+                self.question_titles -= usize::from(asks(&held.title));
+            }
         }
     }
 
@@ -218,6 +240,7 @@ impl Knowledge {
             cards: self.cards.clone(),
             cards_len: self.card_numbers.next,
             distinct_titles: self.titles.len() as f32 / self.documents.len().max(1) as f32,
+            question_titles: self.question_titles as f32 / self.titles.len().max(1) as f32,
         })
     }
 }
@@ -252,6 +275,23 @@ mod tests {
         knowledge.remove("returns");
         assert!(knowledge.snapshot().unwrap().is_empty() && knowledge.titles.is_empty());
         assert_eq!((knowledge.multilingual.len(), knowledge.wordings.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_faq_is_known_by_its_titles() {
+        for title in ["How fast is delivery", "Refund not there – what now?", "退款多久到账？", "运费是多少"]
+        {
+            assert!(asks(title), "{title}");
+        }
+        assert!(!asks("Super_Bowl_50") && !asks("战国无双3") && !asks(""));
+        let mut knowledge = Knowledge::default();
+        let (mut asked, plain) = (passage("a", 0), passage("b", 0));
+        asked.0.title = "Where is it?".into();
+        knowledge.upsert("a", vec![asked], Vec::new()).unwrap();
+        knowledge.upsert("b", vec![plain], Vec::new()).unwrap();
+        assert_eq!(knowledge.snapshot().unwrap().question_titles, 0.5);
+        knowledge.remove("a");
+        assert_eq!(knowledge.snapshot().unwrap().question_titles, 0.0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod figures;
 mod index;
 mod knowledge;
 mod rank;
+mod ranking;
 pub mod remote;
 mod rows;
 mod sentences;
@@ -19,9 +20,10 @@ mod words;
 
 use crate::text::Language;
 
-pub use index::{Hit, Index};
+pub use index::Index;
 pub use knowledge::Knowledge;
 pub use rank::Tuning;
+pub use ranking::Hit;
 pub use shelf::IndexError;
 pub use split::split;
 pub use tier::{Question, Tier};

@@ -13,7 +13,7 @@ use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, STRING, Schema, T
 use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{
     IndexReader, IndexWriter, InvertedIndexReader, ReloadPolicy, SegmentReader, TantivyDocument, TantivyError, Term,
-    fieldnorm::FieldNormReader,
+    fieldnorm::FieldNormReader, postings::TermInfo,
 };
 
 use super::words;
@@ -34,6 +34,14 @@ const TITLE_BOOST: f32 = 1.5;
 /// 0.9 and 0.4, 2 and 0.75 or 1.2 and 0.9 are within 0.4 points of nDCG@10 of these, some above and some below.
 const SATURATION: f32 = 1.2;
 const LENGTH_WEIGHT: f32 = 0.75;
+
+/// Occurrences of a word in one text that still count; the twelfth adds a hundredth.
+const TIMES_MAX: usize = 12;
+
+/// Among so many texts a word that more than this share of them holds is passed over, unless the query has no other: it
+/// weighs less than a tenth of a rare one, and such words are most of the postings.
+const TEXTS_MANY: f32 = 1_024.0;
+const COMMON_SHARE: f32 = 0.4;
 
 /// Words of a query that are looked up: a pasted e-mail is searched by its first hundred.
 const QUERY_TERMS_MAX: usize = 100;
@@ -72,31 +80,52 @@ struct Shelf {
     /// What it held when it was last read; none since something was put or taken away.
     read: Option<Arc<Reading>>,
     /// By segment and how many of its texts were removed.
-    numbers: HashMap<(SegmentId, u32), Arc<[u32]>>,
+    places: HashMap<(SegmentId, u32), Arc<[Place]>>,
 }
 
 struct Reading {
     segments: Vec<Segment>,
     fields: Fields,
     texts: f32,
-    title: Lengths,
-    text: Lengths,
+    title: Shares,
+    text: Shares,
 }
 
 struct Segment {
-    title: Postings,
-    text: Postings,
-    /// By tantivy's own number; [`REMOVED`] is nobody's.
-    numbers: Arc<[u32]>,
+    title: Arc<InvertedIndexReader>,
+    text: Arc<InvertedIndexReader>,
+    /// By tantivy's own number.
+    texts: Arc<[Place]>,
 }
 
-struct Postings {
-    words: Arc<InvertedIndexReader>,
-    lengths: FieldNormReader,
+/// What a posting needs to know of its text, side by side: it is looked up for every one.
+#[derive(Clone, Copy)]
+struct Place {
+    /// [`REMOVED`] is nobody's.
+    number: u32,
+    /// In tantivy's 256 steps.
+    title_length: u8,
+    text_length: u8,
 }
 
-/// How much a text of each length (in tantivy's 256 steps) takes from a word's occurrences.
-struct Lengths(Box<[f32; 256]>);
+/// One of the two fields that are searched.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    field: Field,
+    words: fn(&Segment) -> &InvertedIndexReader,
+    length: fn(&Place) -> u8,
+    shares: &'a Shares,
+}
+
+/// What so many occurrences of a word in a text of each length are worth of its weight.
+struct Shares(Box<[[f32; 256]; TIMES_MAX]>);
+
+/// A word that is looked up in one part.
+struct Sought<'a> {
+    holding: Vec<(&'a Segment, TermInfo)>,
+    /// Texts that hold it.
+    found: u32,
+}
 
 #[derive(Clone, Copy)]
 struct Fields {
@@ -186,7 +215,7 @@ impl Shelf {
         merging.set_del_docs_ratio_before_merge(REMOVED_SHARE_MAX);
         writer.set_merge_policy(Box::new(merging));
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(failed("opened"))?;
-        Ok(Self { writer, reader, fields, read: None, numbers: HashMap::new() })
+        Ok(Self { writer, reader, fields, read: None, places: HashMap::new() })
     }
 
     fn put(&mut self, number: usize, document: &str, title: &str, text: &str) -> Result<(), IndexError> {
@@ -211,93 +240,96 @@ impl Shelf {
         self.writer.commit().map_err(failed("committed"))?;
         self.reader.reload().map_err(failed("opened"))?;
         let searcher = self.reader.searcher();
-        let mut numbers = HashMap::new();
+        let mut places = HashMap::new();
         let mut segments = Vec::new();
         for segment in searcher.segment_readers() {
             let key = (segment.segment_id(), segment.num_deleted_docs());
-            let known = match self.numbers.remove(&key) {
+            let known = match self.places.remove(&key) {
                 Some(known) => known,
-                None => self.numbers_of(segment).map_err(failed("opened"))?,
+                None => self.places_of(segment).map_err(failed("opened"))?,
             };
-            numbers.insert(key, known.clone());
+            places.insert(key, known.clone());
             segments.push(self.segment(segment, known).map_err(failed("opened"))?);
         }
-        self.numbers = numbers;
-        let texts = searcher.segment_readers().iter().map(|segment| segment.max_doc() as f32).sum();
-        let length = |field: fn(&Segment) -> &Postings| {
-            let words = segments.iter().map(|segment| field(segment).words.total_num_tokens() as f32);
-            Lengths::of(words.sum::<f32>() / f32::max(texts, 1.0))
+        self.places = places;
+        let texts = segments.iter().map(|segment| segment.texts.len() as f32).sum();
+        let usual = |words: fn(&Segment) -> &InvertedIndexReader| {
+            let words = segments.iter().map(|segment| words(segment).total_num_tokens() as f32);
+            words.sum::<f32>() / f32::max(texts, 1.0)
         };
-        let (title, text) = (length(|segment| &segment.title), length(|segment| &segment.text));
+        let title = Shares::of(usual(|segment| &segment.title));
+        let text = Shares::of(usual(|segment| &segment.text));
         let read = Arc::new(Reading { segments, fields: self.fields, texts, title, text });
         self.read = Some(read.clone());
         Ok(read)
     }
 
-    fn segment(&self, reader: &SegmentReader, numbers: Arc<[u32]>) -> tantivy::Result<Segment> {
-        let postings = |field| -> tantivy::Result<Postings> {
-            Ok(Postings { words: reader.inverted_index(field)?, lengths: reader.get_fieldnorms_reader(field)? })
-        };
-        Ok(Segment { title: postings(self.fields.title)?, text: postings(self.fields.text)?, numbers })
+    fn segment(&self, reader: &SegmentReader, texts: Arc<[Place]>) -> tantivy::Result<Segment> {
+        let Fields { title, text, .. } = self.fields;
+        Ok(Segment { title: reader.inverted_index(title)?, text: reader.inverted_index(text)?, texts })
     }
 
-    fn numbers_of(&self, segment: &SegmentReader) -> tantivy::Result<Arc<[u32]>> {
+    fn places_of(&self, segment: &SegmentReader) -> tantivy::Result<Arc<[Place]>> {
         let numbers = segment.fast_fields().u64(segment.schema().get_field_name(self.fields.number))?;
-        let number = |doc| {
+        let title = segment.get_fieldnorms_reader(self.fields.title)?;
+        let text = segment.get_fieldnorms_reader(self.fields.text)?;
+        let place = |doc| {
             let alive = segment.alive_bitset().is_none_or(|alive| alive.is_alive(doc));
-            numbers.first(doc).filter(|_| alive).map_or(REMOVED, |number| number as u32)
+            Place {
+                number: numbers.first(doc).filter(|_| alive).map_or(REMOVED, |number| number as u32),
+                title_length: title.fieldnorm_id(doc),
+                text_length: text.fieldnorm_id(doc),
+            }
         };
-        Ok((0..segment.max_doc()).map(number).collect())
+        Ok((0..segment.max_doc()).map(place).collect())
     }
 }
 
 impl Reading {
     /// Adds BM25 to every text's score; says what the words weigh together.
     fn score(&self, terms: &[String], titles: f32, scores: &mut [f32]) -> tantivy::Result<f32> {
+        let text = Part {
+            field: self.fields.text,
+            words: |segment| &segment.text,
+            length: |place| place.text_length,
+            shares: &self.text,
+        };
+        let title = Part {
+            field: self.fields.title,
+            words: |segment| &segment.title,
+            length: |place| place.title_length,
+            shares: &self.title,
+        };
+        let sought: Vec<Sought<'_>> = terms.iter().map(|term| self.seek(term, text)).collect::<Result<_, _>>()?;
+        let common = |sought: &Sought<'_>| self.texts >= TEXTS_MANY && sought.found as f32 > self.texts * COMMON_SHARE;
+        let only_common = sought.iter().all(common);
         let mut weight = 0.0;
-        let boost = TITLE_BOOST * titles;
-        for term in terms {
-            let text = Term::from_field_text(self.fields.text, term);
-            weight += self.rarity(self.add(&text, |segment| &segment.text, &self.text, 1.0, scores)?);
-            if boost > 0.0 {
-                let title = Term::from_field_text(self.fields.title, term);
-                self.add(&title, |segment| &segment.title, &self.title, boost, scores)?;
+        for (term, sought) in terms.iter().zip(sought) {
+            if common(&sought) && !only_common {
+                continue;
+            }
+            let rarity = self.rarity(sought.found);
+            weight += rarity;
+            sought.add(text, rarity, scores)?;
+            if titles > 0.0 {
+                let titled = self.seek(term, title)?;
+                let rarity = self.rarity(titled.found);
+                titled.add(title, TITLE_BOOST * titles * rarity, scores)?;
             }
         }
         Ok(weight)
     }
 
-    /// Adds a term's weight in one field; says how many texts hold it.
-    fn add(
-        &self,
-        term: &Term,
-        field: fn(&Segment) -> &Postings,
-        lengths: &Lengths,
-        boost: f32,
-        scores: &mut [f32],
-    ) -> tantivy::Result<u32> {
+    fn seek(&self, term: &str, part: Part<'_>) -> tantivy::Result<Sought<'_>> {
+        let term = Term::from_field_text(part.field, term);
         let mut holding = Vec::with_capacity(self.segments.len());
         for segment in &self.segments {
-            if let Some(info) = field(segment).words.get_term_info(term)? {
+            if let Some(info) = (part.words)(segment).get_term_info(&term)? {
                 holding.push((segment, info));
             }
         }
         let found = holding.iter().map(|(_, info)| info.doc_freq).sum();
-        let weight = boost * self.rarity(found) * (1.0 + SATURATION);
-        for (segment, info) in holding {
-            let Postings { words, lengths: own } = field(segment);
-            let mut block = words.read_block_postings_from_terminfo(&info, IndexRecordOption::WithFreqs)?;
-            while !block.docs().is_empty() {
-                for (doc, times) in block.docs().iter().zip(block.freqs()) {
-                    let times = *times as f32;
-                    let loss = lengths.0[usize::from(own.fieldnorm_id(*doc))];
-                    let number = (segment.numbers[*doc as usize] as usize).min(scores.len() - 1);
-                    scores[number] += weight * times / (times + loss);
-                }
-                block.advance();
-            }
-        }
-        Ok(found)
+        Ok(Sought { holding, found })
     }
 
     /// BM25's idf.
@@ -307,13 +339,37 @@ impl Reading {
     }
 }
 
-impl Lengths {
+impl Sought<'_> {
+    /// Adds the word's weight to the texts that hold it.
+    fn add(self, part: Part<'_>, weight: f32, scores: &mut [f32]) -> tantivy::Result<()> {
+        // The last place is where what was removed is written.
+        let last = scores.len() - 1;
+        let shares = &part.shares.0;
+        for (segment, info) in self.holding {
+            let words = (part.words)(segment);
+            let mut block = words.read_block_postings_from_terminfo(&info, IndexRecordOption::WithFreqs)?;
+            while !block.docs().is_empty() {
+                for (doc, times) in block.docs().iter().zip(block.freqs()) {
+                    let place = &segment.texts[*doc as usize];
+                    let share = shares[(*times as usize).min(TIMES_MAX) - 1][usize::from((part.length)(place))];
+                    scores[(place.number as usize).min(last)] += weight * share;
+                }
+                block.advance();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shares {
     fn of(usual: f32) -> Self {
-        let loss = |step: usize| {
+        let share = |times: usize, step: usize| {
             let length = FieldNormReader::id_to_fieldnorm(step as u8) as f32 / usual.max(1.0);
-            SATURATION * (1.0 - LENGTH_WEIGHT + LENGTH_WEIGHT * length)
+            let loss = SATURATION * (1.0 - LENGTH_WEIGHT + LENGTH_WEIGHT * length);
+            let times = (times + 1) as f32;
+            (1.0 + SATURATION) * times / (times + loss)
         };
-        Self(Box::new(std::array::from_fn(loss)))
+        Self(Box::new(std::array::from_fn(|times| std::array::from_fn(|step| share(times, step)))))
     }
 }
 

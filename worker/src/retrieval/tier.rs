@@ -62,7 +62,9 @@ impl Tier {
 
     pub(super) fn tuned(self, tuning: Tuning) -> Tuning {
         match self {
-            Self::Multilingual | Self::Transformer => Tuning { meaning_weight: 1.0, transformer_weight: 1.0, ..tuning },
+            Self::Multilingual | Self::Transformer => {
+                Tuning { meaning_weight: 1.0, faq_meaning_weight: 1.0, transformer_weight: 1.0, ..tuning }
+            }
             Self::Words | Self::Fused | Self::FusedTransformer | Self::Reranked => tuning,
         }
     }

@@ -96,7 +96,7 @@ fn cases(sets: &[Set], words_only: bool) -> Vec<Case> {
             };
             let mut found = index.find(&asked, Tier::Fused, 40, Tuning::default()).unwrap();
             let document = |slot: usize| index.entry(slot).unwrap().passage.document.clone();
-            let mut push = |found: &super::super::index::Ranking<'_>, kind| {
+            let mut push = |found: &super::super::ranking::Ranking<'_>, kind| {
                 let Some(signs) = found.signs(index, 0) else { return };
                 cases.push(Case { set: set.name, language: set.language, kind, tuned: question.tuned, signs });
             };
@@ -173,9 +173,8 @@ fn solve(mut left: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
     for at in 0..right.len() {
         for below in at + 1..right.len() {
             let factor = left[below][at] / left[at][at];
-            for column in at..right.len() {
-                left[below][column] -= factor * left[at][column];
-            }
+            let (above, under) = left.split_at_mut(below);
+            under[0].iter_mut().zip(&above[at]).skip(at).for_each(|(cell, pivot)| *cell -= factor * pivot);
             right[below] -= factor * right[at];
         }
     }

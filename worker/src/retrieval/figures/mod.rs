@@ -98,8 +98,8 @@ fn figures() {
             let found = quality(&set, &index, tier, &Tuning::default(), &encoder, false);
             println!("{:10} {:18} {}", set.name, name, found.line());
         }
-        for weight in [0.3, 0.4, 0.5, 0.7, 0.8] {
-            let tuning = Tuning { meaning_weight: weight, ..Tuning::default() };
+        for weight in [0.3, 0.4, 0.5, 0.6, 0.7, 0.8] {
+            let tuning = Tuning { meaning_weight: weight, faq_meaning_weight: weight, ..Tuning::default() };
             let both = [true, false].map(|half| quality(&set, &index, Tier::Fused, &tuning, &encoder, half));
             println!("{:10} fused at {weight}       {}   (tuning half {})", set.name, both[1].line(), both[0].line());
         }
