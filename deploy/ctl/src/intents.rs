@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use talkfleet_worker::{
     catalog::{self, IntentsArtefact},
-    intent::{self, IntentModel, IntentSet, Kind, review},
+    intent::{self, IntentModel, IntentSet, Kind, ScopeCost, review},
     text,
 };
 
@@ -284,6 +284,10 @@ fn to_yaml(set: &IntentSet) -> String {
         }
     }
     by_language(&mut out, "", "out_of_scope", set.out_of_scope.iter());
+    if set.scope != ScopeCost::default() {
+        let ScopeCost { decline_good, answer_strange } = set.scope;
+        let _ = writeln!(out, "scope_cost: {{ decline_good: {decline_good}, answer_strange: {answer_strange} }}");
+    }
     out
 }
 

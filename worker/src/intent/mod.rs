@@ -52,7 +52,8 @@ pub struct IntentSet {
 
 /// What the two wrong decisions about a message's scope cost, against one another: the threshold is where their sum is
 /// least, one message in five being taken to be out of scope.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ScopeCost {
     /// A good question is declined.
     pub decline_good: f32,

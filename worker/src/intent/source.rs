@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Example, Intent, IntentSet, Kind};
+use super::{Example, Intent, IntentSet, Kind, ScopeCost};
 
 /// Largest file that is read: 100,000 examples of 100 characters and room to spare.
 pub(crate) const FILE_BYTES_MAX: usize = 32 << 20;
 
 /// Longest example; what is longer is a document that was put into the wrong file.
 pub(crate) const EXAMPLE_CHARS_MAX: usize = 2_000;
+
+/// What a wrong decision about scope may cost: only the ratio counts, and beyond 10,000 to one nothing changes.
+const SCOPE_COSTS: std::ops::RangeInclusive<f32> = 0.01..=100.0;
 
 /// The only version of our own format so far.
 const VERSION: u32 = 1;
@@ -53,6 +56,14 @@ fn checked(set: IntentSet) -> Result<IntentSet, SourceError> {
             || name.len() > 64
             || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.' | '?' | '!'))
     });
+    let ScopeCost { decline_good, answer_strange } = set.scope;
+    if ![decline_good, answer_strange].iter().all(|cost| SCOPE_COSTS.contains(cost)) {
+        return Err(SourceError::Whole(format!(
+            "scope_cost is {decline_good} against {answer_strange}: give numbers from {} to {}",
+            SCOPE_COSTS.start(),
+            SCOPE_COSTS.end()
+        )));
+    }
     match unnamed {
         Some(name) => Err(SourceError::Whole(format!(
             "{name:?} cannot name an intent: up to 64 letters, digits, '_', '-', '.' or '/'"
@@ -69,6 +80,8 @@ struct OurFile {
     intents: Vec<OurIntent>,
     #[serde(default)]
     out_of_scope: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    scope_cost: ScopeCost,
 }
 
 #[derive(Deserialize)]
@@ -90,8 +103,11 @@ fn ours(file: &str) -> Result<IntentSet, SourceError> {
     if file.version != VERSION {
         return Err(SourceError::Whole(format!("version {} of the format is not known, {VERSION} is", file.version)));
     }
-    let mut set =
-        IntentSet { out_of_scope: file.out_of_scope.into_values().flatten().collect(), ..IntentSet::default() };
+    let mut set = IntentSet {
+        out_of_scope: file.out_of_scope.into_values().flatten().collect(),
+        scope: file.scope_cost,
+        ..IntentSet::default()
+    };
     for intent in file.intents {
         if set.intents.iter().any(|other| other.name == intent.name) {
             return Err(SourceError::Whole(format!("intent {} stands in the file twice", intent.name)));
@@ -205,6 +221,9 @@ mod tests {
         assert_eq!(set.intents[0].replies["en"], ["Hello!"]);
         assert_eq!(set.examples.len(), 3);
         assert_eq!(set.out_of_scope, ["what is 2+2"]);
+        assert_eq!(set.scope, ScopeCost::default());
+        let set = parse("version: 1\nintents: []\nscope_cost: { decline_good: 3, answer_strange: 0.5 }\n").unwrap();
+        assert_eq!((set.scope.decline_good, set.scope.answer_strange), (3.0, 0.5));
     }
 
     #[test]
@@ -233,6 +252,8 @@ mod tests {
         check_error("version: 7\nintents: []\n", "version 7");
         check_error("version: 1\nintents:\n  - name: a\n  - name: a\n", "twice");
         check_error("version: 1\nintents:\n  - name: \"a b\"\n", "cannot name");
+        check_error("version: 1\nintents: []\nscope_cost: { decline_good: 0 }\n", "scope_cost is 0 against 1");
+        check_error("version: 1\nintents: []\nscope_cost: { decline: 2 }\n", "line 3");
         check_error("{\"text\": \"hi\", \"intent\": \"a\"}\n{\"text\": 5}\n", "line 2");
         check_error(&"x".repeat(FILE_BYTES_MAX + 1), "split it");
     }

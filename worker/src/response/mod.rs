@@ -258,7 +258,7 @@ impl Speakers {
     ) -> Result<Relayed, ModelError> {
         let question = Question {
             text: brief.text,
-            intent: &brief.intent.name,
+            intent: brief.intent,
             language: brief.language,
             history: brief.history,
             passages,

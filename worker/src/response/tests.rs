@@ -21,7 +21,7 @@ use axum::{
 use futures::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use talkfleet_shared::{
-    chat::{Language, Passage, RetrieveReply, Usage},
+    chat::{Intent, Language, Passage, RetrieveReply, Usage},
     config::{Secret, Url},
     metrics::Metrics,
 };
@@ -218,7 +218,7 @@ fn prompt() -> Prompt {
     let passage = passage("Delivery times", "Two days.");
     let passages = std::slice::from_ref(&passage);
     let question =
-        Question { text: "How long?", intent: "delivery", language: Language::English, history: &[], passages };
+        Question { text: "How long?", intent: &Intent::unknown(), language: Language::English, history: &[], passages };
     Prompt::new(&ModelConfig { name: "stand-in".into(), ..config() }, &question)
 }
 
