@@ -27,6 +27,10 @@ const PASSAGES_MAX: usize = 4;
 /// How far a further sentence may be behind the best one. On XQuAD's fitted half 3 keeps 1.9 sentences a question.
 const BEHIND_MAX: f32 = 3.0;
 
+/// How far a sentence of another article must lead to speak in place of the best article's: the search knows more of
+/// articles than their sentences tell, such as how customers ask for them.
+const ELSEWHERE_LEAD_MIN: f32 = 3.0;
+
 /// Words that point to the sentence before.
 const POINTERS: [&str; 8] = ["It ", "They ", "This ", "These ", "That ", "Then ", "He ", "She "];
 const POINTERS_HAN: [&str; 6] = ["它", "这", "该", "其中", "此时", "届时"];
@@ -87,8 +91,12 @@ fn eligible(hits: &[Hit], language: Language) -> Vec<(usize, &Hit)> {
 /// The best sentences, as far as they come near the best one and fit, in document order; all of one article, since an
 /// answer pieced together from two reads as one and is right in half.
 fn chosen<'a>(ranked: Vec<Sentence<'a>>, hits: &'a [Hit]) -> Vec<Sentence<'a>> {
-    let Some(best) = ranked.first().cloned() else { return Vec::new() };
     let document = |sentence: &Sentence<'_>| hits[sentence.hit].passage.document.as_str();
+    let first = ranked.iter().map(|sentence| sentence.hit).min();
+    let article = first.map(|first| hits[first].passage.document.as_str());
+    let of_article = ranked.iter().find(|sentence| article == Some(document(sentence)));
+    let best = ranked.first().filter(|best| of_article.is_none_or(|own| best.score > own.score + ELSEWHERE_LEAD_MIN));
+    let Some(best) = best.or(of_article).cloned() else { return Vec::new() };
     let mut kept: Vec<Sentence<'a>> = Vec::new();
     for sentence in ranked {
         if document(&sentence) == document(&best) && sentence.score >= best.score - BEHIND_MAX {
