@@ -15,7 +15,8 @@ pub const TRACEPARENT: &str = "traceparent";
 pub const REQUEST: &str = "Talkfleet-Request";
 /// Where frames go, since a stored message loses its reply subject; honoured only in the shape of our reply subjects.
 pub const REPLY_TO: &str = "Talkfleet-Reply-To";
-/// How long the whole turn may take, in milliseconds from the moment that the broker stored it.
+/// How long the whole turn may take, in milliseconds from the moment that the broker stored it; on a question to a role, how
+/// long its caller waits.
 pub const BUDGET_MS: &str = "Talkfleet-Budget-Ms";
 /// The version of the body's shape.
 pub const SCHEMA: &str = "Talkfleet-Schema";

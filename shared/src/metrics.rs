@@ -107,6 +107,14 @@ metrics! {
     model_calls: Family<Reason, Counter> = Family::default(), "model_calls";
     /// Tokens that a model charged for, by direction
     model_tokens: Family<Direction, Counter> = Family::default(), "model_tokens";
+    /// Messages that a model server was to classify, by outcome; but for `ok` the built-in intents answered
+    intent_remote_calls: Family<Reason, Counter> = Family::default(), "intent_remote_calls";
+    /// Questions whose answer a model may just have given, by what became of the look-up
+    answer_cache: Family<Reason, Counter> = Family::default(), "answer_cache";
+    /// What models charged, in millionths of the configured prices' currency
+    model_cost_micros: Counter = Counter::default(), "model_cost_micros";
+    /// Answers of a model that were cut off where the passages do not support them, by reason
+    ungrounded: Family<Reason, Counter> = Family::default(), "ungrounded";
     /// Rows written to the archive, by table
     archived: Family<Row, Counter> = Family::default(), "archived";
     /// Batches that the archive could not write at once

@@ -41,6 +41,11 @@ impl Breaker {
         enters
     }
 
+    /// Whether the call that was let in is the one that tries.
+    pub fn is_trying(&self) -> bool {
+        matches!(self.state, State::Trying { .. })
+    }
+
     pub fn succeeded(&mut self) {
         self.state = State::Closed { failures: 0 };
     }
@@ -66,11 +71,11 @@ mod tests {
         let start = Instant::now();
         let mut breaker = Breaker::new(2, PAUSE);
         breaker.failed(start);
-        assert!(breaker.enter(start));
+        assert!(breaker.enter(start) && !breaker.is_trying());
         breaker.failed(start);
         assert!(!breaker.enter(start));
         let later = start + PAUSE;
-        assert!(breaker.enter(later), "one may try");
+        assert!(breaker.enter(later) && breaker.is_trying(), "one may try");
         assert!(!breaker.enter(later), "but only one");
         breaker.succeeded();
         assert!(breaker.enter(later));

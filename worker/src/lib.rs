@@ -71,8 +71,9 @@ use tokio::net::TcpListener;
 
 use crate::{
     archive::ArchiveConfig,
-    catalog::{Catalog, What},
+    catalog::{Backend, Catalog, What},
     config::{Role, WorkerConfig},
+    intent::remote::Remote,
     memory::{Memory, MemoryError},
     response::Speakers,
     retrieval::Tuning,
@@ -104,6 +105,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Encoder(#[from] encoder::EncoderError),
+    #[error(transparent)]
+    Backend(#[from] retrieval::remote::elastic::ElasticError),
 }
 
 /// A running worker.
@@ -180,9 +183,11 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     if !config.plays(Role::Intent) && !config.plays(Role::Retrieval) {
         return Ok(roles);
     }
-    let encoder = models::load(&config.models).await?.multilingual;
+    let encoders = models::load(&config.models).await?;
+    let encoder = encoders.multilingual.clone();
     let embeddings = Arc::new(Embeddings::new(encoder.clone()));
-    let catalog = Catalog::new(bus.clone(), store.clone());
+    let backend = Backend::new(config, store)?;
+    let catalog = Catalog::new(bus.clone(), store.clone(), backend);
     let follow = |what: What| {
         // Said before the task runs, so that nobody takes this worker for ready in between.
         bus.health().down(what.name(), "being loaded");
@@ -192,7 +197,8 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     let metrics = bus.metrics();
     if config.plays(Role::Intent) {
         doors.spawn(follow(What::Intents));
-        let play = IntentRole { catalog: catalog.clone() };
+        let remote = Remote::new(&config.intent, metrics.clone())?;
+        let play = IntentRole { catalog: catalog.clone(), encoders, remote };
         let permits = config.roles.concurrency(Role::Intent);
         let home = Arc::new(Home::new(play, permits, embeddings.clone(), metrics.clone()));
         doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
@@ -201,7 +207,7 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     if config.plays(Role::Retrieval) {
         doors.spawn(follow(What::Knowledge));
         let play = RetrievalRole { catalog: catalog.clone(), encoder, tuning: Tuning::default() };
-        let permits = config.roles.concurrency(Role::Retrieval);
+        let permits = config.retrieval_permits();
         let home = Arc::new(Home::new(play, permits, embeddings, metrics.clone()));
         doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
         roles.retrieval = Some(home);

@@ -1,15 +1,12 @@
 //! Where the sentence encoders lie, and what it means when one is not there.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use talkfleet_shared::config::cache_dir;
 
 use crate::{
     config::{ModelUse, ModelsConfig},
-    encoder::{Encoder, EncoderError, Encoders, Transformer},
+    encoder::{EncoderError, Encoders},
 };
 
 /// How the names of the unpacked wheels begin; the launcher adds each wheel's checksum.
@@ -28,26 +25,14 @@ pub async fn load(config: &ModelsConfig) -> Result<Encoders, EncoderError> {
         ModelUse::Off => None,
         ModelUse::Auto => folder(&config.transformer_dir, TRANSFORMER),
     };
-    Ok(Encoders {
-        multilingual: read(multilingual, Encoder::load).await?,
-        transformer: read(transformer, Transformer::load).await?,
+    let loaded = move || Encoders::load(multilingual.as_deref(), transformer.as_deref());
+    tokio::task::spawn_blocking(loaded).await.unwrap_or_else(|_| {
+        Err(EncoderError::Corrupt { path: cache_dir(), what: "reading an encoder panicked".into() })
     })
 }
 
 fn folder(named: &str, in_cache_as: &str) -> Option<PathBuf> {
     if named.is_empty() { in_cache(&cache_dir(), in_cache_as) } else { Some(named.into()) }
-}
-
-async fn read<T: Send + 'static>(
-    folder: Option<PathBuf>,
-    load: fn(&Path) -> Result<T, EncoderError>,
-) -> Result<Option<Arc<T>>, EncoderError> {
-    let Some(folder) = folder else { return Ok(None) };
-    let named = folder.clone();
-    match tokio::task::spawn_blocking(move || load(&folder)).await {
-        Ok(loaded) => loaded.map(Arc::new).map(Some),
-        Err(_) => Err(EncoderError::Corrupt { path: named, what: "reading it panicked".into() }),
-    }
 }
 
 /// The encoder in the cache that `talkfleet up` fills, if it is there.

@@ -29,6 +29,8 @@ pub enum Plan {
     SmallTalk { reply: Option<String> },
     /// A human is called, with the prepared sentence, when the intent brought one.
     Handover { reply: Option<String> },
+    /// The company's own answer to what was recognised, said as it stands.
+    Approved { reply: String },
     /// A model answers from the passages.
     Generate,
     /// The passages are quoted.
@@ -54,6 +56,11 @@ pub fn plan(config: &PlanConfig, evidence: Evidence<'_>) -> Plan {
         Some(("handover", intent)) => return Plan::Handover { reply: intent.reply.clone() },
         Some(("small_talk", intent)) if answerable <= config.small_talk_answerable_max => {
             return Plan::SmallTalk { reply: intent.reply.clone() };
+        }
+        Some(("question", intent)) if intent.confidence >= config.approved_confidence_min => {
+            if let Some(reply) = intent.reply.clone() {
+                return Plan::Approved { reply };
+            }
         }
         _ => {}
     }
@@ -94,6 +101,7 @@ mod tests {
             out_of_scope_answerable_min: 0.6,
             small_talk_answerable_max: 0.8,
             intent_confidence_min: 0.5,
+            approved_confidence_min: 0.95,
             ..WorkerConfig::load(None, &[]).unwrap().plan
         }
     }
@@ -162,6 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn an_approved_answer_is_said_when_the_question_is_recognised_for_sure() {
+        let approved = Plan::Approved { reply: "Hello!".into() };
+        check(Some(intent("question", "refund", 0.97)), Some(found(0.9, 1)), ModelState::Ready, approved.clone());
+        check(Some(intent("question", "refund", 0.97)), None, ModelState::Absent, approved);
+        let without = IntentReply { reply: None, ..intent("question", "refund", 0.97) };
+        check(Some(without), Some(found(0.9, 1)), ModelState::Ready, Plan::Generate);
+    }
+
+    #[test]
     fn small_talk_inside_a_real_question_goes_to_the_knowledge() {
         let hello = || Some(intent("small_talk", "greet", 0.9));
         let reply = Plan::SmallTalk { reply: Some("Hello!".into()) };
@@ -189,6 +206,7 @@ mod tests {
                     prop_assert!(searched && passages > 0 && answerable >= config().in_scope_answerable_min);
                     prop_assert_eq!(plan == Plan::Generate, model == ModelState::Ready);
                 }
+                Plan::Approved { .. } => prop_assert!(knows_intent && confidence >= 0.95),
                 Plan::Handover { .. } | Plan::SmallTalk { .. } => prop_assert!(knows_intent && confidence >= 0.5),
                 Plan::Refuse(why) => prop_assert_eq!(why == Refusal::NotSearched, !searched),
             }

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{ask, chaos, conversation, dead, doctor, intents, keys, knowledge, publish, replay, schema, topology, up};
+use crate::{
+    ask, chaos, conversation, dead, doctor, eval, intents, keys, knowledge, publish, replay, schema, topology, up,
+};
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
 #[derive(Debug, Parser)]
@@ -30,6 +32,9 @@ enum Command {
     /// What customers want: intents, trained, listed and rolled back
     #[command(subcommand)]
     Intents(intents::Command),
+    /// Measure intents, retrieval and answers on your own labelled files, as a page, text and JSON
+    #[command(subcommand)]
+    Eval(eval::Command),
     /// API keys of tenants
     #[command(subcommand)]
     Keys(keys::Command),
@@ -62,6 +67,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Replay(args) => replay::run(*args).await,
         Command::Knowledge(command) => knowledge::run(command).await,
         Command::Intents(command) => intents::run(command).await,
+        Command::Eval(command) => eval::run(command).await,
         Command::Schema(command) => schema::run(command).await,
         Command::Conversation(command) => conversation::run(command).await,
         Command::Dead(command) => dead::run(command).await,

@@ -18,7 +18,7 @@ use talkfleet_worker::{
     text,
 };
 
-use crate::{connect::About, knowledge::load_encoder};
+use crate::{connect::About, knowledge::load_encoders};
 
 /// The largest file: a hundred thousand examples; the parser has the same bound, this one spares reading it.
 const FILE_BYTES_MAX: u64 = 32 << 20;
@@ -107,11 +107,11 @@ async fn train(file: &Path, about: &About) -> Result<()> {
     let set = parse(file)?;
     let warnings: Vec<String> = intent::review(&set).iter().map(ToString::to_string).collect();
     let bus = about.connect.bus().await?;
-    let encoder = load_encoder().await;
+    let encoders = load_encoders().await;
     let (examples, intents, languages) = (set.examples.len(), set.intents.len(), languages(&set));
     let (artefact, model) = tokio::task::spawn_blocking(move || {
         let bar = bar();
-        let model = intent::train(&set, encoder.as_deref(), &mut |share| bar.set_position((share * 100.0) as u64))?;
+        let model = intent::train(&set, &encoders, &mut |share| bar.set_position((share * 100.0) as u64))?;
         bar.finish_and_clear();
         anyhow::Ok((IntentsArtefact::new(&set, &model)?, model))
     })
@@ -140,7 +140,7 @@ async fn validate(file: &Path, test: Option<&Path>, json: bool) -> Result<ExitCo
     if let Some(test) = test {
         warnings.extend(review::leaks(&set, &parse(test)?));
     }
-    if let Some(encoder) = load_encoder().await {
+    if let Some(encoder) = load_encoders().await.multilingual {
         let texts: Vec<String> = set.examples.iter().map(|example| example.text.clone()).collect();
         let embeddings = tokio::task::spawn_blocking(move || encoder.encode_many(&texts)).await?;
         warnings.extend(review::near(&set, &embeddings));

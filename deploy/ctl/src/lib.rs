@@ -30,6 +30,15 @@ pub mod knowledge;
 /// `talkfleet intents`: train, list, show, import, roll back.
 mod intents;
 
+/// `talkfleet eval`: how good intents, retrieval and answers are on a team's own labelled files.
+mod eval;
+
+/// Gates: figures against limits.
+pub mod gate;
+
+/// PURE: pages and drawings that reports are made of.
+mod page;
+
 /// `talkfleet schema`: what under `schemas/` is written from the code.
 pub mod schema;
 

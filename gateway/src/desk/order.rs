@@ -105,6 +105,7 @@ mod tests {
             timings: Timings::default(),
             usage: None,
             model_call: None,
+            summary: None,
             versions: Versions::default(),
             trace: None,
             asked_at_ms: 0,

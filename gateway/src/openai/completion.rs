@@ -298,7 +298,8 @@ mod tests {
     #[test]
     fn an_answer_is_a_completion() {
         let mut answer = answer("On its way.");
-        answer.usage = Some(chat::Usage { model: "m".into(), prompt_tokens: 3, completion_tokens: 4 });
+        answer.usage =
+            Some(chat::Usage { model: "m".into(), prompt_tokens: 3, completion_tokens: 4, ..Default::default() });
         let completion = serde_json::to_value(Completion::new(answer, 7)).unwrap();
         assert_eq!(completion["id"], "chatcmpl-r1");
         assert_eq!(completion["object"], "chat.completion");

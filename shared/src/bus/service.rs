@@ -182,8 +182,10 @@ impl Bus {
         let body = envelope::encode(question, Format::MessagePack).map_err(BusError::from)?;
         let mut headers = headers_for(Format::MessagePack);
         headers.insert(header::TRACEPARENT, trace.to_string());
+        let within = within.min(self.call_timeout);
+        headers.insert(header::BUDGET_MS, HeaderValue::from(within.as_millis() as u64));
         let address = self.lane.address(subject)?;
-        let reply = self.wire.request(address, headers, body, within.min(self.call_timeout)).await?;
+        let reply = self.wire.request(address, headers, body, within).await?;
         read_reply(reply.headers.as_ref(), &reply.payload)
     }
 }
@@ -295,6 +297,12 @@ impl ServiceCall {
     /// A header of the call.
     pub fn header(&self, name: &str) -> Option<&str> {
         header_of(self.request.message().headers.as_ref(), name)
+    }
+
+    /// How long the caller waits from now on, the way here left out; as long as this process would, when it does not say.
+    pub fn within(&self) -> Duration {
+        let told = self.header(header::BUDGET_MS).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+        told.map_or(self.bus.call_timeout, |told| told.min(self.bus.call_timeout))
     }
 
     /// The caller's trace.

@@ -127,6 +127,17 @@ impl Bus {
         Ok(bytes)
     }
 
+    /// Deletes an object; one that is not there is fine.
+    pub async fn delete_object(&self, store: &str, name: &str) -> Result<(), BusError> {
+        self.lane.live_only(STORE)?;
+        match self.objects(store).await?.delete(name).await {
+            Err(error) if error.kind() != async_nats::jetstream::object_store::DeleteErrorKind::NotFound => {
+                Err(refused(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The names in an object store.
     pub async fn object_names(&self, store: &str) -> Result<Vec<String>, BusError> {
         let mut list = self.objects(store).await?.list().await.map_err(refused)?;

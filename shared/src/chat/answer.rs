@@ -56,7 +56,7 @@ pub struct Answer {
     pub citations: Vec<Citation>,
     pub kind: Kind,
     pub rung: Rung,
-    /// What was missing while it was made (`memory`, `intent`, `retrieval`, `model`); empty when all was well.
+    /// What was missing while it was made (`memory`, `intent`, `retrieval`, `model`, `grounding`); empty when all was well.
     #[serde(default)]
     pub degraded: Vec<String>,
     pub timings: Timings,
@@ -139,6 +139,8 @@ pub enum Rung {
     Model,
     /// Sentences quoted from the knowledge base.
     Extract,
+    /// An answer that the company wrote for this question.
+    Approved,
     /// A prepared sentence.
     Canned,
 }
@@ -148,6 +150,7 @@ impl Rung {
         match self {
             Self::Model => "model",
             Self::Extract => "extract",
+            Self::Approved => "approved",
             Self::Canned => "canned",
         }
     }
@@ -171,6 +174,13 @@ pub struct Usage {
     pub model: String,
     pub prompt_tokens: u32,
     pub completion_tokens: u32,
+    /// In millionths of the currency that the prices are configured in; 0 without prices.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cost_micros: u64,
+}
+
+fn is_zero(cost: &u64) -> bool {
+    *cost == 0
 }
 
 /// What stood in the way, the same in HTTP, WebSocket, frames and logs.

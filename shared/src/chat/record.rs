@@ -39,6 +39,9 @@ pub struct TurnRecord {
     /// What was asked of a model and what it said, kept with the traffic so that a replay need not pay for it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_call: Option<ModelCall>,
+    /// What a colleague who takes the conversation over reads first; personal numbers in it are masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
     pub versions: Versions,
     /// W3C trace context of the turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,6 +144,7 @@ impl Unanswered {
             timings: Timings { total_ms, ..Timings::default() },
             usage: None,
             model_call: None,
+            summary: None,
             versions,
             trace: self.trace,
             asked_at_ms: self.asked_at_ms,

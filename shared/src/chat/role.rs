@@ -24,10 +24,10 @@ pub struct IntentReply {
     pub language: Language,
     #[serde(default)]
     pub entities: Vec<Entity>,
-    /// A prepared sentence for small talk, in the customer's language.
+    /// A prepared sentence, in the customer's language: for small talk, a colleague, or a question that is recognised for sure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
-    /// The artefact that decided.
+    /// The artefact that decided; after a `+` the remote model that spoke in its place.
     #[serde(default)]
     pub version: String,
 }

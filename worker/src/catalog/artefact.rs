@@ -95,6 +95,7 @@ impl IntentsArtefact {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::Encoders;
     use crate::intent::{parse, train};
 
     const FILE: &str = "version: 1\nintents:\n  - name: hello\n    kind: small_talk\n    examples:\n      en: [\"hi\", \"hello there\", \"good morning\"]\n      zh: [\"你好\"]\n    replies:\n      en: [\"Hello!\"]\n  - name: refund\n    examples:\n      en: [\"refund please\", \"my money back\", \"where is my refund\"]\n";
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn what_is_published_comes_back() {
         let set = parse(FILE).unwrap();
-        let model = train(&set, None, &mut |_| {}).unwrap();
+        let model = train(&set, &Encoders::default(), &mut |_| {}).unwrap();
         let artefact = IntentsArtefact::new(&set, &model).unwrap();
         let again = IntentsArtefact::from_bytes(&artefact.to_bytes().unwrap()).unwrap();
         assert_eq!(again, artefact);

@@ -6,8 +6,14 @@
 /// Trained intents as they are published: the model, and what the desk says for each intent.
 mod artefact;
 
-/// Loading what a pointer of the catalog names.
+/// Loading the intents that a pointer of the catalog names.
 mod load;
+
+/// Where knowledge is searched, by one face.
+mod knowledge;
+
+/// A tenant's knowledge in this process's memory.
+mod memory;
 
 /// Publishing: the object first, then the pointer to it.
 mod publish;
@@ -28,10 +34,11 @@ use talkfleet_shared::{
 
 pub use self::{
     artefact::{IntentCard, IntentsArtefact},
-    load::{LoadedIntents, LoadedKnowledge},
+    knowledge::{Backend, LoadedKnowledge, SearchError},
+    load::LoadedIntents,
     publish::{
-        IntentsVersions, Pointer, current_intents, intents_versions, publish_intents, publish_knowledge,
-        roll_back_intents,
+        INTENTS_VERSIONS_MAX, IntentsVersions, Pointer, current_intents, intents_versions, publish_intents,
+        publish_knowledge, roll_back_intents,
     },
 };
 use crate::store::{Store, StoreError};
@@ -53,6 +60,8 @@ pub enum CatalogError {
     Artefact(#[from] artefact::ArtefactError),
     #[error(transparent)]
     Index(#[from] crate::retrieval::IndexError),
+    #[error(transparent)]
+    Backend(#[from] crate::retrieval::remote::BackendError),
     #[error("loading ended early: {0}")]
     Task(String),
     #[error("tenant {tenant} has no intents of version {version}; `talkfleet intents list` shows those that are kept")]
@@ -97,6 +106,8 @@ impl What {
 pub struct Catalog {
     bus: Bus,
     store: Store,
+    /// Where knowledge is searched.
+    backend: Arc<Backend>,
     current: Arc<RwLock<Current>>,
 }
 
@@ -108,8 +119,8 @@ struct Current {
 
 impl Catalog {
     /// An empty catalog; [`Catalog::follow`] fills it.
-    pub fn new(bus: Bus, store: Store) -> Self {
-        Self { bus, store, current: Arc::default() }
+    pub fn new(bus: Bus, store: Store, backend: Arc<Backend>) -> Self {
+        Self { bus, store, backend, current: Arc::default() }
     }
 
     /// The tenant's trained intents; None when none were published or loaded yet.
@@ -223,7 +234,7 @@ impl Catalog {
         if before.as_ref().is_some_and(|loaded| loaded.version == pointer.version) {
             return Ok(());
         }
-        let loaded = Arc::new(load::knowledge(&self.store, tenant, before).await?);
+        let loaded = Arc::new(self.backend.refresh(&self.store, tenant, before.as_deref()).await?);
         tracing::info!(tenant = %tenant, version = loaded.version, passages = loaded.passages(), "knowledge loaded");
         self.change(|current| drop(current.knowledge.insert(tenant.clone(), loaded)));
         self.count_passages();

@@ -12,6 +12,9 @@ use time::OffsetDateTime;
 use super::{CatalogError, IntentsArtefact, What};
 use crate::store::Store;
 
+/// Trained intents that are kept of a tenant: three weeks of a training a day to go back to, at 1 to 10 MB each.
+pub const INTENTS_VERSIONS_MAX: usize = 20;
+
 /// An entry of the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pointer {
@@ -49,7 +52,23 @@ pub async fn publish_intents(bus: &Bus, tenant: &TenantId, artefact: &IntentsArt
     let object = format!("{tenant}/{version}");
     bus.put_object(MODELS, &object, &artefact.to_bytes()?).await?;
     Pointer { version: version.clone(), object: Some(object) }.put(bus, What::Intents, tenant).await?;
+    if let Err(error) = prune_intents(bus, tenant).await {
+        // It is published all the same; the next one prunes again.
+        tracing::warn!(%error, tenant = %tenant, "old versions of the intents cannot be deleted");
+    }
     Ok(version)
+}
+
+/// Deletes what is older than the newest [`INTENTS_VERSIONS_MAX`]; what is current stays.
+async fn prune_intents(bus: &Bus, tenant: &TenantId) -> Result<(), CatalogError> {
+    for version in superseded(&intents_versions(bus, tenant).await?) {
+        bus.delete_object(MODELS, &format!("{tenant}/{version}")).await?;
+    }
+    Ok(())
+}
+
+fn superseded(kept: &IntentsVersions) -> impl Iterator<Item = &String> {
+    kept.versions.iter().skip(INTENTS_VERSIONS_MAX).filter(|version| kept.current.as_ref() != Some(*version))
 }
 
 /// The versions that a tenant can point to.
@@ -109,6 +128,17 @@ mod tests {
         let at = |ms: i128| version_at(OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000).unwrap());
         assert_eq!(at(1_795_361_412_123), "20261122T153012123Z");
         assert!(at(1_795_361_412_999) < at(1_795_361_413_000));
+    }
+
+    #[test]
+    fn the_newest_versions_stay_and_the_current_one() {
+        let versions: Vec<String> = (0..25).rev().map(|n| format!("2026{n:02}")).collect();
+        let gone = |current: &str| {
+            let kept = IntentsVersions { current: Some(current.to_owned()), versions: versions.clone() };
+            superseded(&kept).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(gone("202624"), ["202604", "202603", "202602", "202601", "202600"]);
+        assert_eq!(gone("202602"), ["202604", "202603", "202601", "202600"]);
     }
 
     #[test]

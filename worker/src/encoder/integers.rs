@@ -86,6 +86,26 @@ impl<W: Weight> Integers<W> {
     }
 }
 
+impl Integers<i16> {
+    /// Rounds a row-major matrix of floats, each column to steps of its own. The bits that a sum has room for are
+    /// shared out evenly, so that neither weights nor input are rounded the coarser: eleven to thirteen each.
+    pub(super) fn of_floats(values: &[f32], rows: usize, bias: Vec<f32>) -> Self {
+        let (mut largest, mut sums) = (vec![f32::MIN_POSITIVE; bias.len()], vec![0.0; bias.len()]);
+        for row in values.chunks_exact(bias.len()) {
+            for ((largest, sum), value) in largest.iter_mut().zip(&mut sums).zip(row) {
+                *largest = largest.max(value.abs());
+                *sum += value.abs();
+            }
+        }
+        let heaviest = sums.iter().zip(&largest).map(|(sum, largest)| sum / largest).fold(1.0, f32::max);
+        let word_max = (i32::MAX as f32 / heaviest).sqrt().floor().min(f32::from(i16::MAX));
+        let steps: Vec<f32> = largest.into_iter().map(|largest| largest / word_max).collect();
+        let rounded = values.chunks_exact(bias.len()).flat_map(|row| row.iter().zip(&steps));
+        let rounded: Vec<i16> = rounded.map(|(value, step)| (value / step).round() as i16).collect();
+        Self::pack(&rounded, rows, steps, bias)
+    }
+}
+
 struct On<'a, U, W> {
     unit: U,
     product: Product<'a, W>,

@@ -30,10 +30,6 @@ impl Matrix {
         Self { rows, columns, panel, data }
     }
 
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-
     /// `input × self`, row after row. The input's length is a multiple of this matrix's rows.
     pub(crate) fn multiply(&self, input: &[f32]) -> Vec<f32> {
         let mut output = vec![0.0; input.len() / self.rows * self.columns];

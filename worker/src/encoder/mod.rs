@@ -4,9 +4,10 @@
 //! Sentence Encoder v3 (Yang et al. 2019, "Multilingual Universal Sentence Encoder for Semantic Retrieval"): a
 //! SentencePiece unigram tokenizer (Kudo 2018), an embedding table, three small n-gram convolutions, a mean over the
 //! pieces and three dense layers. No attention, so the cost is linear in the length. The weights are read from the
-//! package as it stands; nothing is converted beforehand.
+//! package as it stands; the dense ones become 16-bit integers while they are loaded (integers.rs), which halves the cost.
 
 mod archive;
+mod arithmetic;
 mod charsmap;
 mod integers;
 mod matrix;
@@ -27,7 +28,7 @@ pub(crate) use matrix::{Matrix, add_scaled};
 use network::Network;
 use pieces::Pieces;
 pub use scan::Scan;
-pub use transformer::{TRANSFORMER_DIMENSIONS, Transformer};
+pub use transformer::{DEEP_DIMENSIONS, TRANSFORMER_DIMENSIONS, Transformer};
 
 /// Length of an embedding.
 pub const DIMENSIONS: usize = 512;
@@ -38,7 +39,7 @@ const PIECES_MAX: usize = 512;
 /// Characters of a text that are tokenised at all, so that a hostile megabyte costs no more than a long passage.
 const CHARS_MAX: usize = 4_000;
 
-/// Pieces that share one pass over the weights when many texts are encoded: enough to pay for streaming 13 MB of
+/// Pieces that share one pass over the weights when many texts are encoded: enough to pay for streaming 6.7 MB of
 /// weights, while the activations (about 10 KB a piece) stay in the cache.
 const BATCH_PIECES: usize = 192;
 
@@ -52,6 +53,22 @@ const WEIGHTS_FILE: &str = "weights.npz";
 pub struct Encoders {
     pub multilingual: Option<Arc<Encoder>>,
     pub transformer: Option<Arc<Transformer>>,
+}
+
+impl Encoders {
+    /// Loads each whose folder is given.
+    pub fn load(multilingual: Option<&Path>, transformer: Option<&Path>) -> Result<Self, EncoderError> {
+        Ok(Self {
+            multilingual: multilingual.map(Encoder::load).transpose()?.map(Arc::new),
+            transformer: transformer.map(Transformer::load).transpose()?.map(Arc::new),
+        })
+    }
+
+    /// Both, for tests, which fail without them.
+    #[cfg(test)]
+    pub(crate) fn cached() -> Self {
+        Self::load(Some(&cached()), Some(&transformer::cached())).unwrap()
+    }
 }
 
 /// Reads texts as meanings. Immutable once loaded: share it by `Arc` between threads.
@@ -92,7 +109,7 @@ impl Encoder {
         self.network.encode(&[self.tokenise(text)]).pop().unwrap_or_else(|| vec![0.0; DIMENSIONS])
     }
 
-    /// The meanings of many texts, in order. A tenth cheaper a text than one by one (0.85 ms against 0.95 for twenty
+    /// The meanings of many texts, in order. A fifth cheaper a text than one by one (17 µs a piece against 21 at twenty
     /// pieces): each weight is fetched once for a batch.
     pub fn encode_many<T: AsRef<str>>(&self, texts: &[T]) -> Vec<Vec<f32>> {
         let mut found = Vec::with_capacity(texts.len());
@@ -156,6 +173,8 @@ mod tests {
         waves: Vec<f32>,
     }
 
+    /// The dense weights are rounded to 12 bits or so: over XQuAD's 2,860 texts in both languages the cosine to the same
+    /// network in floats is 0.999995 at worst, and no figure of retrieval moves by more than 0.03 points of nDCG@10.
     const GOLDEN: &str = include_str!("golden.json");
 
     #[test]
@@ -170,7 +189,7 @@ mod tests {
             assert!((cosine(&found, &found) - 1.0).abs() < 1e-4, "unit length");
             assert!(cosine(&found, &batched) > 0.99999, "a batch changes nothing: {:?}", row.text);
             for (a, b) in found.iter().zip(&row.head) {
-                assert!((a - b).abs() < 2e-5, "{:?}: {a} for {b}", row.text);
+                assert!((a - b).abs() < 3e-4, "{:?}: {a} for {b}", row.text);
             }
             for (k, expected) in row.waves.iter().enumerate() {
                 let wave: f64 = found
@@ -178,7 +197,7 @@ mod tests {
                     .zip(1..)
                     .map(|(x, j)| f64::from(*x) * f64::cos((k + 1) as f64 * f64::from(j) * 0.37))
                     .sum();
-                assert!((wave as f32 - expected).abs() < 1e-3, "{:?}: wave {k} {wave} for {expected}", row.text);
+                assert!((wave as f32 - expected).abs() < 5e-3, "{:?}: wave {k} {wave} for {expected}", row.text);
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use super::DIMENSIONS;
 use super::archive::Arrays;
-use super::matrix::Matrix;
+use super::arithmetic::{Norm, sum_of, tanh_all};
+use super::integers::Integers;
 
 /// The embedding table comes in 17 blocks with a scale of their own each; piece `id` lies in block `id % 17`.
 const BLOCKS: usize = 17;
@@ -23,33 +24,23 @@ pub(super) struct Network {
     scale: Vec<f32>,
     low: Vec<f32>,
     /// The three convolutions' input projections side by side.
-    projection: Layer,
+    projection: Integers<i16>,
     projection_norm: Norm,
-    convolutions: Vec<[Layer; 2]>,
+    convolutions: Vec<[Integers<i16>; 2]>,
     features_norm: Norm,
-    mean: Layer,
+    mean: Integers<i16>,
+    mean_bias: Vec<f32>,
     dense: Dense,
 }
 
 /// The layers after the mean, by the names that the package gives them.
 struct Dense {
-    d0: Matrix,
-    d1: Matrix,
-    d2: Matrix,
-    d3: Matrix,
-    p1: Matrix,
-    p3: Matrix,
-}
-
-struct Layer {
-    weights: Matrix,
-    bias: Vec<f32>,
-}
-
-struct Norm {
-    gain: Vec<f32>,
-    bias: Vec<f32>,
-    epsilon: f32,
+    d0: Integers<i16>,
+    d1: Integers<i16>,
+    d2: Integers<i16>,
+    d3: Integers<i16>,
+    p1: Integers<i16>,
+    p3: Integers<i16>,
 }
 
 impl Network {
@@ -59,7 +50,8 @@ impl Network {
             .collect::<Result<_, _>>()?;
         let epsilon = arrays.floats("eps", &[])?.first().copied().unwrap_or_default();
         let matrix = |arrays: &mut Arrays, name: &str, rows: usize, columns: usize| {
-            Ok::<_, String>(Matrix::pack(&arrays.floats(name, &[rows, columns])?, rows, columns))
+            let values = arrays.floats(name, &[rows, columns])?;
+            Ok::<_, String>(Integers::of_floats(&values, rows, vec![0.0; columns]))
         };
         let mut convolutions = Vec::new();
         let (mut projections, mut bias, mut gain, mut shift) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -69,8 +61,9 @@ impl Network {
             gain.append(&mut arrays.floats(&format!("ln_g{order}"), &[CHANNELS])?);
             shift.append(&mut arrays.floats(&format!("ln_b{order}"), &[CHANNELS])?);
             let mut layer = |step: usize| {
-                let weights = matrix(arrays, &format!("w{step}_{order}"), order * CHANNELS, CHANNELS)?;
-                Ok::<_, String>(Layer { weights, bias: arrays.floats(&format!("b{step}_{order}"), &[CHANNELS])? })
+                let weights = arrays.floats(&format!("w{step}_{order}"), &[order * CHANNELS, CHANNELS])?;
+                let bias = arrays.floats(&format!("b{step}_{order}"), &[CHANNELS])?;
+                Ok::<_, String>(Integers::of_floats(&weights, order * CHANNELS, bias))
             };
             convolutions.push([layer(1)?, layer(2)?]);
         }
@@ -81,7 +74,7 @@ impl Network {
             blocks,
             scale: arrays.floats("scale", &[BLOCKS])?,
             low: arrays.floats("lo", &[BLOCKS])?,
-            projection: Layer { weights: Matrix::pack(&weights, DIMENSIONS, ORDERS.len() * CHANNELS), bias },
+            projection: Integers::of_floats(&weights, DIMENSIONS, bias),
             projection_norm: Norm { gain, bias: shift, epsilon },
             convolutions,
             features_norm: Norm {
@@ -89,10 +82,8 @@ impl Network {
                 bias: arrays.floats("ln_b", &[FEATURES])?,
                 epsilon,
             },
-            mean: Layer {
-                weights: matrix(arrays, "cnn_W", FEATURES, DIMENSIONS)?,
-                bias: arrays.floats("cnn_b", &[DIMENSIONS])?,
-            },
+            mean: matrix(arrays, "cnn_W", FEATURES, DIMENSIONS)?,
+            mean_bias: arrays.floats("cnn_b", &[DIMENSIONS])?,
             dense: Dense {
                 d0: matrix(arrays, "d0", DIMENSIONS, HIDDEN)?,
                 d1: matrix(arrays, "d1", HIDDEN, HIDDEN)?,
@@ -114,8 +105,9 @@ impl Network {
         if texts.is_empty() {
             return Vec::new();
         }
-        let embeddings: Vec<f32> = texts.iter().flatten().flat_map(|id| self.embedding(*id)).collect();
-        let mut projected = self.projection.apply(&embeddings);
+        let mut embeddings = Vec::with_capacity(texts.iter().map(Vec::len).sum::<usize>() * DIMENSIONS);
+        texts.iter().flatten().for_each(|id| embeddings.extend(self.embedding(*id)));
+        let mut projected = self.projection.multiply(&embeddings);
         self.projection_norm.apply(&mut projected);
         let mut features = vec![0.0; embeddings.len() / DIMENSIONS * FEATURES];
         for (row, embedding) in features.chunks_exact_mut(FEATURES).zip(embeddings.chunks_exact(DIMENSIONS)) {
@@ -126,7 +118,7 @@ impl Network {
             let input = projected.chunks_exact(ORDERS.len() * CHANNELS).flat_map(|row| &row[from..][..CHANNELS]);
             let mut rows: Vec<f32> = input.copied().collect();
             for layer in layers {
-                rows = layer.convolve(&rows, texts, order);
+                rows = convolve(layer, &rows, texts, order);
             }
             for (row, channels) in features.chunks_exact_mut(FEATURES).zip(rows.chunks_exact(CHANNELS)) {
                 row[DIMENSIONS + from..][..CHANNELS].copy_from_slice(channels);
@@ -152,10 +144,10 @@ impl Network {
                 super::matrix::add_scaled(sum, 1.0, row);
             }
         }
-        let mut means = self.mean.weights.multiply(&sums);
+        let mut means = self.mean.multiply(&sums);
         for (mean, text) in means.chunks_exact_mut(DIMENSIONS).zip(texts) {
             let count = text.len() as f32;
-            for (value, bias) in mean.iter_mut().zip(&self.mean.bias) {
+            for (value, bias) in mean.iter_mut().zip(&self.mean_bias) {
                 *value = (*value + count * bias) / count.sqrt();
             }
         }
@@ -165,12 +157,13 @@ impl Network {
     fn dense(&self, means: &[f32]) -> Vec<Vec<f32>> {
         let Dense { d0, d1, d2, d3, p1, p3 } = &self.dense;
         let y0 = relu(d0.multiply(means));
-        let y1 = relu(sum(p1.multiply(means), &d1.multiply(&y0)));
+        let y1 = relu(sum_of(p1.multiply(means), &d1.multiply(&y0)));
         let y2 = relu(d2.multiply(&y1));
-        let z = sum(p3.multiply(&y1), &d3.multiply(&y2));
+        let z = sum_of(p3.multiply(&y1), &d3.multiply(&y2));
         z.chunks_exact(DIMENSIONS)
             .map(|row| {
-                let row: Vec<f32> = row.iter().map(|x| x.tanh()).collect();
+                let mut row = row.to_vec();
+                tanh_all(&mut row);
                 let length = super::cosine(&row, &row).sqrt().max(f32::EPSILON);
                 row.into_iter().map(|x| x / length).collect()
             })
@@ -178,59 +171,26 @@ impl Network {
     }
 }
 
-impl Layer {
-    fn apply(&self, input: &[f32]) -> Vec<f32> {
-        let mut output = self.weights.multiply(input);
-        for row in output.chunks_exact_mut(self.weights.columns()) {
-            for (value, bias) in row.iter_mut().zip(&self.bias) {
-                *value += bias;
-            }
-        }
-        output
-    }
-
-    /// One convolution with its shortcut: `input + relu(window × weights + bias)`; outside the text the window is zero.
-    fn convolve(&self, input: &[f32], texts: &[Vec<u32>], (order, left): (usize, usize)) -> Vec<f32> {
-        let mut windows = vec![0.0; input.len() * order];
-        let mut start = 0;
-        for text in texts {
-            let end = start + text.len();
-            for at in start..end {
-                let window = &mut windows[at * order * CHANNELS..][..order * CHANNELS];
-                for (slot, part) in window.chunks_exact_mut(CHANNELS).enumerate() {
-                    if let Some(from) = (at + slot).checked_sub(left).filter(|from| (start..end).contains(from)) {
-                        part.copy_from_slice(&input[from * CHANNELS..][..CHANNELS]);
-                    }
+/// One convolution with its shortcut: `input + relu(window × weights + bias)`; outside the text the window is zero.
+fn convolve(weights: &Integers<i16>, input: &[f32], texts: &[Vec<u32>], (order, left): (usize, usize)) -> Vec<f32> {
+    let mut windows = vec![0.0; input.len() * order];
+    let mut start = 0;
+    for text in texts {
+        let end = start + text.len();
+        for at in start..end {
+            let window = &mut windows[at * order * CHANNELS..][..order * CHANNELS];
+            for (slot, part) in window.chunks_exact_mut(CHANNELS).enumerate() {
+                if let Some(from) = (at + slot).checked_sub(left).filter(|from| (start..end).contains(from)) {
+                    part.copy_from_slice(&input[from * CHANNELS..][..CHANNELS]);
                 }
             }
-            start = end;
         }
-        sum(relu(self.apply(&windows)), input)
+        start = end;
     }
-}
-
-impl Norm {
-    /// Layer normalisation, row by row.
-    fn apply(&self, rows: &mut [f32]) {
-        let width = self.gain.len();
-        for row in rows.chunks_exact_mut(width) {
-            let mean = row.iter().sum::<f32>() / width as f32;
-            row.iter_mut().for_each(|x| *x -= mean);
-            let variance = super::cosine(row, row) / width as f32;
-            let scale = (variance + self.epsilon).sqrt().recip();
-            for ((x, gain), bias) in row.iter_mut().zip(&self.gain).zip(&self.bias) {
-                *x = *x * scale * gain + bias;
-            }
-        }
-    }
+    sum_of(relu(weights.multiply(&windows)), input)
 }
 
 fn relu(mut values: Vec<f32>) -> Vec<f32> {
     values.iter_mut().for_each(|x| *x = x.max(0.0));
     values
-}
-
-fn sum(mut a: Vec<f32>, b: &[f32]) -> Vec<f32> {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-    a
 }

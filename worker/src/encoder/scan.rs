@@ -1,6 +1,6 @@
 //! Many embeddings side by side: the cosine of a query to each of them by an exact scan.
 
-use super::{DIMENSIONS, cosine};
+use super::cosine;
 
 /// Rows of embeddings. Each number is rounded to one of 255 steps, so that a stored row takes a quarter of the bytes;
 /// in memory they are floats, because the scan over bytes measured half as fast (10,000 rows: 1.0 ms against 2.1).
@@ -21,7 +21,12 @@ impl Scan {
 
     /// The cosine to every row, in order; within 0.003 of the exact one.
     pub fn cosines(&self, query: &[f32]) -> Vec<f32> {
-        self.rows.chunks_exact(DIMENSIONS).map(|row| cosine(row, query)).collect()
+        self.rows.chunks_exact(self.width()).map(|row| cosine(row, query)).collect()
+    }
+
+    /// Numbers in a row: as many as the first one had.
+    pub(crate) fn width(&self) -> usize {
+        self.rows.len().checked_div(self.steps.len()).unwrap_or_default().max(1)
     }
 
     /// Rows in it.
@@ -30,15 +35,16 @@ impl Scan {
     }
 
     pub(crate) fn from_parts(bytes: &[i8], steps: Vec<f32>) -> Option<Self> {
-        let fits = bytes.len() == steps.len() * DIMENSIONS;
-        let rows = bytes.chunks_exact(DIMENSIONS).zip(&steps);
+        let width = bytes.len().checked_div(steps.len()).unwrap_or_default();
+        let fits = bytes.len() == steps.len() * width;
+        let rows = bytes.chunks_exact(width.max(1)).zip(&steps);
         let rows = rows.flat_map(|(row, step)| row.iter().map(move |byte| f32::from(*byte) * step)).collect();
         fits.then_some(Self { rows, steps })
     }
 
     /// A byte per number, and the step of each row.
     pub(crate) fn parts(&self) -> (Vec<i8>, &[f32]) {
-        let rows = self.rows.chunks_exact(DIMENSIONS).zip(&self.steps);
+        let rows = self.rows.chunks_exact(self.width()).zip(&self.steps);
         (rows.flat_map(|(row, step)| row.iter().map(move |value| (value / step).round() as i8)).collect(), &self.steps)
     }
 }
@@ -46,6 +52,7 @@ impl Scan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::DIMENSIONS;
 
     #[test]
     fn a_scan_is_close_to_the_exact_cosine() {

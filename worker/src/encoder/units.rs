@@ -99,7 +99,7 @@ impl Unit for Plain {
     fn add_products(self, sums: Self::Sums, a: Self::Words, b: Self::Words) -> Self::Sums {
         std::array::from_fn(|column| {
             let product = |at: usize| i32::from(a[at]) * i32::from(b[at]);
-            sums[column].wrapping_add(product(2 * column)).wrapping_add(product(2 * column + 1))
+            sums[column].wrapping_add(product(2 * column).wrapping_add(product(2 * column + 1)))
         })
     }
 }

@@ -9,11 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Signs that are weighed; see `train::Reading`.
-pub(super) const SIGNS: usize = 8;
-
-/// Held-out good questions that may fall below the threshold: asking back too often costs more than a rare wrong guess.
-const DECLINED_WRONGLY_MAX: f32 = 0.03;
+use super::ScopeCost;
+use super::parts::SIGNS;
 
 /// Weight of everything out of scope against everything in scope, whatever the file holds of each: the share expected
 /// in a desk's traffic.
@@ -75,13 +72,17 @@ pub struct Validation {
     pub declined_wrongly: f32,
     /// Share of out-of-scope texts below the threshold.
     pub declined_rightly: f32,
+    /// Share of all that the cascade decides rightly: in scope and recognised as what it is, or out of scope and declined.
+    pub cascade: f32,
+    /// Share of all that the cascade leaves to the transformer.
+    pub escalated: f32,
 }
 
 impl Judgement {
-    pub(super) fn fit(samples: &[Sample]) -> (Self, Validation) {
+    pub(super) fn fit(samples: &[Sample], cost: ScopeCost) -> (Self, Validation) {
         let right = Judge::fit(samples, |outcome| outcome == Outcome::Right);
         let in_scope = Judge::fit(samples, |outcome| outcome != Outcome::OutOfScope);
-        let (threshold, validation) = choose_threshold(&in_scope, samples);
+        let (threshold, validation) = choose_threshold(&in_scope, samples, cost);
         (Self { right, in_scope, threshold }, validation)
     }
 
@@ -91,22 +92,31 @@ impl Judgement {
     }
 }
 
+impl Verdict {
+    /// How sure the decision is, whichever it was.
+    pub(super) fn certainty(&self) -> f32 {
+        if self.recognised { self.confidence } else { 1.0 - self.in_scope }
+    }
+}
+
+/// What one text in scope and one out of scope stand for.
+pub(super) fn weights(samples: &[Sample]) -> (f32, f32) {
+    let out = samples.iter().filter(|sample| sample.outcome == Outcome::OutOfScope).count() as f32;
+    let inside = samples.len() as f32 - out;
+    if out > 0.0 { ((1.0 - OUT_OF_SCOPE_SHARE) / inside, OUT_OF_SCOPE_SHARE / out) } else { (1.0 / inside, 0.0) }
+}
+
 impl Judge {
     fn fit(samples: &[Sample], wanted: impl Fn(Outcome) -> bool) -> Self {
         let mut judge = Self::standardise(samples);
-        let out = samples.iter().filter(|sample| sample.outcome == Outcome::OutOfScope).count() as f32;
-        let inside = samples.len() as f32 - out;
-        let weight = |outcome| match outcome {
-            Outcome::OutOfScope => OUT_OF_SCOPE_SHARE / out,
-            _ if out > 0.0 => (1.0 - OUT_OF_SCOPE_SHARE) / inside,
-            _ => 1.0 / inside,
-        };
+        let (inside, outside) = weights(samples);
+        let standard: Vec<[f32; SIGNS]> = samples.iter().map(|sample| judge.standard(&sample.signs)).collect();
         for _ in 0..ROUNDS {
             let (mut slope, mut bias) = ([0.0; SIGNS], 0.0);
-            for sample in samples {
+            for (sample, signs) in samples.iter().zip(&standard) {
                 let target = if wanted(sample.outcome) { 1.0 } else { 0.0 };
-                let error = (judge.probability(&sample.signs) - target) * weight(sample.outcome);
-                let signs = judge.standard(&sample.signs);
+                let weight = if sample.outcome == Outcome::OutOfScope { outside } else { inside };
+                let error = (judge.curve(signs) - target) * weight;
                 slope.iter_mut().zip(signs).for_each(|(slope, sign)| *slope += error * sign);
                 bias += error;
             }
@@ -119,7 +129,11 @@ impl Judge {
     }
 
     fn probability(&self, signs: &[f32; SIGNS]) -> f32 {
-        let sum: f32 = self.standard(signs).iter().zip(&self.weights).map(|(sign, weight)| sign * weight).sum();
+        self.curve(&self.standard(signs))
+    }
+
+    fn curve(&self, standard: &[f32; SIGNS]) -> f32 {
+        let sum: f32 = standard.iter().zip(&self.weights).map(|(sign, weight)| sign * weight).sum();
         1.0 / (1.0 + (-(sum + self.bias)).exp())
     }
 
@@ -142,8 +156,8 @@ impl Judge {
     }
 }
 
-/// The threshold with the most kept and declined rightly together, within what may be declined wrongly.
-fn choose_threshold(in_scope: &Judge, samples: &[Sample]) -> (f32, Validation) {
+/// The threshold at which wrong decisions about scope cost least, by the tenant's own prices.
+fn choose_threshold(in_scope: &Judge, samples: &[Sample], cost: ScopeCost) -> (f32, Validation) {
     let of = |wanted: bool| {
         let chosen = samples.iter().filter(move |sample| (sample.outcome != Outcome::OutOfScope) == wanted);
         let mut found: Vec<f32> = chosen.map(|sample| in_scope.probability(&sample.signs)).collect();
@@ -154,15 +168,18 @@ fn choose_threshold(in_scope: &Judge, samples: &[Sample]) -> (f32, Validation) {
     let below = |sorted: &[f32], threshold: f32| {
         sorted.partition_point(|probability| *probability < threshold) as f32 / sorted.len().max(1) as f32
     };
-    let affordable = (inside.len() as f32 * DECLINED_WRONGLY_MAX) as usize;
-    let candidates = inside.iter().take(affordable + 1);
-    let gain = |threshold: f32| below(&outside, threshold) - below(&inside, threshold);
-    let threshold = candidates.copied().max_by(|a, b| gain(*a).total_cmp(&gain(*b))).unwrap_or_default();
+    let price = |threshold: f32| {
+        let declined = (1.0 - OUT_OF_SCOPE_SHARE) * cost.decline_good * below(&inside, threshold);
+        declined + OUT_OF_SCOPE_SHARE * cost.answer_strange * (1.0 - below(&outside, threshold))
+    };
+    let candidates = inside.iter().chain(&outside).copied().chain([0.0]);
+    let threshold = candidates.min_by(|a, b| price(*a).total_cmp(&price(*b))).unwrap_or_default();
     let right = samples.iter().filter(|sample| sample.outcome == Outcome::Right).count();
     let validation = Validation {
         accuracy: right as f32 / inside.len().max(1) as f32,
         declined_wrongly: below(&inside, threshold),
         declined_rightly: below(&outside, threshold),
+        ..Validation::default()
     };
     (threshold, validation)
 }
@@ -171,6 +188,13 @@ fn choose_threshold(in_scope: &Judge, samples: &[Sample]) -> (f32, Validation) {
 mod tests {
     use super::*;
     use crate::intent::random::Random;
+
+    /// The first two and the fourth of the signs.
+    fn signs(first: f32, second: f32, fourth: f32) -> [f32; SIGNS] {
+        let mut signs = [0.0; SIGNS];
+        (signs[0], signs[1], signs[3]) = (first, second, fourth);
+        signs
+    }
 
     fn samples() -> Vec<Sample> {
         let mut random = Random::new(5);
@@ -188,11 +212,11 @@ mod tests {
 
     #[test]
     fn the_threshold_keeps_what_it_may_and_declines_the_rest() {
-        let (judgement, validation) = Judgement::fit(&samples());
-        assert!(validation.declined_wrongly <= DECLINED_WRONGLY_MAX, "{validation:?}");
+        let (judgement, validation) = Judgement::fit(&samples(), ScopeCost::default());
+        assert!(validation.declined_wrongly <= 0.03, "{validation:?}");
         assert!(validation.declined_rightly > 0.95, "{validation:?}");
         assert!((validation.accuracy - 300.0 / 315.0).abs() < 1e-6);
-        let verdict = |level: f32| judgement.verdict(&[level, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        let verdict = |level: f32| judgement.verdict(&signs(level, 0.5, 0.0));
         assert!(verdict(2.5).confidence > 0.9 && verdict(2.5).recognised, "{:?}", verdict(2.5));
         assert!(verdict(0.8).confidence < 0.3 && !verdict(0.8).recognised, "{:?}", verdict(0.8));
     }
@@ -208,16 +232,16 @@ mod tests {
         let mut all: Vec<_> = (0..200).map(|_| sample(Outcome::Right, 3.0, 2.0)).collect();
         all.extend((0..60).map(|_| sample(Outcome::Wrong, 0.0, 2.0)));
         all.extend((0..40).map(|_| sample(Outcome::OutOfScope, 1.5, 0.0)));
-        let (judgement, _) = Judgement::fit(&all);
-        let doubtful = judgement.verdict(&[0.5, 0.0, 0.0, 2.5, 0.0, 0.0, 0.0, 0.0]);
+        let (judgement, _) = Judgement::fit(&all, ScopeCost::default());
+        let doubtful = judgement.verdict(&signs(0.5, 0.0, 2.5));
         assert!(doubtful.confidence < 0.5 && doubtful.recognised, "{doubtful:?}");
-        let strange = judgement.verdict(&[2.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0]);
+        let strange = judgement.verdict(&signs(2.0, 0.0, 0.5));
         assert!(!strange.recognised, "{strange:?}");
     }
 
     #[test]
     fn nothing_held_out_is_no_reason_to_fail() {
-        let (judgement, validation) = Judgement::fit(&[]);
+        let (judgement, validation) = Judgement::fit(&[], ScopeCost::default());
         assert!(judgement.verdict(&[1.0; SIGNS]).confidence.is_finite());
         assert_eq!(validation, Validation::default());
     }

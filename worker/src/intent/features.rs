@@ -5,6 +5,7 @@
 //! (Zhang & LeCun 2017, "Which Encoding is the Best for Text Classification in Chinese, English, Japanese and Korean?").
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::text::{self, Script};
 
@@ -26,9 +27,29 @@ pub(super) struct Vector {
     pub(super) known_share: f32,
 }
 
+/// Places by hash. The keys are hashes already: they need no second one.
+type Index = HashMap<u64, u32, BuildHasherDefault<AsItIs>>;
+
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash(&[bytes]);
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
 /// Which n-grams count, and how rare each is.
 pub(super) struct Vocabulary {
-    index: HashMap<u64, u32>,
+    index: Index,
     idf: Vec<f32>,
     /// The rarity of what was never seen.
     idf_unknown: f32,

@@ -4,7 +4,7 @@
 //! encoders to be level with tuned BERT at a thousandth of the cost.
 
 use super::random::Random;
-use crate::encoder::{DIMENSIONS, Matrix};
+use crate::encoder::Matrix;
 
 const HIDDEN: usize = 384;
 const BATCH: usize = 64;
@@ -15,8 +15,8 @@ const DROPOUT: f32 = 0.4;
 /// Share of the target that is spread over the other classes: keeps the top score from saturating, which is what
 /// out-of-scope detection reads.
 const SMOOTHING: f32 = 0.05;
-/// Embeddings have unit length; the network wants numbers of about 1.
-const INPUT_SCALE: f32 = 16.0;
+/// Embeddings have unit length; the network wants numbers of about this.
+const INPUT_SPREAD: f32 = 0.7;
 
 /// Examples seen in total, whatever the set's size, within these rounds: small sets need more of them.
 const EXAMPLES_SEEN: usize = 240_000;
@@ -24,6 +24,8 @@ const ROUNDS_MIN: usize = 16;
 const ROUNDS_MAX: usize = 80;
 
 pub(super) struct Neural {
+    /// Numbers in an embedding.
+    width: usize,
     first: Dense,
     second: Dense,
 }
@@ -45,7 +47,8 @@ impl Neural {
         progress: &mut dyn FnMut(f32),
     ) -> Self {
         let mut random = Random::new(seed);
-        let mut trainer = Trainer::new(classes, &mut random);
+        let width = embeddings.first().map_or(0, |embedding| embedding.len());
+        let mut trainer = Trainer::new(width, classes, &mut random);
         let mut order: Vec<usize> = (0..embeddings.len()).collect();
         let rounds = (EXAMPLES_SEEN / embeddings.len().max(1)).clamp(ROUNDS_MIN, ROUNDS_MAX);
         let batches = rounds * order.len().div_ceil(BATCH);
@@ -66,9 +69,16 @@ impl Neural {
     pub(super) fn from_parts(parts: [Vec<f32>; 4]) -> Option<Self> {
         let [first, first_bias, second, second_bias] = parts;
         let hidden = first_bias.len();
-        let fits = first.len() == DIMENSIONS * hidden && second.len() == hidden * second_bias.len();
-        (fits && hidden > 0)
-            .then(|| Self { first: Dense::new(first, first_bias), second: Dense::new(second, second_bias) })
+        let width = first.len().checked_div(hidden)?;
+        let fits = width > 0
+            && !second.is_empty()
+            && first.len() == width * hidden
+            && second.len() == hidden * second_bias.len();
+        fits.then(|| Self { width, first: Dense::new(first, first_bias), second: Dense::new(second, second_bias) })
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
     }
 
     pub(super) fn parts(&self) -> [&[f32]; 4] {
@@ -77,7 +87,8 @@ impl Neural {
 
     /// The logit of every class.
     pub(super) fn logits(&self, embedding: &[f32]) -> Vec<f32> {
-        let input: Vec<f32> = embedding.iter().map(|x| x * INPUT_SCALE).collect();
+        let scale = input_scale(self.width);
+        let input: Vec<f32> = embedding.iter().map(|x| x * scale).collect();
         let mut hidden = self.first.apply(&input);
         hidden.iter_mut().for_each(|x| *x = x.max(0.0));
         self.second.apply(&hidden)
@@ -99,6 +110,7 @@ impl Dense {
 
 /// Weights under training, with AdamW's moments.
 struct Trainer {
+    width: usize,
     classes: usize,
     first: Parameters,
     first_bias: Parameters,
@@ -114,10 +126,11 @@ struct Parameters {
 }
 
 impl Trainer {
-    fn new(classes: usize, random: &mut Random) -> Self {
+    fn new(width: usize, classes: usize, random: &mut Random) -> Self {
         Self {
+            width,
             classes,
-            first: Parameters::random(DIMENSIONS * HIDDEN, DIMENSIONS, random),
+            first: Parameters::random(width * HIDDEN, width, random),
             first_bias: Parameters::of(vec![0.0; HIDDEN]),
             second: Parameters::random(HIDDEN * classes, HIDDEN, random),
             second_bias: Parameters::of(vec![0.0; classes]),
@@ -127,9 +140,9 @@ impl Trainer {
 
     /// Forward, backward and one update for a batch of examples.
     fn step(&mut self, embeddings: &[&[f32]], labels: &[usize], batch: &[usize], rate: f32, random: &mut Random) {
-        let (rows, classes) = (batch.len(), self.classes);
-        let input: Vec<f32> = batch.iter().flat_map(|at| embeddings[*at]).map(|x| x * INPUT_SCALE).collect();
-        let mut hidden = Matrix::pack(&self.first.values, DIMENSIONS, HIDDEN).multiply(&input);
+        let (rows, width, classes) = (batch.len(), self.width, self.classes);
+        let input: Vec<f32> = batch.iter().flat_map(|at| embeddings[*at]).map(|x| x * input_scale(width)).collect();
+        let mut hidden = Matrix::pack(&self.first.values, width, HIDDEN).multiply(&input);
         for row in hidden.chunks_exact_mut(HIDDEN) {
             for (x, bias) in row.iter_mut().zip(&self.first_bias.values) {
                 let keep = random.unit() >= DROPOUT;
@@ -149,7 +162,7 @@ impl Trainer {
             *x = if *active > 0.0 { *x / (1.0 - DROPOUT) } else { 0.0 };
         }
         let second_gradient = Matrix::pack(&errors, rows, classes).multiply(&transpose(&hidden, rows, HIDDEN));
-        let first_gradient = Matrix::pack(&back, rows, HIDDEN).multiply(&transpose(&input, rows, DIMENSIONS));
+        let first_gradient = Matrix::pack(&back, rows, HIDDEN).multiply(&transpose(&input, rows, width));
         self.steps += 1;
         self.first.update(&first_gradient, rate, DECAY, self.steps);
         self.second.update(&second_gradient, rate, DECAY, self.steps);
@@ -159,6 +172,7 @@ impl Trainer {
 
     fn finish(self) -> Neural {
         Neural {
+            width: self.width,
             first: Dense::new(self.first.values, self.first_bias.values),
             second: Dense::new(self.second.values, self.second_bias.values),
         }
@@ -192,6 +206,10 @@ impl Parameters {
     }
 }
 
+fn input_scale(width: usize) -> f32 {
+    INPUT_SPREAD * (width as f32).sqrt()
+}
+
 /// `ln Σ eˣ`, without overflow.
 pub(super) fn log_sum_exp(values: &[f32]) -> f32 {
     let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -219,6 +237,7 @@ fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::DIMENSIONS;
 
     #[test]
     fn it_learns_what_no_line_separates() {

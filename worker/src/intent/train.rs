@@ -1,26 +1,29 @@
-//! Training: embeddings, cross-validation for the threshold, then both classifiers on everything.
+//! Training: embeddings, held-out parts for everything that is chosen, then all classifiers on everything.
 
 use std::collections::HashMap;
 
-use super::calibrate::{Judgement, Outcome, SIGNS, Sample, Validation};
-use super::features::{Sparse, Vocabulary};
-use super::kernel::{self, Kernel};
-use super::linear::Linear;
+use super::calibrate::{Judgement, Outcome, Sample, Validation};
+use super::cascade::{Cascade, Trial};
+use super::embed::Embeddings;
+use super::fusion::{Fusion, Heard};
 use super::model::{Class, IntentModel};
-use super::neighbours::Neighbours;
-use super::neural::{Neural, log_sum_exp};
+use super::parts::{Lesson, Parts, Voices};
 use super::random::Random;
-use super::{IntentSet, Kind};
-use crate::encoder::Encoder;
+use super::tier::Tier;
+use super::{IntentSet, Kind, ScopeCost};
+use crate::encoder::Encoders;
 
-const SEED: u64 = 20_260_901;
+const SEED: u64 = 20_260_902;
 
 /// Parts of the cross-validation; each part is judged by a model that has not seen it.
 const FOLDS: usize = 5;
 
 /// From this size on one part is judged instead of all five, which keeps training within a minute: 600 held-out
-/// examples then place the threshold.
+/// examples then place the thresholds.
 const ONE_FOLD_FROM_EXAMPLES: usize = 3_000;
+
+/// Where one part is judged, half of the texts out of scope are in it: a fifth of a hundred would place no threshold.
+const ONE_FOLD_OUTSIDE_SHARES: usize = 2;
 
 /// Out-of-scope texts from which they become a class of their own; fewer teach only what they say.
 const OUT_OF_SCOPE_CLASS_FROM: usize = 8;
@@ -29,49 +32,38 @@ const OUT_OF_SCOPE_CLASS_FROM: usize = 8;
 /// unknown.
 const LEAVE_INTENTS_OUT_BELOW: usize = 20;
 
-/// The margin of the SVM counts this much against the network's logits; fixed before any test set was looked at.
-const MARGIN_SCALE: f32 = 4.0;
-
-/// Texts that one thread encodes between two words of progress.
-const ENCODE_CHUNK: usize = 256;
-
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrainError {
     #[error("{0} intent(s) with examples: a model tells at least two apart, so add examples")]
     TooFewIntents(usize),
 }
 
-/// Trains a model. Deterministic; 10,000 examples take well under a minute on two cores, embeddings included.
-/// `progress` hears the share done, 0..1. Without an encoder the n-gram classifier works alone.
-pub fn train(
-    set: &IntentSet,
-    encoder: Option<&Encoder>,
-    progress: &mut dyn FnMut(f32),
-) -> Result<IntentModel, TrainError> {
-    let corpus = Corpus::gather(set, encoder, &mut |share| progress(0.3 * share))?;
+/// Trains a model: every tier that the encoders allow, the transformer's beside the multilingual encoder only.
+/// Deterministic. `progress` hears the share done, 0..1. Without encoders the n-gram classifier works alone.
+pub fn train(set: &IntentSet, encoders: &Encoders, progress: &mut dyn FnMut(f32)) -> Result<IntentModel, TrainError> {
+    let corpus = Corpus::gather(set, encoders, &mut |share| progress(0.4 * share))?;
     let folds = corpus.folds();
-    let judged = if corpus.texts.len() >= ONE_FOLD_FROM_EXAMPLES { 1 } else { FOLDS };
-    let (mut words, mut both) = (Vec::new(), Vec::new());
-    for fold in 0..judged {
+    let mut judged = Vec::new();
+    for fold in 0..corpus.folds_judged() {
         let unknown = |class: usize| corpus.leaves_intents_out() && class % FOLDS == fold;
         let kept: Vec<usize> =
             (0..corpus.texts.len()).filter(|at| folds[*at] != fold && !unknown(corpus.labels[*at])).collect();
-        let parts = Parts::train(&corpus, &kept, &mut |share| {
-            progress(0.3 + 0.4 * (fold as f32 + share) / judged as f32);
+        let parts = Parts::train(&corpus.lesson(&kept), &mut |share| {
+            progress(0.4 + 0.3 * (fold as f32 + share) / corpus.folds_judged() as f32);
         });
-        for at in (0..corpus.texts.len()).filter(|at| folds[*at] == fold) {
-            let truth = (!unknown(corpus.labels[at])).then_some(corpus.labels[at]);
-            words.push(parts.judge(corpus.texts[at], None, truth));
-            both.extend(corpus.embedding(at).map(|embedding| parts.judge(corpus.texts[at], Some(embedding), truth)));
-        }
+        let held = (0..corpus.texts.len()).filter(|at| folds[*at] == fold).map(|at| {
+            let truth = if unknown(corpus.labels[at]) { Truth::Unknown } else { Truth::Class(corpus.labels[at]) };
+            Held { truth, voices: parts.listen_to_all(corpus.texts[at], corpus.rows(at)) }
+        });
+        judged.push(Judged { held: held.collect(), parts });
     }
+    let choices = Choices::make(&corpus, &judged, set.scope);
+    drop(judged);
     let everything: Vec<usize> = (0..corpus.texts.len()).collect();
-    let parts = Parts::train(&corpus, &everything, &mut |share| progress(0.7 + 0.3 * share));
-    let (judge_words, validation_words) = Judgement::fit(&words);
-    let (judge_both, validation) =
-        if both.is_empty() { (judge_words.clone(), validation_words) } else { Judgement::fit(&both) };
+    let parts = Parts::train(&corpus.lesson(&everything), &mut |share| progress(0.7 + 0.3 * share));
     progress(1.0);
-    Ok(IntentModel { classes: corpus.classes, parts, judge_words, judge_both, validation })
+    let Choices { fusion, judgements, cascade, validation } = choices;
+    Ok(IntentModel { classes: corpus.classes, parts, fusion, judgements, cascade, validation })
 }
 
 /// The training texts with their classes; the class after the last intent is 'out of scope'.
@@ -79,16 +71,30 @@ struct Corpus<'a> {
     classes: Vec<Class>,
     texts: Vec<&'a str>,
     labels: Vec<usize>,
-    embeddings: Vec<Vec<f32>>,
+    embeddings: Embeddings,
     out_of_scope: usize,
 }
 
+/// A fold's classifiers, and what they say of the texts that they have not seen.
+struct Judged {
+    parts: Parts,
+    held: Vec<Held>,
+}
+
+struct Held {
+    truth: Truth,
+    voices: Voices,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Truth {
+    Class(usize),
+    /// An intent that was kept from the classifiers on purpose.
+    Unknown,
+}
+
 impl<'a> Corpus<'a> {
-    fn gather(
-        set: &'a IntentSet,
-        encoder: Option<&Encoder>,
-        progress: &mut dyn FnMut(f32),
-    ) -> Result<Self, TrainError> {
+    fn gather(set: &'a IntentSet, encoders: &Encoders, progress: &mut dyn FnMut(f32)) -> Result<Self, TrainError> {
         let kinds: HashMap<&str, Kind> = set.intents.iter().map(|intent| (intent.name.as_str(), intent.kind)).collect();
         let mut classes: Vec<Class> = Vec::new();
         let mut index: HashMap<&str, usize> = HashMap::new();
@@ -107,16 +113,25 @@ impl<'a> Corpus<'a> {
         }
         texts.extend(set.out_of_scope.iter().map(String::as_str));
         labels.resize(texts.len(), classes.len());
-        let embeddings = encoder.map(|encoder| encode(encoder, &texts, progress)).unwrap_or_default();
+        let embeddings = Embeddings::of(&texts, encoders, progress);
         Ok(Self { classes, texts, labels, embeddings, out_of_scope: set.out_of_scope.len() })
     }
 
-    fn embedding(&self, at: usize) -> Option<&[f32]> {
-        self.embeddings.get(at).map(Vec::as_slice)
+    fn lesson<'b>(&'b self, kept: &[usize]) -> Lesson<'b> {
+        let outside_is_a_class = self.out_of_scope >= OUT_OF_SCOPE_CLASS_FROM;
+        Lesson::of(&self.texts, &self.labels, &self.embeddings, self.classes.len(), outside_is_a_class, kept)
+    }
+
+    fn rows(&self, at: usize) -> [Option<&[f32]>; 2] {
+        [&self.embeddings.multilingual, &self.embeddings.joint].map(|rows| rows.get(at).map(Vec::as_slice))
     }
 
     fn leaves_intents_out(&self) -> bool {
         self.out_of_scope < LEAVE_INTENTS_OUT_BELOW && self.classes.len() >= 2 * FOLDS
+    }
+
+    fn folds_judged(&self) -> usize {
+        if self.texts.len() >= ONE_FOLD_FROM_EXAMPLES { 1 } else { FOLDS }
     }
 
     /// Which part every text belongs to: each class is dealt out evenly, in shuffled order.
@@ -127,178 +142,86 @@ impl<'a> Corpus<'a> {
         let mut folds = vec![0; self.texts.len()];
         for at in order {
             let label = self.labels[at];
-            folds[at] = (dealt[label] + label) % FOLDS;
+            let outside = label == self.classes.len() && self.folds_judged() == 1;
+            let shares = if outside { ONE_FOLD_OUTSIDE_SHARES } else { FOLDS };
+            folds[at] = (dealt[label] + label) % shares;
             dealt[label] += 1;
         }
         folds
     }
 }
 
-/// Embeds all texts, a thread per core, in the texts' order.
-fn encode(encoder: &Encoder, texts: &[&str], progress: &mut dyn FnMut(f32)) -> Vec<Vec<f32>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut found = Vec::with_capacity(texts.len());
-    for chunk in texts.chunks(ENCODE_CHUNK * threads) {
-        std::thread::scope(|scope| {
-            let share = chunk.len().div_ceil(threads);
-            let running: Vec<_> =
-                chunk.chunks(share).map(|part| scope.spawn(move || encoder.encode_many(part))).collect();
-            found.extend(running.into_iter().flat_map(|thread| thread.join().unwrap_or_default()));
+/// What the held-out texts have chosen.
+struct Choices {
+    fusion: Fusion,
+    judgements: [Judgement; 3],
+    cascade: Cascade,
+    validation: Validation,
+}
+
+impl Choices {
+    fn make(corpus: &Corpus<'_>, judged: &[Judged], cost: ScopeCost) -> Self {
+        let held = || judged.iter().flat_map(|fold| fold.held.iter().map(move |held| (&fold.parts, held)));
+        let heard: Vec<Heard<'_>> = held()
+            .filter_map(|(_, held)| match held.truth {
+                Truth::Class(truth) if truth < held.voices.said[0].len() => {
+                    Some(Heard { said: &held.voices.said, truth })
+                }
+                _ => None,
+            })
+            .collect();
+        let fusion = Fusion::fit(&heard);
+        // By tier, a sample of every text that the tier could read.
+        let samples = Tier::ALL.map(|tier| {
+            let able = held().filter(|(_, held)| held.voices.tier >= tier);
+            able.map(|(parts, held)| {
+                let reading = parts.read(&held.voices, tier, &fusion);
+                let outcome = match held.truth {
+                    Truth::Class(truth) if truth == reading.best => Outcome::Right,
+                    Truth::Class(truth) if truth < corpus.classes.len() => Outcome::Wrong,
+                    _ => Outcome::OutOfScope,
+                };
+                Sample { signs: reading.signs, outcome }
+            })
+            .collect::<Vec<_>>()
         });
-        progress(found.len() as f32 / texts.len() as f32);
-    }
-    found
-}
-
-/// The trained classifiers, without the judgement on top.
-pub(super) struct Parts {
-    pub(super) vocabulary: Vocabulary,
-    pub(super) linear: Linear,
-    pub(super) embedded: Option<Embedded>,
-    /// Intents; the classifiers may know one class more, which is 'out of scope'.
-    pub(super) intents: usize,
-}
-
-pub(super) struct Embedded {
-    pub(super) head: Head,
-    pub(super) neighbours: Neighbours,
-}
-
-/// Which classifier reads the embeddings.
-pub(super) enum Head {
-    Kernel(Kernel),
-    Network(Neural),
-}
-
-impl Head {
-    fn logits(&self, embedding: &[f32]) -> Vec<f32> {
-        match self {
-            Self::Kernel(kernel) => kernel.logits(embedding),
-            Self::Network(network) => network.logits(embedding),
-        }
-    }
-
-    /// What the n-grams' log-probabilities count beside this head's. In small sets the n-grams have seen too little:
-    /// at equal weight they cost the kernel two points.
-    fn words_share(&self) -> f32 {
-        match self {
-            Self::Kernel(_) => 0.2,
-            Self::Network(_) => 1.0,
-        }
+        let fitted: Vec<(Judgement, Validation)> =
+            samples.iter().map(|samples| Judgement::fit(samples, cost)).collect();
+        let dearest = (0..Tier::ALL.len()).rev().find(|tier| !samples[*tier].is_empty()).unwrap_or_default();
+        let validation = fitted[dearest].1;
+        let judgements = std::array::from_fn(|tier| fitted[tier.min(dearest)].0.clone());
+        let trials = trials(&samples, held().map(|(_, held)| held.voices.tier), &judgements);
+        let cascade = Cascade::fit(&trials);
+        let outcome = cascade.outcome(&trials);
+        let validation = Validation { escalated: outcome.escalated, cascade: outcome.right, ..validation };
+        Self { fusion, judgements, cascade, validation }
     }
 }
 
-/// What the classifiers say of one text.
-pub(super) struct Reading {
-    /// Fused log-probability of every intent.
-    pub(super) scores: Vec<f32>,
-    pub(super) best: usize,
-    /// What the judgement weighs: 0 lead over the second, 1 largest margin, 2 largest logit, 3 nearest example of the
-    /// best three, 4 nearest out-of-scope example, 5 lead of the best over 'out of scope', 6 share of known n-grams,
-    /// 7 whether both classifiers agree.
-    pub(super) signs: [f32; SIGNS],
-}
-
-impl Parts {
-    fn train(corpus: &Corpus, kept: &[usize], progress: &mut dyn FnMut(f32)) -> Self {
-        let intents = corpus.classes.len();
-        let classes = intents + usize::from(corpus.out_of_scope >= OUT_OF_SCOPE_CLASS_FROM);
-        let taught: Vec<usize> = kept.iter().copied().filter(|at| corpus.labels[*at] < classes).collect();
-        let texts: Vec<&str> = taught.iter().map(|at| corpus.texts[*at]).collect();
-        let labels: Vec<usize> = taught.iter().map(|at| corpus.labels[*at]).collect();
-        let vocabulary = Vocabulary::build(&texts);
-        let vectors: Vec<Sparse> = texts.iter().map(|text| vocabulary.vector(text).entries).collect();
-        let train_linear = || Linear::train(&vectors, &labels, classes, vocabulary.len(), SEED);
-        let embedded = || {
-            let embeddings: Vec<&[f32]> = kept.iter().filter_map(|at| corpus.embedding(*at)).collect();
-            let all_labels: Vec<usize> = kept.iter().map(|at| corpus.labels[*at]).collect();
-            let taught: Vec<&[f32]> = taught.iter().filter_map(|at| corpus.embedding(*at)).collect();
-            let head = if taught.len() <= kernel::EXAMPLES_MAX {
-                Head::Kernel(Kernel::train(&taught, &labels, classes))
-            } else {
-                Head::Network(Neural::train(&taught, &labels, classes, SEED, progress))
-            };
-            Embedded { head, neighbours: Neighbours::build(&embeddings, &all_labels, intents + 1) }
-        };
-        let has_embeddings = !corpus.embeddings.is_empty();
-        let (linear, embedded) = std::thread::scope(|scope| {
-            let linear = scope.spawn(train_linear);
-            let embedded = has_embeddings.then(embedded);
-            (linear.join(), embedded)
-        });
-        let linear = linear.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Self { vocabulary, linear, embedded, intents }
-    }
-
-    pub(super) fn read(&self, text: &str, embedding: Option<&[f32]>) -> Reading {
-        let vector = self.vocabulary.vector(text);
-        let margins = self.linear.margins(&vector.entries);
-        let mut scores = log_softmax(margins.iter().map(|margin| margin * MARGIN_SCALE).collect());
-        let best_of_words = best(&scores[..self.intents]);
-        let embedded = self.embedded.as_ref().zip(embedding);
-        let logits = embedded.map(|(embedded, embedding)| embedded.head.logits(embedding));
-        if let Some((logits, (embedded, _))) = logits.as_ref().zip(embedded) {
-            let share = embedded.head.words_share();
-            scores
-                .iter_mut()
-                .zip(log_softmax(logits.clone()))
-                .for_each(|(score, other)| *score = share * *score + other);
-        }
-        let outside = scores.split_off(self.intents).first().copied();
-        let order = three_best(&scores);
-        let best_intent = order[0];
-        let lead = order.get(1).map_or(LEAD_MAX, |second| scores[best_intent] - scores[*second]);
-        let nearest =
-            |class: usize| embedded.map_or(0.0, |(embedded, query)| embedded.neighbours.nearest(class, query));
-        let signs = [
-            lead.min(LEAD_MAX),
-            largest(&margins[..self.intents]),
-            logits.as_ref().map_or(0.0, |logits| largest(&logits[..self.intents])),
-            order.iter().map(|class| nearest(*class)).fold(0.0, f32::max),
-            nearest(self.intents),
-            outside.map_or(0.0, |outside| (scores[best_intent] - outside).clamp(-LEAD_MAX, LEAD_MAX)),
-            vector.known_share,
-            logits
-                .as_ref()
-                .map_or(0.0, |logits| if best(&logits[..self.intents]) == best_of_words { 1.0 } else { 0.0 }),
-        ];
-        Reading { best: best_intent, scores, signs }
-    }
-
-    fn judge(&self, text: &str, embedding: Option<&[f32]>, truth: Option<usize>) -> Sample {
-        let reading = self.read(text, embedding);
-        let outcome = match truth {
-            Some(truth) if truth == reading.best => Outcome::Right,
-            Some(truth) if truth < self.intents => Outcome::Wrong,
-            _ => Outcome::OutOfScope,
-        };
-        Sample { signs: reading.signs, outcome }
-    }
-}
-
-/// Leads beyond this say nothing more: both classifiers are certain.
-const LEAD_MAX: f32 = 12.0;
-
-fn log_softmax(mut values: Vec<f32>) -> Vec<f32> {
-    let total = log_sum_exp(&values);
-    values.iter_mut().for_each(|value| *value -= total);
-    values
-}
-
-/// The best three, best first.
-pub(super) fn three_best(scores: &[f32]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_unstable_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
-    order.truncate(3);
-    order
-}
-
-fn best(scores: &[f32]) -> usize {
-    (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap_or_default()
-}
-
-fn largest(values: &[f32]) -> f32 {
-    values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+/// Each held-out text once, with what every tier that could read it decided.
+fn trials(samples: &[Vec<Sample>; 3], highest: impl Iterator<Item = Tier>, judgements: &[Judgement; 3]) -> Vec<Trial> {
+    let mut next = [0; 3];
+    let (inside, outside) = super::calibrate::weights(&samples[0]);
+    highest
+        .map(|highest| {
+            let mut weight = 0.0;
+            let tiers = Tier::ALL.into_iter().filter(|tier| *tier <= highest).map(|tier| {
+                let tier = tier as usize;
+                let sample = &samples[tier][next[tier]];
+                next[tier] += 1;
+                let verdict = judgements[tier].verdict(&sample.signs);
+                weight = if sample.outcome == Outcome::OutOfScope { outside } else { inside };
+                let right = match sample.outcome {
+                    Outcome::Right => verdict.recognised,
+                    Outcome::Wrong => false,
+                    Outcome::OutOfScope => !verdict.recognised,
+                };
+                (verdict.certainty(), right)
+            });
+            let tiers = tiers.collect();
+            Trial { tiers, weight }
+        })
+        .collect()
 }
 
 /// What cross-validation said of the finished model.

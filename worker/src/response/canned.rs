@@ -58,6 +58,11 @@ pub fn interrupted(language: Language) -> &'static str {
     pick(language, english, "回答在此中断。以下是帮助中心的相关内容：")
 }
 
+/// What an answer is followed by when its model went on with what the help pages do not say.
+pub fn quoted_instead(language: Language) -> &'static str {
+    pick(language, "This is what our help pages say:", "以下是帮助中心的原文：")
+}
+
 /// Titles of what came near in the customer's language, else what the operator configured: whatever is asked, some
 /// article is the nearest, and one that no question would be answered from is not worth naming.
 fn topics(language: Language, near: &[Passage], config: &PlanConfig) -> Vec<String> {

@@ -9,17 +9,38 @@ pub mod extract;
 /// PURE: who speaks for the model in a replay.
 mod cassette;
 
+/// What a model just said to the same question.
+mod cache;
+
+/// PURE: a stream cut into sentences.
+mod cutter;
+
+/// PURE: a model's sentences on their way to the customer.
+mod editor;
+
+/// PURE: whether the passages say what a model says.
+mod ground;
+
+/// PURE: sentences in articles that speak to a model.
+mod injection;
+
 /// PURE: a model's marks and links on their way to the customer.
 mod marks;
 
-/// The model's API.
+/// The model's endpoints.
 mod model;
 
 /// PURE: what a model is asked.
 mod prompt;
 
+/// The knowledge quoted.
+mod quote;
+
 /// PURE: citations.
 mod sources;
+
+/// PURE: what a colleague reads first.
+mod summary;
 
 #[cfg(test)]
 mod tests;
@@ -32,37 +53,50 @@ use talkfleet_shared::{
         Citation, Exchange, Intent, Kind, Language, ModelCall, ModelUse, Passage, Replayed, RetrieveReply, Rung, Usage,
     },
     config::ConfigError,
-    metrics::Metrics,
+    id::TenantId,
+    metrics::{self, Metrics},
 };
 
 use self::{
+    cache::{AnswerCache, Kept, Lookup},
     cassette::{Speaker, speaker},
-    marks::Marks,
+    editor::{Edited, Editor, Stop},
+    ground::Shown,
     model::{Answering, Model, ModelError, Piece},
     prompt::{Prompt, Question},
+    quote::{quote, without_instructions},
 };
 use crate::{
     config::{ModelConfig, PlanConfig, WorkerConfig},
-    plan::{ModelState, Plan},
-    retrieval::{self, Hit},
-    text::{self, sentences},
+    plan::{ModelState, Plan, Refusal},
     turn::Voice,
 };
 
 /// What an answer lacks when the model should have spoken and did not.
 pub const DEGRADED_MODEL: &str = "model";
 
+/// What an answer lacks when the model said what the passages do not support.
+const DEGRADED_GROUNDING: &str = "grounding";
+
+/// Why a model stops when it was not done.
+const CUT_SHORT: [&str; 2] = ["length", "content_filter"];
+
 /// Everybody who can speak here.
 pub struct Speakers {
+    metrics: Arc<Metrics>,
     model: Option<Model>,
+    cache: AnswerCache,
     model_config: ModelConfig,
     plan: PlanConfig,
 }
 
 /// What an answer is made from.
 pub struct Brief<'a> {
+    pub tenant: &'a TenantId,
     pub text: &'a str,
     pub intent: &'a Intent,
+    /// The artefact that recognised the intent; empty when none did.
+    pub intents_version: &'a str,
     pub language: Language,
     pub history: &'a [Exchange],
     pub found: Option<&'a RetrieveReply>,
@@ -80,20 +114,32 @@ pub struct Spoken {
     pub citations: Vec<Citation>,
     pub usage: Option<Usage>,
     pub model_call: Option<ModelCall>,
-    /// The model should have spoken and did not, or not to the end.
-    pub without_model: bool,
+    /// What was missing when the model should have spoken and did not, or not to the end.
+    pub degraded: Option<&'static str>,
+    /// For the colleague who takes over.
+    pub summary: Option<String>,
 }
 
 impl Spoken {
     fn canned(kind: Kind) -> Self {
-        Self { kind, rung: Rung::Canned, citations: Vec::new(), usage: None, model_call: None, without_model: false }
+        Self {
+            kind,
+            rung: Rung::Canned,
+            citations: Vec::new(),
+            usage: None,
+            model_call: None,
+            degraded: None,
+            summary: None,
+        }
     }
 }
 
 impl Speakers {
     pub fn new(config: &WorkerConfig, metrics: Arc<Metrics>) -> Result<Self, ConfigError> {
         Ok(Self {
-            model: Model::new(&config.model, metrics)?,
+            model: Model::new(&config.model, metrics.clone())?,
+            cache: AnswerCache::new(config, metrics.clone()),
+            metrics,
             model_config: config.model.clone(),
             plan: config.plan.clone(),
         })
@@ -123,7 +169,12 @@ impl Speakers {
             }
             Plan::Handover { reply } => {
                 voice.say_at_once(&reply.unwrap_or_else(|| canned::handover(brief.language))).await;
-                Spoken::canned(Kind::Handover)
+                let summary = summary::summary(brief.text, brief.intent, brief.history, brief.language);
+                Spoken { summary: Some(summary), ..Spoken::canned(Kind::Handover) }
+            }
+            Plan::Approved { reply } => {
+                voice.say_at_once(&reply).await;
+                Spoken { rung: Rung::Approved, ..Spoken::canned(Kind::Answer) }
             }
             Plan::Refuse(why) => {
                 let near = brief.found.map_or(&[][..], |found| &found.passages);
@@ -135,29 +186,76 @@ impl Speakers {
         }
     }
 
-    /// The model speaks; when it cannot, or breaks off, the knowledge is quoted.
+    /// The model speaks; when it cannot, breaks off, or says what the passages do not, the knowledge is quoted.
     async fn generate(&self, brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
         let Some(found) = brief.found else { return quote(brief, voice).await };
-        let passages = &found.passages[..found.passages.len().min(self.plan.passages_max as usize)];
-        voice.tell_sources(&sources::citations(passages)).await;
-        let error = match self.relay(passages, brief, voice).await {
-            Ok(spoken) => return spoken,
-            Err(error) => error,
+        let shown = found.passages.iter().take(self.plan.passages_max as usize);
+        let passages: Vec<Passage> = shown.map(without_instructions).collect();
+        voice.tell_sources(&sources::citations(&passages)).await;
+        let key = self.cache.key(brief);
+        let made = async {
+            let relayed = self.relay(&passages, brief, voice).await;
+            (relayed, voice.text().to_owned())
         };
-        tracing::warn!(%error, "the model did not answer; the knowledge is quoted instead");
-        if !voice.text().is_empty() {
-            voice.say_at_once(&format!("\n\n{}\n\n", canned::interrupted(brief.language))).await;
+        let keep = |made: &(Result<Relayed, ModelError>, String)| match made {
+            (Ok(Relayed { stop: None, spoken }), text) => cache::keepable(spoken, text),
+            _ => None,
+        };
+        let relayed = match self.cache.answer(key, made, keep).await {
+            Lookup::Made((relayed, _)) => relayed,
+            Lookup::Failed => self.relay(&passages, brief, voice).await,
+            Lookup::Kept(kept) => {
+                voice.say_at_once(&kept.text).await;
+                let Kept { citations, call: model_call, .. } = (*kept).clone();
+                let answer = Spoken::canned(Kind::Answer);
+                return Spoken { citations, model_call, rung: Rung::Model, ..answer };
+            }
+        };
+        match relayed {
+            Ok(Relayed { stop: None, spoken }) => spoken,
+            // What was said before it did not know the rest is an answer.
+            Ok(Relayed { stop: Some(Stop::Ignorance), spoken }) if !spoken.citations.is_empty() => spoken,
+            Ok(Relayed { stop: Some(Stop::Ignorance), spoken }) => {
+                let refused = Plan::Refuse(Refusal::NotKnown);
+                if voice.text().ends_with(|c: char| !c.is_whitespace()) {
+                    voice.say(" ").await;
+                }
+                let refusal = Box::pin(self.speak(refused, brief, voice)).await;
+                Spoken { usage: spoken.usage, model_call: spoken.model_call, ..refusal }
+            }
+            Ok(Relayed { stop: Some(Stop::Unsupported(reason)), spoken }) => {
+                self.metrics.ungrounded.get_or_create(&metrics::Reason { reason: reason.name() }).inc();
+                tracing::info!(
+                    reason = reason.name(),
+                    "the model said what the passages do not; they are quoted instead"
+                );
+                let quoted = self.quote_after(canned::quoted_instead(brief.language), brief, voice).await;
+                let Spoken { usage, model_call, .. } = spoken;
+                Spoken { usage, model_call, degraded: Some(DEGRADED_GROUNDING), ..quoted }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the model did not answer; the knowledge is quoted instead");
+                let quoted = self.quote_after(canned::interrupted(brief.language), brief, voice).await;
+                Spoken { degraded: Some(DEGRADED_MODEL), ..quoted }
+            }
         }
-        Spoken { without_model: true, ..quote(brief, voice).await }
     }
 
-    /// Passes a model's words on as they come.
+    /// Quotes the knowledge, with a sentence that leads over when something was said before.
+    async fn quote_after(&self, bridge: &str, brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
+        if !voice.text().trim().is_empty() {
+            voice.say_at_once(&format!("\n\n{bridge}\n\n")).await;
+        }
+        quote(brief, voice).await
+    }
+
+    /// Passes on what a model says, sentence by sentence, as far as the passages support it.
     async fn relay(
         &self,
         passages: &[Passage],
         brief: &Brief<'_>,
         voice: &mut Voice<'_>,
-    ) -> Result<Spoken, ModelError> {
+    ) -> Result<Relayed, ModelError> {
         let question = Question {
             text: brief.text,
             intent: &brief.intent.name,
@@ -166,7 +264,9 @@ impl Speakers {
             passages,
         };
         let hosts = passages.iter().filter_map(|passage| marks::host(&passage.url)).map(str::to_owned).collect();
-        let mut marks = Marks::new(passages.len(), hosts);
+        let shown: Vec<_> =
+            passages.iter().map(|passage| Shown { title: &passage.title, text: &passage.text }).collect();
+        let mut editor = Editor::new(&shown, hosts, brief.text, self.plan.grounding);
         let prompt = Prompt::new(&self.model_config, &question);
         let prompt_digest = bus::digest(&serde_json::to_vec(&prompt).unwrap_or_default());
         let mut answering = match speaker(brief.replayed, &prompt_digest) {
@@ -179,23 +279,31 @@ impl Speakers {
             }
             Speaker::Nobody => return Err(ModelError::Unrecorded),
         };
-        let told = tell(&mut answering, &mut marks, voice).await;
-        voice.say(&marks.finish()).await;
-        let told = match told {
-            Ok(_) if voice.text().trim().is_empty() => return Err(answering.fail(ModelError::Empty)),
+        let told = match tell(&mut answering, &mut editor, voice).await {
+            Ok(told) if told.text.trim().is_empty() => return Err(answering.fail(ModelError::Empty)),
             Ok(told) => told,
             Err(error) => return Err(answering.fail(error)),
         };
-        let usage = told.tokens.map(|(prompt_tokens, completion_tokens)| Usage {
-            model: self.model_config.name.clone(),
-            prompt_tokens,
-            completion_tokens,
-        });
-        answering.finish(usage.as_ref());
-        let citations = sources::citations(marks.used().filter_map(|n| passages.get(n)));
+        let usage = answering.finish();
+        let mut citations = sources::citations(editor.cited().filter_map(|n| passages.get(n)));
+        if citations.is_empty() && editor.has_claimed() {
+            // Supported by what it was shown, and it did not say by which.
+            citations = sources::citations(passages.first());
+        }
         let call = ModelCall { prompt_digest, text: told.text, finish: told.finish, usage: usage.clone() };
-        Ok(Spoken { citations, usage, model_call: Some(call), rung: Rung::Model, ..Spoken::canned(Kind::Answer) })
+        let spoken =
+            Spoken { citations, usage, model_call: Some(call), rung: Rung::Model, ..Spoken::canned(Kind::Answer) };
+        // Courtesies alone are no answer.
+        let stop = told.stop.or((!editor.has_claimed()).then_some(Stop::Ignorance));
+        Ok(Relayed { stop, spoken })
     }
+}
+
+/// What came of a model's speech.
+struct Relayed {
+    /// Why it was not heard to the end.
+    stop: Option<Stop>,
+    spoken: Spoken,
 }
 
 /// What a model said, and what it said about it.
@@ -203,83 +311,42 @@ impl Speakers {
 struct Told {
     text: String,
     finish: String,
-    tokens: Option<(u32, u32)>,
+    stop: Option<Stop>,
 }
 
-/// Says what the model says until it ends.
-async fn tell(answering: &mut Answering, marks: &mut Marks, voice: &mut Voice<'_>) -> Result<Told, ModelError> {
+/// Says what the model says, as far as it is let through, until it ends.
+async fn tell(answering: &mut Answering, editor: &mut Editor, voice: &mut Voice<'_>) -> Result<Told, ModelError> {
     let mut told = Told::default();
     loop {
         let piece = tokio::select! {
             biased;
-            piece = answering.next() => piece?,
+            piece = answering.next() => piece,
             () = voice.due() => {
                 voice.flush().await;
                 continue;
             }
         };
-        match piece {
+        let edited = match piece? {
             Piece::Words(words) => {
                 told.text.push_str(&words);
-                voice.say(&marks.push(&words)).await;
+                editor.push(&words)
             }
-            Piece::Finish(finish) => told.finish = finish,
-            Piece::Usage { prompt_tokens, completion_tokens } => told.tokens = Some((prompt_tokens, completion_tokens)),
-            Piece::End => return Ok(told),
+            Piece::Finish(finish) => {
+                told.finish = finish;
+                continue;
+            }
+            Piece::Usage { .. } => continue,
+            Piece::End => {
+                // What was cut short ends in half a sentence.
+                let edited =
+                    if CUT_SHORT.contains(&told.finish.as_str()) { Edited::default() } else { editor.finish() };
+                voice.say(&edited.text).await;
+                return Ok(Told { stop: edited.stop, ..told });
+            }
+        };
+        voice.say(&edited.text).await;
+        if edited.stop.is_some() {
+            return Ok(Told { stop: edited.stop, ..told });
         }
     }
-}
-
-/// Quotes the knowledge sentence by sentence.
-async fn quote(brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
-    let passages = brief.found.map_or(&[][..], |found| &found.passages);
-    let quotation = brief.found.map_or_else(String::new, |found| quotation(brief.text, found));
-    let said = sentences(&quotation);
-    let citations = sources::quotation(&said, passages);
-    voice.tell_sources(&citations).await;
-    for piece in pieces(&quotation, &said) {
-        voice.say_at_once(piece).await;
-    }
-    Spoken { rung: Rung::Extract, citations, ..Spoken::canned(Kind::Answer) }
-}
-
-/// The retrieval role's own extract; from a role that brings none, the sentences that share most words with the question.
-fn quotation(question: &str, found: &RetrieveReply) -> String {
-    if let Some(extract) = &found.extract {
-        return extract.clone();
-    }
-    let hits: Vec<_> = found.passages.iter().map(hit).collect();
-    let extract = extract::extract(question, None, &hits, None, text::language(question));
-    if extract.text.is_empty() {
-        found.passages.first().map_or_else(String::new, |best| best.text.clone())
-    } else {
-        extract.text
-    }
-}
-
-fn hit(passage: &Passage) -> Hit {
-    Hit {
-        passage: Arc::new(retrieval::Passage {
-            id: passage.id.clone(),
-            document: passage.document.clone(),
-            title: passage.title.clone(),
-            url: passage.url.clone(),
-            language: text::language(&passage.text),
-            text: passage.text.clone(),
-        }),
-        score: passage.score,
-        words_score: passage.score,
-        meaning_score: 0.0,
-    }
-}
-
-/// A text cut after each of these sentences of it, so that the pieces together are the text.
-fn pieces<'a>(text: &'a str, sentences: &[&str]) -> impl Iterator<Item = &'a str> {
-    let mut ends: Vec<usize> = Vec::with_capacity(sentences.len());
-    for sentence in sentences {
-        let from = ends.last().copied().unwrap_or(0);
-        ends.extend(text[from..].find(sentence).map(|at| from + at + sentence.len()));
-    }
-    let starts: Vec<usize> = std::iter::once(0).chain(ends.iter().copied()).collect();
-    starts.into_iter().zip(ends).map(|(from, to)| &text[from..to])
 }

@@ -35,7 +35,9 @@ pub fn citations<'a>(passages: impl IntoIterator<Item = &'a Passage>) -> Vec<Cit
 
 /// The passages that a quotation was taken from; the best one when it cannot be told.
 fn quoted<'a>(quote: &[&str], passages: &'a [Passage]) -> Vec<&'a Passage> {
-    let holds = |passage: &&Passage| quote.iter().any(|sentence| passage.text.contains(sentence.trim()));
+    // An item of a list and a line without an end were given their marks here.
+    let bare = |sentence: &str| sentence.trim().trim_start_matches("- ").trim_end_matches(['.', '。']).to_owned();
+    let holds = |passage: &&Passage| quote.iter().any(|sentence| passage.text.contains(&bare(sentence)));
     let found: Vec<_> = passages.iter().filter(holds).collect();
     if found.is_empty() { passages.iter().take(1).collect() } else { found }
 }

@@ -14,7 +14,7 @@ use super::rows::{Rows, Spread};
 use super::sentences::Sentences;
 use super::shared::{BLOCK, List, Places};
 use super::shelf::{IndexError, Readings};
-use super::{Passage, Question, Tier};
+use super::{Embeddings, Passage, Question, Tier};
 use crate::encoder::Encoder;
 use crate::text::Language;
 
@@ -74,7 +74,7 @@ pub struct Index {
 
 impl Index {
     /// An index of these passages, for a base that changes as a whole and brings no wordings.
-    pub fn build(passages: Vec<(Passage, Option<Vec<f32>>)>) -> Result<Self, IndexError> {
+    pub fn build<E: Into<Embeddings>>(passages: Vec<(Passage, E)>) -> Result<Self, IndexError> {
         let mut knowledge = super::Knowledge::default();
         let mut documents: std::collections::BTreeMap<String, Vec<_>> = std::collections::BTreeMap::new();
         for (passage, embedding) in passages {

@@ -9,6 +9,7 @@ mod index;
 mod knowledge;
 mod rank;
 mod ranking;
+pub mod remote;
 mod rows;
 mod sentences;
 mod shared;

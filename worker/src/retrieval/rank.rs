@@ -3,7 +3,7 @@
 //! Per query both scores are standardised over all passages and mixed by a weight. Reciprocal-rank fusion throws away
 //! how far ahead the best one is, and lost up to six points against the better list (see QUALITY.md).
 
-use super::rows::Spread;
+pub(super) use super::rows::Spread;
 
 /// Weight of meaning against words in a base of articles. On the tuning halves nDCG@10 is best at 0.4–0.5 for XQuAD in
 /// both languages and CMRC2018. Standardised scores already follow each question: words that match rarely stand far
@@ -176,11 +176,15 @@ pub(super) fn by_wordings(worded: &[Worded]) -> Vec<f32> {
     let counted = || worded.iter().filter(|document| document.counts);
     let words = Spread::of(counted().map(|document| document.words));
     let meaning = Spread::of(counted().filter_map(|document| document.meaning));
-    let mixed = |document: &Worded| {
-        let words = words.deviations(document.words);
-        document.meaning.map_or(words, |cosine| mix(WORDINGS_MEANING_WEIGHT, meaning.deviations(cosine), words))
-    };
-    worded.iter().map(mixed).collect()
+    worded.iter().map(|document| document.deviations(words, meaning)).collect()
+}
+
+impl Worded {
+    /// Deviations, where the scores of all documents are spread like this.
+    pub(super) fn deviations(&self, words: Spread, meaning: Spread) -> f32 {
+        let words = words.deviations(self.words);
+        self.meaning.map_or(words, |cosine| mix(WORDINGS_MEANING_WEIGHT, meaning.deviations(cosine), words))
+    }
 }
 
 impl Tuning {

@@ -157,7 +157,8 @@ impl Rows {
     pub(super) fn spread(&self, query: &[f32], counts: impl Fn(usize) -> bool) -> Spread {
         let blocks: Vec<usize> = (0..self.blocks.len()).filter(|block| counts(*block)).collect();
         let places = blocks.len() * BLOCK;
-        let stride = if places <= EXACT_ROWS_MAX { 1 } else { places / SAMPLE_ROWS };
+        // Odd, so that documents of two passages, or of four, do not have the same one looked at each time.
+        let stride = if places <= EXACT_ROWS_MAX { 1 } else { places / SAMPLE_ROWS | 1 };
         let place = |at: usize| blocks[at / BLOCK] * BLOCK + at % BLOCK;
         Spread::of((0..places).step_by(stride).filter_map(|at| self.cosine(place(at), query)))
     }

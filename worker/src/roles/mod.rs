@@ -153,7 +153,7 @@ async fn at_home<P: Play>(
     question: &P::Question,
     within: Duration,
 ) -> Result<Arc<P::Answer>, CallError> {
-    match tokio::time::timeout(within, home.answer(tenant, question)).await {
+    match tokio::time::timeout(within, home.answer(tenant, question, clock::now() + within)).await {
         Ok(answered) => answered.map_err(CallError::Problem),
         Err(_) => Err(CallError::Timeout),
     }

@@ -8,13 +8,15 @@ use talkfleet_shared::{
     id::TenantId,
 };
 
+use tokio::runtime::Handle;
+
 use super::home::Play;
 use crate::{
     catalog::Catalog,
     config::Role,
     encoder::Encoder,
     response::extract,
-    retrieval::{Hit, Tuning},
+    retrieval::{self, Hit, Tuning, remote::Question},
     text,
 };
 
@@ -56,12 +58,19 @@ impl Play for RetrievalRole {
         let knowledge = self.catalog.knowledge(tenant).ok_or_else(|| Problem::new(Code::NotFound))?;
         let language = text::language(&question.text);
         let count = question.passages_max.clamp(1, PASSAGES_MAX) as usize;
-        let hits = knowledge.index.search(&question.text, embedding, language, count, &self.tuning);
-        let hits = hits.map_err(|error| {
-            tracing::error!(%error, "the index cannot be searched");
+        let asked = Question { tenant, text: &question.text, embedding, language, count, tuning: &self.tuning };
+        // In memory it is work and no waiting; a backend is waited for on this thread, which is one that may block.
+        let hits = Handle::current().block_on(knowledge.search(asked)).map_err(|error| {
+            if !error.is_old_news() {
+                tracing::warn!(%error, stage = Self::ROLE.name(), "the knowledge cannot be searched");
+            }
             Problem::new(Code::Internal)
         })?;
-        let meanings = self.encoder.as_deref().map(|encoder| extract::Meanings { index: &knowledge.index, encoder });
+        let encoder = self.encoder.as_deref();
+        let sentence = |passage: &retrieval::Passage, place, query: &[f32]| {
+            knowledge.sentence_meaning(passage, place, query, encoder?)
+        };
+        let meanings = encoder.map(|_| extract::Meanings { sentence: &sentence });
         let quoted = extract::extract(&question.text, embedding, &hits, meanings, language);
         Ok(RetrieveReply {
             answerable: hits.first().map_or(0.0, |hit| hit.score),

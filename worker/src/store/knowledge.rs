@@ -6,11 +6,15 @@ use time::OffsetDateTime;
 
 use crate::text::Language;
 
-use super::{READ_TIMEOUT, Store, StoreError, WRITE_TIMEOUT, within};
+use super::{
+    READ_TIMEOUT, Store, StoreError, WRITE_TIMEOUT,
+    sample::{Since, snapshot_documents},
+    within,
+};
 
 /// What a row of passages is.
 const TEXT: &str = "text";
-const QUESTION: &str = "question";
+pub(super) const QUESTION: &str = "question";
 
 /// Where a document was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -177,7 +181,8 @@ impl Store {
                 .bind(tenant.as_str())
                 .fetch_all(&mut *transaction)
                 .await?;
-            let documents = snapshot_documents(&mut transaction, tenant, newer_than).await?;
+            let since = Since { newer_than, after: "", rows_max: i64::MAX };
+            let documents = snapshot_documents(&mut transaction, tenant, since).await?;
             transaction.rollback().await?;
             Ok(Snapshot { version, ids, documents })
         })
@@ -185,7 +190,7 @@ impl Store {
     }
 }
 
-async fn version(connection: &mut PgConnection, tenant: &TenantId) -> Result<i64, sqlx::Error> {
+pub(super) async fn version(connection: &mut PgConnection, tenant: &TenantId) -> Result<i64, sqlx::Error> {
     let found: Option<i64> = sqlx::query_scalar("select version from knowledge where tenant = $1")
         .bind(tenant.as_str())
         .fetch_optional(connection)
@@ -301,43 +306,6 @@ async fn move_sources(
     query.execute(connection).await.map(drop)
 }
 
-async fn snapshot_documents(
-    connection: &mut PgConnection,
-    tenant: &TenantId,
-    newer_than: i64,
-) -> Result<Vec<SnapshotDocument>, sqlx::Error> {
-    const DOCUMENTS: &str = "
-        select id, title, url, category, language from documents where tenant = $1 and revision > $2 order by id";
-    const PASSAGES: &str = "
-        select p.document, p.kind, p.text, p.embedding from passages p
-        join documents d on d.tenant = p.tenant and d.id = p.document
-        where p.tenant = $1 and d.revision > $2 order by p.document, p.kind, p.ordinal";
-    let documents = sqlx::query(DOCUMENTS).bind(tenant.as_str()).bind(newer_than).try_map(snapshot_of);
-    let mut documents = documents.fetch_all(&mut *connection).await?;
-    let passages = sqlx::query_as(PASSAGES).bind(tenant.as_str()).bind(newer_than);
-    let passages: Vec<(String, String, String, Option<Vec<u8>>)> = passages.fetch_all(connection).await?;
-    let mut passages = passages.into_iter().peekable();
-    for document in &mut documents {
-        while let Some((_, kind, text, embedding)) = passages.next_if(|(owner, ..)| *owner == document.id) {
-            let pieces = if kind == QUESTION { &mut document.questions } else { &mut document.passages };
-            pieces.push(Passage { text, embedding: embedding.as_deref().map(from_bytes) });
-        }
-    }
-    Ok(documents)
-}
-
-fn snapshot_of(row: PgRow) -> Result<SnapshotDocument, sqlx::Error> {
-    Ok(SnapshotDocument {
-        id: row.try_get("id")?,
-        title: row.try_get("title")?,
-        url: row.try_get("url")?,
-        category: row.try_get("category")?,
-        language: language_of(&row)?,
-        passages: Vec::new(),
-        questions: Vec::new(),
-    })
-}
-
 fn document_of(row: PgRow) -> Result<Document, sqlx::Error> {
     Ok(Document {
         id: row.try_get("id")?,
@@ -380,7 +348,7 @@ fn source_of(row: &PgRow) -> Result<Source, sqlx::Error> {
     })
 }
 
-fn language_of(row: &PgRow) -> Result<Language, sqlx::Error> {
+pub(super) fn language_of(row: &PgRow) -> Result<Language, sqlx::Error> {
     Ok(match row.try_get("language")? {
         "en" => Language::English,
         "zh" => Language::Chinese,
@@ -392,7 +360,7 @@ fn to_bytes(embedding: &[f32]) -> Vec<u8> {
     embedding.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
-fn from_bytes(bytes: &[u8]) -> Vec<f32> {
+pub(super) fn from_bytes(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect()
 }
 

@@ -9,6 +9,12 @@ mod knowledge;
 /// The schema, brought up to date by whoever comes first.
 mod migrate;
 
+/// What a backend elsewhere reads of the knowledge.
+mod sample;
+
+/// The tables that PostgreSQL is searched by when it is the retrieval's backend.
+pub mod search;
+
 use std::{future::Future, str::FromStr, time::Duration};
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -17,6 +23,7 @@ use talkfleet_shared::config::Url;
 pub use self::{
     archive::Written,
     knowledge::{Change, Document, Known, Listed, Passage, Snapshot, SnapshotDocument, Source},
+    sample::{Count, Sampled},
 };
 
 /// How long a query may wait for a connection: longer than a reconnect, shorter than a customer's patience.
@@ -40,6 +47,11 @@ pub enum StoreError {
     /// Neither time nor other data helps: the schema or the rights are wrong.
     #[error("PostgreSQL: {0}; check the database's schema and the user's rights")]
     Broken(String),
+    #[error(
+        "PostgreSQL has no pgvector of 0.7 or newer ({0}); install it and let a superuser say `create extension vector` in \
+         this database, or set retrieval.backend to memory"
+    )]
+    NoVector(String),
 }
 
 /// Connections to the database; cheap to clone, reconnecting by itself.

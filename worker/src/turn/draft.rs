@@ -24,6 +24,7 @@ pub struct Draft {
     pub timings: Timings,
     versions: Versions,
     model_call: Option<ModelCall>,
+    summary: Option<String>,
 }
 
 /// The conversation so far, and whether the memory itself could not tell.
@@ -86,6 +87,7 @@ impl Draft {
     pub fn answered(&mut self, ask: &AskDelivery, text: &str, spoken: Spoken, now: OffsetDateTime) -> Outcome {
         self.timings.total_ms = (now - ask.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
         self.model_call = spoken.model_call;
+        self.summary = spoken.summary;
         Outcome::Answered {
             answer: Box::new(Answer {
                 id: ask.request.clone(),
@@ -133,6 +135,7 @@ impl Draft {
             timings: self.timings,
             usage,
             model_call: self.model_call,
+            summary: self.summary,
             versions: self.versions,
             trace: Some(ask.trace.to_string()),
             asked_at_ms: millis(ask.asked_at),

@@ -240,8 +240,10 @@ async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut 
     let plan = plan::plan(&desk.plan, Evidence { intent: intent.as_deref(), found: found.as_deref(), model });
     let unknown = Intent::unknown();
     let brief = Brief {
+        tenant: &ask.tenant,
         text,
         intent: draft.intent.as_ref().unwrap_or(&unknown),
+        intents_version: intent.as_ref().map_or("", |intent| intent.version.as_str()),
         language: draft.language,
         history: &history,
         found: found.as_deref(),
@@ -251,11 +253,10 @@ async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut 
     let quoted_for_want_of_a_model = plan == plan::Plan::Quote && model == ModelState::Away;
     let (spoken, response_ms) = timed(desk.speakers.speak(plan, &brief, voice).instrument(span("response"))).await;
     draft.timings.response_ms = response_ms;
-    let outcome = if spoken.without_model { "degraded" } else { "ok" };
+    let outcome = if spoken.degraded.is_some() { "degraded" } else { "ok" };
     desk.bus.metrics().stage("response", outcome, Duration::from_secs_f64(response_ms / 1_000.0));
-    if spoken.without_model || quoted_for_want_of_a_model {
-        draft.degraded.push(DEGRADED_MODEL.into());
-    }
+    let lacking = spoken.degraded.or(quoted_for_want_of_a_model.then_some(DEGRADED_MODEL));
+    draft.degraded.extend(lacking.map(str::to_owned));
     spoken
 }
 

@@ -107,13 +107,15 @@ impl Fleet {
         let (tenant, key) = (TenantId::parse(DEMO_TENANT)?, talkfleet_shared::keys::create(&mut rand::rng()));
         keys::put(&bus, &key, tenant.clone(), "chaos").await?;
         let site = data.join("site");
-        let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &encoder, site: &site };
+        // Faults are not about what is recognised: the cheaper tiers do.
+        let (encoder, transformer) = (encoder.as_path(), None);
+        let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder, transformer, site: &site };
         demo::load(&target, progress).await?;
 
         let links = open_links(&direct, &engines, routes).await?;
         let (doomed, mut dooms) = mpsc::unbounded_channel::<String>();
         let model = Model::open(Mood::Well(Duration::from_millis(20)), doomed).await?;
-        let plan = Plan { data, encoder: &encoder, cluster: &cluster, links: &links, engines: &engines, model: &model };
+        let plan = Plan { data, encoder, cluster: &cluster, links: &links, engines: &engines, model: &model };
         let (members, gateways) = plan.members(ground).await?;
         let fleet = Arc::new(Self {
             members: Members::start(members),
@@ -305,6 +307,8 @@ impl Plan<'_> {
             ("database.url", through(&self.engines.database_url, &self.links.database)?),
             ("models.encoder_dir", self.encoder.display().to_string()),
             ("roles.response_concurrency", RESPONSE_CONCURRENCY.to_string()),
+            // Every turn asks the model: its faults are what is looked at.
+            ("plan.answer_cache_entries", "0".to_owned()),
             ("model.base_url", format!("http://127.0.0.1:{}/{name}/v1", self.model.port)),
             ("model.api_key", "\"not-a-real-key\"".into()),
             ("model.concurrency", RESPONSE_CONCURRENCY.to_string()),

@@ -18,9 +18,8 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-/// What it says to everybody.
-const WORDS: [&str; 10] =
-    ["Standard ", "delivery ", "takes ", "three ", "to ", "five ", "working ", "days, ", "as ", "stated. [1]"];
+/// Pieces that it says a sentence in.
+const PIECES: usize = 10;
 
 /// A question that holds this kills whoever asks the model about it.
 pub(super) const POISON: &str = "qzxpoison";
@@ -28,7 +27,7 @@ pub(super) const POISON: &str = "qzxpoison";
 /// How it behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mood {
-    /// Ten words with this much between two.
+    /// Ten pieces of a sentence with this much between two.
     Well(Duration),
     /// It takes the request and says nothing.
     Hangs,
@@ -74,19 +73,20 @@ impl Model {
 }
 
 async fn complete(State(shared): State<Shared>, Path(member): Path<String>, Json(request): Json<Value>) -> Response {
+    let said = said(&request);
     let poison = request["messages"].to_string().contains(POISON);
     let mood = *shared.mood.lock().unwrap_or_else(PoisonError::into_inner);
     match mood {
-        _ if poison => dies(shared, member, 0).await,
-        Mood::Kills => dies(shared, member, 3).await,
-        Mood::Well(gap) => streamed(stream::iter(events(WORDS.len())).then(move |event| paced(event, gap))),
+        _ if poison => dies(shared, member, said, 0).await,
+        Mood::Kills => dies(shared, member, said, 3).await,
+        Mood::Well(gap) => streamed(stream::iter(events(&said, PIECES)).then(move |event| paced(event, gap))),
         Mood::Hangs => {
             tokio::time::sleep(Duration::from_secs(300)).await;
             StatusCode::GATEWAY_TIMEOUT.into_response()
         }
         Mood::Resets => {
             let broken = stream::once(async { Err(std::io::Error::other("reset on purpose")) });
-            let told = stream::iter(events(4)).map(Ok);
+            let told = stream::iter(events(&said, 4)).map(Ok);
             let body = Body::from_stream(told.chain(broken));
             ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
         }
@@ -102,10 +102,21 @@ async fn complete(State(shared): State<Shared>, Path(member): Path<String>, Json
     }
 }
 
+/// The first sentence of the first passage that it was shown, in pieces: a worker passes on what its passages say.
+fn said(request: &Value) -> Vec<String> {
+    let asked = request["messages"].as_array().and_then(|messages| messages.last()).map(|last| &last["content"]);
+    let asked = asked.and_then(Value::as_str).unwrap_or_default();
+    let passage = asked.split("<<<\n").nth(1).and_then(|rest| rest.split("\n>>>").next()).unwrap_or_default();
+    let line = passage.lines().max_by_key(|line| line.len()).unwrap_or_default();
+    let end = ["。", ". "].iter().filter_map(|end| Some(line.find(end)? + end.len())).min().unwrap_or(line.len());
+    let letters: Vec<char> = line[..end].trim().chars().chain(" [1]".chars()).collect();
+    letters.chunks(letters.len().div_ceil(PIECES)).map(|piece| piece.iter().collect()).collect()
+}
+
 /// A few words, then the death of whoever asked.
-async fn dies(shared: Shared, member: String, words: usize) -> Response {
-    let told =
-        stream::iter(events(words).into_iter().take(words)).then(|event| paced(event, Duration::from_millis(30)));
+async fn dies(shared: Shared, member: String, said: Vec<String>, words: usize) -> Response {
+    let told = stream::iter(events(&said, words).into_iter().take(words))
+        .then(|event| paced(event, Duration::from_millis(30)));
     let death = stream::once(async move {
         let _ = shared.doomed.send(member);
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -120,11 +131,11 @@ async fn paced(event: String, gap: Duration) -> String {
 }
 
 /// The first words of the answer as events, the usage and the end after them.
-fn events(words: usize) -> Vec<String> {
+fn events(said: &[String], words: usize) -> Vec<String> {
     let event = |value: Value| format!("data: {value}\n\n");
-    let delta = |word: &&str| event(json!({ "choices": [{ "index": 0, "delta": { "content": word } }] }));
+    let delta = |word: &String| event(json!({ "choices": [{ "index": 0, "delta": { "content": word } }] }));
     let usage = event(json!({ "choices": [], "usage": { "prompt_tokens": 200, "completion_tokens": words } }));
-    WORDS.iter().take(words).map(delta).chain([usage, "data: [DONE]\n\n".to_owned()]).collect()
+    said.iter().take(words).map(delta).chain([usage, "data: [DONE]\n\n".to_owned()]).collect()
 }
 
 fn streamed(events: impl futures::Stream<Item = String> + Send + 'static) -> Response {

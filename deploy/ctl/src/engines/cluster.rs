@@ -12,7 +12,8 @@ use super::launch;
 use super::packages::Engine;
 use super::progress::Progress;
 use super::ready::Ready;
-use super::{EngineOptions, USER, source};
+use super::source::{self, Besides};
+use super::{EngineOptions, USER};
 
 /// A cluster whose servers have their ports, and whose links may lead through somebody who cuts them.
 pub struct NatsCluster {
@@ -51,7 +52,8 @@ impl NatsCluster {
         progress: &dyn Progress,
     ) -> Result<NatsCluster, EngineError> {
         let wanted = [(Engine::Nats, Needs::default())];
-        let mut programs = source::programs(&wanted, None, &options.programs, &options.sources, progress).await?;
+        let mut programs =
+            source::programs(&wanted, Besides::default(), &options.programs, &options.sources, progress).await?;
         let nodes = (0..nodes).map(|number| Node::open(&options.data.join(format!("nats-{number}")), number));
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
         let secrets = nodes.first().map_or(Err(EngineError::NotOurs { engine: Engine::Nats }), |n| n.home.secrets())?;

@@ -62,10 +62,12 @@ pub async fn doctor(options: &EngineOptions) -> Vec<Finding> {
     for engine in Engine::ALL {
         findings.push(engine_finding(engine, options, pip).await);
     }
-    findings.push(match packages::package(packages::ENCODER) {
-        Ok(package) => package_finding(&package, &options.sources, pip),
-        Err(fault) => bad("the encoder", &fault),
-    });
+    for key in [packages::ENCODER].into_iter().chain(packages::TRANSFORMER) {
+        findings.push(match packages::package(key) {
+            Ok(package) => package_finding(&package, &options.sources, pip),
+            Err(fault) => bad("the encoders", &fault),
+        });
+    }
     findings.push(data_finding(&options.data));
     findings.push(room_finding("disk of the data folder", &options.data));
     findings.push(room_finding("disk of the cache", &options.sources.cache));

@@ -40,7 +40,7 @@ pub(super) async fn fetch(
     let bytes: u64 = missing.iter().map(|package| package.wheel.bytes).sum();
     check_room(cache.root(), bytes * ROOM_PER_DOWNLOADED_BYTE)?;
     let out_of_reach = |reason: String| EngineError::Missing {
-        what: titles(&missing),
+        what: titles(missing.iter().copied()),
         reason,
         install: missing.iter().map(|package| package.install()).collect::<Vec<_>>().join(", and "),
         passed_over: passed_over.to_vec(),
@@ -162,8 +162,8 @@ fn announcement(missing: &[&Package], bytes: u64, cache: &Cache) -> String {
     format!("Fetching {}: {megabytes:.1} MB, once; kept in {}", names.join(", "), cache.root().display())
 }
 
-fn titles(packages: &[&Package]) -> String {
-    packages.iter().map(|package| package.title.as_str()).collect::<Vec<_>>().join(", ")
+pub(super) fn titles<'a>(packages: impl IntoIterator<Item = &'a Package>) -> String {
+    packages.into_iter().map(|package| package.title.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// What pip's pages of complaint come down to.

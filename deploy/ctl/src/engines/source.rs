@@ -50,10 +50,18 @@ pub(super) async fn stand(
     }
 }
 
+/// What is fetched with the engines, so that the whole size is said at once.
+#[derive(Default)]
+pub(super) struct Besides {
+    pub(super) needed: Vec<Package>,
+    /// What can be done without when it cannot be had.
+    pub(super) wished: Vec<Package>,
+}
+
 /// A program for each of `engines`, in their order; whatever has to be fetched is fetched in one go, `besides` too.
 pub(super) async fn programs(
     engines: &[(Engine, Needs)],
-    besides: Option<Package>,
+    besides: Besides,
     programs: &Programs,
     sources: &Sources,
     progress: &dyn Progress,
@@ -71,8 +79,16 @@ pub(super) async fn programs(
     for unfit in all_passed_over.iter().filter(|_| wanted.iter().any(|package| !cache.is_whole(package))) {
         progress.line(&format!("Passed over: {unfit}"));
     }
-    wanted.extend(besides);
-    fetch::fetch(&wanted, sources, &all_passed_over, progress).await?;
+    wanted.extend(besides.needed);
+    let all = [wanted.as_slice(), &besides.wished].concat();
+    match fetch::fetch(&all, sources, &all_passed_over, progress).await {
+        Err(fault) if !besides.wished.is_empty() => {
+            // What is left may be whole already, and then nothing is asked of pip again.
+            fetch::fetch(&wanted, sources, &all_passed_over, progress).await?;
+            progress.line(&format!("going on without {}: {fault}", fetch::titles(&besides.wished)));
+        }
+        fetched => fetched?,
+    }
     let found = stands.into_iter().zip(engines).map(|(stand, (engine, needs))| async move {
         match stand {
             Stand::Installed(program) => Ok(program),

@@ -13,14 +13,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use talkfleet_shared::bus::Bus;
 use talkfleet_worker::{
     catalog,
-    encoder::Encoder,
+    encoder::{Encoder, Encoders},
     store::{Change, Store},
 };
 
 use super::{AddOptions, Folder, Isolation, Step, Summary, add, reindex, sandbox, shown};
 use crate::{
     connect::About,
-    engines::{Progress, Sources, Terminal, fetch_encoder},
+    engines::{Progress, Sources, Terminal, fetch_encoder, fetch_transformer},
 };
 
 /// Lines about skipped files before the rest is only counted.
@@ -176,21 +176,32 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// The sentence encoder, fetched if need be. Without it everything works by words alone, which is worth a warning.
+/// The multilingual encoder alone, fetched if need be.
 pub(crate) async fn load_encoder() -> Option<Arc<Encoder>> {
+    load(Sources { without_transformer: true, ..Sources::from_environment() }).await.multilingual
+}
+
+/// The sentence encoders, fetched if need be. Without any everything works by words alone, which is worth a warning.
+pub(crate) async fn load_encoders() -> Encoders {
+    load(Sources::from_environment()).await
+}
+
+async fn load(sources: Sources) -> Encoders {
     let progress = Terminal::default();
-    let loaded = async {
-        let folder = fetch_encoder(&Sources::from_environment(), &progress).await?;
-        let encoder = tokio::task::spawn_blocking(move || Encoder::load(&folder)).await.map_err(io::Error::other)??;
-        anyhow::Ok(Arc::new(encoder))
-    };
-    match loaded.await {
-        Ok(encoder) => Some(encoder),
-        Err(error) => {
-            progress.line(&format!("going on without the sentence encoder, by words alone: {error:#}"));
-            None
-        }
-    }
+    let multilingual = fetch_encoder(&sources, &progress).await.map(Some).unwrap_or_else(|error| {
+        progress.line(&format!("going on without the sentence encoder, by words alone: {error:#}"));
+        None
+    });
+    let transformer = fetch_transformer(&sources, &progress).await.unwrap_or_else(|error| {
+        progress.line(&format!("going on without the transformer: {error:#}"));
+        None
+    });
+    let load = move || Encoders::load(multilingual.as_deref(), transformer.as_deref());
+    let loaded = tokio::task::spawn_blocking(load).await.map_err(anyhow::Error::from).and_then(|loaded| Ok(loaded?));
+    loaded.unwrap_or_else(|error| {
+        progress.line(&format!("going on without the sentence encoders, by words alone: {error:#}"));
+        Encoders::default()
+    })
 }
 
 /// A bar on a terminal, nothing elsewhere.

@@ -39,7 +39,8 @@ mod walk;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::commands::{Command, load_encoder, run};
+pub(crate) use self::commands::{Command, load_encoders, run};
+pub(crate) use self::decode::decode;
 pub(crate) use self::markdown::read as read_markdown;
 pub use self::{
     add::{AddOptions, Step, Summary, add, reindex},

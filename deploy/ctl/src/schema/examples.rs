@@ -32,6 +32,7 @@ pub(super) fn asks() -> Result<Cases<Ask>> {
         ("replayed_or_live", replayed_ask(ModelUse::RecordedOrLive, None)?),
         ("replayed_live", replayed_ask(ModelUse::Live, None)?),
         ("replayed_off", replayed_ask(ModelUse::Off, None)?),
+        ("replayed_priced", replayed_ask(ModelUse::Recorded, Some(priced_call()))?),
     ])
 }
 
@@ -62,6 +63,7 @@ pub(super) fn frames() -> Result<Cases<Frame>> {
         ("sources", frame(2, FrameBody::Sources { citations: vec![citation()] })),
         ("delta", frame(3, FrameBody::Delta { text: "You have 30 days ".into() })),
         ("done", frame(4, FrameBody::Done { answer: Box::new(full_answer()?) })),
+        ("approved", frame(4, FrameBody::Done { answer: Box::new(approved_answer()?) })),
         ("failed", frame(4, FrameBody::Failed { problem: problem(Code::TurnFailed).retry_after_ms(1_500) })),
         ("expired", frame(4, FrameBody::Expired { problem: problem(Code::Expired) })),
         ("cancelled", frame(4, FrameBody::Cancelled { text: "You have".into(), by: None })),
@@ -91,7 +93,18 @@ pub(super) fn answers() -> Result<Cases<Answer>> {
         ..bare.clone()
     };
     let refusal = Answer { kind: Kind::Refusal, rung: Rung::Extract, ..bare.clone() };
-    Ok(vec![("full", full_answer()?), ("minimal", bare), ("small_talk", small_talk), ("refusal", refusal)])
+    Ok(vec![
+        ("full", full_answer()?),
+        ("minimal", bare),
+        ("small_talk", small_talk),
+        ("refusal", refusal),
+        ("approved", approved_answer()?),
+    ])
+}
+
+/// Of a later release: the company's own words, and what a model cost.
+fn approved_answer() -> Result<Answer> {
+    Ok(Answer { rung: Rung::Approved, degraded: Vec::new(), usage: Some(priced()), ..full_answer()? })
 }
 
 fn full_answer() -> Result<Answer> {
@@ -177,6 +190,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         timings: timings(),
         usage: Some(usage()),
         model_call: None,
+        summary: None,
         versions: Versions { worker: "0.1.0".into(), intents: "demo-3".into(), knowledge: "demo-3".into() },
         trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         asked_at_ms: NOW_MS,
@@ -209,6 +223,13 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         TurnRecord { outcome: Outcome::Expired { problem: Problem::new(Code::Expired) }, ..cancelled.clone() };
     let outcome = Outcome::Cancelled { text: String::new(), by: Some(TAKEOVER.into()) };
     let taken_over = TurnRecord { outcome, ..cancelled.clone() };
+    let handed_over = TurnRecord {
+        outcome: Outcome::Answered { answer: Box::new(approved_answer()?) },
+        usage: Some(priced()),
+        model_call: Some(priced_call()),
+        summary: Some("Asked: Can I return shoes?\nNow: A person, please\nIntent: human_agent".into()),
+        ..full.clone()
+    };
     Ok(vec![
         ("full", full),
         ("minimal", cancelled),
@@ -217,6 +238,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         ("recorded", recorded),
         ("replayed", replayed),
         ("taken_over", taken_over),
+        ("handed_over", handed_over),
     ])
 }
 
@@ -240,7 +262,13 @@ pub(super) fn history_replies() -> Result<Cases<HistoryReply>> {
     ];
     let cancelled = Outcome::Cancelled { text: "You have".into(), by: Some(TAKEOVER.into()) };
     let taken_over = HistoryReply { turns: vec![turn(None, cancelled)?] };
-    Ok(vec![("full", HistoryReply { turns }), ("minimal", HistoryReply::default()), ("taken_over", taken_over)])
+    let approved = turn(None, Outcome::Answered { answer: Box::new(approved_answer()?) })?;
+    Ok(vec![
+        ("full", HistoryReply { turns }),
+        ("minimal", HistoryReply::default()),
+        ("taken_over", taken_over),
+        ("approved", HistoryReply { turns: vec![approved] }),
+    ])
 }
 
 pub(super) fn feedbacks() -> Result<Cases<Feedback>> {
@@ -310,6 +338,14 @@ fn model_call() -> ModelCall {
     }
 }
 
+fn priced() -> Usage {
+    Usage { cost_micros: 287, ..usage() }
+}
+
+fn priced_call() -> ModelCall {
+    ModelCall { usage: Some(priced()), ..model_call() }
+}
+
 fn usage() -> Usage {
-    Usage { model: "deepseek-chat".into(), prompt_tokens: 812, completion_tokens: 42 }
+    Usage { model: "deepseek-chat".into(), prompt_tokens: 812, completion_tokens: 42, cost_micros: 0 }
 }

@@ -26,7 +26,7 @@ pub(super) const RECORD: &[&str] = &[header::EXPECTED_LAST_SUBJECT_SEQUENCE, hea
 pub(super) const HANDED_OVER: &[&str] = &[header::BUDGET_MS, header::CONTENT_TYPE, header::SCHEMA];
 
 /// On a question to a role.
-pub(super) const CALL: &[&str] = &[header::TRACEPARENT, header::CONTENT_TYPE, header::SCHEMA];
+pub(super) const CALL: &[&str] = &[header::BUDGET_MS, header::TRACEPARENT, header::CONTENT_TYPE, header::SCHEMA];
 
 /// On a message of a plain NATS tool.
 pub(super) const CHAT: &[&str] = &[header::CONTENT_TYPE, header::STREAM];
@@ -80,9 +80,10 @@ fn property(name: &str) -> Value {
         header::REPLY_TO => {
             text("Where the frames go; honoured only in the shape `chat.v1.reply.<gateway>.<request>`.")
         }
-        header::BUDGET_MS => {
-            digits("Milliseconds that the turn may take from when the broker stored the ask, or that are left of them.")
-        }
+        header::BUDGET_MS => digits(
+            "Milliseconds: of an ask, how long the turn may take from when the broker stored it, or what is left of that; \
+             of a question to a role, how long its caller waits.",
+        ),
         header::SCHEMA => digits(&format!("The version of the body's shape, now {}.", envelope::SCHEMA_VERSION)),
         header::USER => text("On whose behalf: only their own requests are found."),
         header::STREAM => json!({ "const": "frames", "description": "Every frame instead of the final answer alone." }),

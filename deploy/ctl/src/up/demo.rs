@@ -7,7 +7,7 @@ use include_dir::{Dir, include_dir};
 use talkfleet_shared::{bus::Bus, id::TenantId, topology};
 use talkfleet_worker::{
     catalog::{self, IntentsArtefact},
-    encoder::Encoder,
+    encoder::{Encoder, Encoders},
     intent,
     store::Store,
 };
@@ -26,24 +26,25 @@ pub struct Target<'a> {
     pub bus: &'a Bus,
     pub store: &'a Store,
     pub tenant: &'a TenantId,
-    /// The folder with the encoder's weights.
+    /// The folders with the encoders' weights; the transformer may be missing.
     pub encoder: &'a Path,
+    pub transformer: Option<&'a Path>,
     /// Where the articles are written as pages, for the links of citations.
     pub site: &'a Path,
 }
 
 /// Loads what is new of the demo.
 pub async fn load(target: &Target<'_>, progress: &dyn Progress) -> Result<()> {
-    let encoder = Arc::new(Encoder::load(target.encoder)?);
-    load_articles(target, encoder.clone(), progress).await?;
-    load_intents(target, encoder, progress).await
+    let encoders = Encoders::load(Some(target.encoder), target.transformer)?;
+    load_articles(target, encoders.multilingual.clone(), progress).await?;
+    load_intents(target, encoders, progress).await
 }
 
-async fn load_articles(target: &Target<'_>, encoder: Arc<Encoder>, progress: &dyn Progress) -> Result<()> {
+async fn load_articles(target: &Target<'_>, encoder: Option<Arc<Encoder>>, progress: &dyn Progress) -> Result<()> {
     let mut files = Vec::new();
     collect(&ARTICLES, &mut files);
     let folder = Folder { root: "demo".into(), files, complete: true, ..Folder::default() };
-    let options = AddOptions { encoder: Some(encoder), isolation: Isolation::InProcess, prune: true };
+    let options = AddOptions { encoder, isolation: Isolation::InProcess, prune: true };
     let summary = knowledge::add(target.store, target.tenant, &[folder], &options, &mut |_| {}).await?;
     for skipped in &summary.skipped {
         progress.line(&format!("the demo's {}: {}", skipped.file, skipped.why));
@@ -92,8 +93,8 @@ fn collect(folder: &'static Dir<'static>, into: &mut Vec<FoundFile>) {
 }
 
 /// Trains the demo's intents unless the same file was trained before by the same build.
-async fn load_intents(target: &Target<'_>, encoder: Arc<Encoder>, progress: &dyn Progress) -> Result<()> {
-    let (key, mark) = (format!("demo.{}", target.tenant), mark());
+async fn load_intents(target: &Target<'_>, encoders: Encoders, progress: &dyn Progress) -> Result<()> {
+    let (key, mark) = (format!("demo.{}", target.tenant), mark(&encoders));
     let trained = target.bus.get(topology::CATALOG, &key).await?.and_then(|entry| entry.value);
     if trained.as_deref() == Some(mark.as_bytes()) {
         return Ok(());
@@ -101,7 +102,7 @@ async fn load_intents(target: &Target<'_>, encoder: Arc<Encoder>, progress: &dyn
     let since = Instant::now();
     let set = intent::parse(INTENTS).context("the demo's intents")?;
     let (artefact, examples) = tokio::task::spawn_blocking(move || {
-        let model = intent::train(&set, Some(&encoder), &mut |_| {})?;
+        let model = intent::train(&set, &encoders, &mut |_| {})?;
         anyhow::Ok((IntentsArtefact::new(&set, &model)?, set.examples.len()))
     })
     .await??;
@@ -115,7 +116,9 @@ async fn load_intents(target: &Target<'_>, encoder: Arc<Encoder>, progress: &dyn
     Ok(())
 }
 
-/// Names the file and the build that trained it.
-fn mark() -> String {
-    format!("{} {}", env!("CARGO_PKG_VERSION"), talkfleet_shared::bus::digest(INTENTS.as_bytes()))
+/// Names the file, the build that trained it, and what it was trained with.
+fn mark(encoders: &Encoders) -> String {
+    let with = if encoders.transformer.is_some() { "with" } else { "without" };
+    let digest = talkfleet_shared::bus::digest(INTENTS.as_bytes());
+    format!("{} layout {} {with} the transformer {digest}", env!("CARGO_PKG_VERSION"), intent::ARTEFACT_VERSION)
 }

@@ -20,6 +20,8 @@ pub struct FleetOptions {
     pub redis: String,
     pub database: String,
     pub encoder: PathBuf,
+    /// None leaves it to the worker to look in the cache.
+    pub transformer: Option<PathBuf>,
     pub gateways: u16,
     pub workers: u16,
     pub roles: Vec<String>,
@@ -54,6 +56,9 @@ impl Fleet {
         let mut flags = options.engine_flags();
         flags.push(("database.url".into(), options.database.clone()));
         flags.push(("models.encoder_dir".into(), options.encoder.display().to_string()));
+        flags.extend(
+            options.transformer.iter().map(|at| ("models.transformer_dir".to_owned(), at.display().to_string())),
+        );
         flags.push(("roles.enabled".into(), serde_json::to_string(&options.roles)?));
         flags.extend(options.worker_set.iter().cloned());
         let config = config::load(WORKER_DEFAULTS, None, &flags).context("the workers' configuration")?;

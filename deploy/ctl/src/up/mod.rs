@@ -29,7 +29,7 @@ use talkfleet_shared::{
 use self::fleet::{Fleet, FleetOptions};
 use crate::{
     connect::{Connect, READY_FILE, Ready, default_data_dir},
-    engines::{EngineOptions, Engines, Progress, Sources, Terminal, fetch_encoder},
+    engines::{EngineOptions, Engines, Progress, Sources, Terminal, cached_transformer, fetch_encoder},
     keys, topology,
 };
 
@@ -129,7 +129,10 @@ impl Desk {
 async fn start(args: &Args, progress: &Terminal) -> Result<Desk> {
     let data = args.data.clone().unwrap_or_else(default_data_dir);
     let data = std::path::absolute(&data).with_context(|| format!("{} is no folder", data.display()))?;
-    let sources = Sources::from_environment();
+    let mut sources = Sources::from_environment();
+    if let Some((_, value)) = args.worker_set.iter().rev().find(|(key, _)| key == "models.transformer") {
+        sources.without_transformer = value == "off";
+    }
     let engines = Engines::start(engine_options(args, &data, &sources), progress).await?;
     match open(args, &data, &sources, &engines, progress).await {
         Ok((fleet, told)) => Ok(Desk { engines, fleet, told }),
@@ -148,7 +151,7 @@ async fn open(
     engines: &Engines,
     progress: &Terminal,
 ) -> Result<(Fleet, Vec<PathBuf>)> {
-    let encoder = fetch_encoder(sources, progress).await?;
+    let (encoder, transformer) = (fetch_encoder(sources, progress).await?, cached_transformer(sources)?);
     let connect = Connect {
         nats: Some(engines.nats_url.clone()),
         database: Some(engines.database_url.clone()),
@@ -164,7 +167,8 @@ async fn open(
     keys::put(&bus, &api_key, tenant.clone(), "demo").await?;
     let site = data.join("site");
     if !args.no_demo {
-        let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &encoder, site: &site };
+        let (encoder, transformer) = (encoder.as_path(), transformer.as_deref());
+        let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder, transformer, site: &site };
         demo::load(&target, progress).await?;
     }
     let options = FleetOptions {
@@ -172,6 +176,7 @@ async fn open(
         redis: engines.redis_url.clone(),
         database: engines.database_url.clone(),
         encoder,
+        transformer,
         gateways: args.gateways,
         workers: args.workers,
         roles: args.roles.clone(),

@@ -3,8 +3,15 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use talkfleet::connect::nats_config;
+use talkfleet_shared::{admin::Health, bus::Bus, id::TenantId, metrics::Metrics, topology::Scale};
+use talkfleet_worker::{
+    catalog::{self, INTENTS_VERSIONS_MAX, IntentsArtefact},
+    encoder::Encoders,
+    intent,
+};
 
-use crate::harness::{Desk, cli, create_key, until};
+use crate::harness::{Desk, cli, create_key, nats_alone, until};
 
 /// A change is visible everywhere within two seconds; the rest is a busy machine's.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(6);
@@ -87,4 +94,29 @@ async fn newly_trained_intents_take_over_without_a_restart() {
         (desk.ask("where is my parcel").await["intent"]["name"] == "order_status").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn old_versions_of_the_intents_are_deleted_and_the_newest_can_be_gone_back_to() {
+    let data = tempfile::tempdir().unwrap();
+    let engines = nats_alone(&data).await;
+    let config = nats_config(&engines.nats_url, 4, 1);
+    let bus = Bus::connect(&config, "test", Metrics::new("test"), Health::new()).await.unwrap();
+    bus.topology_apply(Scale::default()).await.unwrap();
+    let set = intent::parse("version: 1\nintents:\n  - name: refund\n    examples:\n      en: [\"refund\", \"money back\", \"pay me\"]\n  - name: hello\n    examples:\n      en: [\"hi\", \"hello\", \"good day\"]\n").unwrap();
+    let artefact =
+        IntentsArtefact::new(&set, &intent::train(&set, &Encoders::default(), &mut |_| {}).unwrap()).unwrap();
+    let tenant = TenantId::parse("demo").unwrap();
+    let mut published = Vec::new();
+    for _ in 0..INTENTS_VERSIONS_MAX + 3 {
+        published.push(catalog::publish_intents(&bus, &tenant, &artefact).await.unwrap());
+        // Versions are named by the millisecond.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let kept = catalog::intents_versions(&bus, &tenant).await.unwrap();
+    let newest: Vec<String> = published.into_iter().rev().take(INTENTS_VERSIONS_MAX).collect();
+    assert_eq!((kept.current.as_ref(), &kept.versions), (newest.first(), &newest));
+    catalog::roll_back_intents(&bus, &tenant, &newest[INTENTS_VERSIONS_MAX - 1]).await.unwrap();
+    assert!(catalog::current_intents(&bus, &tenant).await.unwrap().is_some());
+    engines.stop().await;
 }

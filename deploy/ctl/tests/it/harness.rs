@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use talkfleet::{
     connect::{Connect, nats_config},
-    engines::{EngineOptions, Engines, Silent, Sources, fetch_encoder},
+    engines::{EngineOptions, Engines, Silent, Sources, fetch_encoder, fetch_transformer},
     up::{
         DEMO_TENANT, demo,
         fleet::{Fleet, FleetOptions},
@@ -37,6 +37,7 @@ struct Base {
     database: String,
     nats: String,
     encoder: PathBuf,
+    transformer: Option<PathBuf>,
     site: PathBuf,
 }
 
@@ -53,11 +54,13 @@ async fn base() -> &'static Base {
                 let sources = Sources::from_environment();
                 let engines = Engines::start(EngineOptions::new(data.path(), sources.clone()), &Silent).await.unwrap();
                 let encoder = fetch_encoder(&sources, &Silent).await.unwrap();
+                let transformer = fetch_transformer(&sources, &Silent).await.unwrap();
                 let base = Base {
                     redis: engines.redis_url.clone(),
                     database: engines.database_url.clone(),
                     nats: engines.nats_url.clone(),
                     encoder,
+                    transformer,
                     site: data.path().join("site"),
                 };
                 load_demo(&base).await;
@@ -88,7 +91,14 @@ async fn load_demo(base: &Base) {
     bus.topology_apply(Scale::default()).await.unwrap();
     store.migrate().await.unwrap();
     let tenant = TenantId::parse(DEMO_TENANT).unwrap();
-    let target = demo::Target { bus: &bus, store: &store, tenant: &tenant, encoder: &base.encoder, site: &base.site };
+    let target = demo::Target {
+        bus: &bus,
+        store: &store,
+        tenant: &tenant,
+        encoder: &base.encoder,
+        transformer: base.transformer.as_deref(),
+        site: &base.site,
+    };
     demo::load(&target, &Silent).await.unwrap();
 }
 
@@ -171,6 +181,7 @@ impl Open {
                 database: engines.database_url.clone(),
                 nats: engines.nats_url.clone(),
                 encoder: base.encoder.clone(),
+                transformer: base.transformer.clone(),
                 site: base.site.clone(),
             };
             load_demo(&own).await;
@@ -181,6 +192,7 @@ impl Open {
             redis: engines.redis_url.clone(),
             database: engines.database_url.clone(),
             encoder: base.encoder.clone(),
+            transformer: base.transformer.clone(),
             gateways: self.gateways,
             workers: self.workers,
             roles: self.roles,

@@ -11,6 +11,9 @@ mod faces;
 /// The demo's held-out questions: how often it is right, and how often it declines.
 mod paraphrases;
 
+/// The desk asked the questions of a labelled file.
+mod eval;
+
 /// The queue as a public interface: plain NATS tools, strange producers, strange roles.
 mod queue;
 
@@ -46,6 +49,9 @@ mod changes;
 
 /// Recorded traffic is asked again, apart from the live fleet.
 mod replay;
+
+/// Where knowledge is searched: the same questions to every backend.
+mod backends;
 
 /// The three binaries as an operator starts and stops them.
 mod processes;

@@ -26,8 +26,8 @@ use tokio::sync::Semaphore;
 
 use crate::harness::{Desk, Open, Socket, until};
 
-/// Words of the stand-in's answer; it says one for each permit that a test gives.
-const WORDS: [&str; 6] = ["Standard ", "delivery ", "takes ", "3–5 ", "working ", "days. [1]"];
+/// Pieces of the stand-in's answer; it says one for each permit that a test gives.
+const PIECES: usize = 6;
 
 /// A stand-in for a paid model's API: the true protocol over a socket, at the pace of a test.
 pub(crate) struct Model {
@@ -54,7 +54,7 @@ impl Model {
 
     /// Says a whole answer.
     pub(crate) fn answer(&self) {
-        self.say(WORDS.len());
+        self.say(PIECES);
     }
 
     /// How often it was called.
@@ -71,6 +71,8 @@ impl Model {
     pub(crate) fn speaks_for(&self, open: Open) -> Open {
         let open = open.worker_set("model.base_url", &self.url).worker_set("model.token_timeout_ms", 60_000);
         let open = open.worker_set("model.first_token_timeout_ms", 60_000).worker_set("turn.grace_ms", 500);
+        // Every call is counted here.
+        let open = open.worker_set("plan.answer_cache_entries", 0);
         open.worker_set("model.api_key", "\"not-a-real-key\"")
     }
 }
@@ -84,7 +86,7 @@ async fn complete(
     if failing {
         return (StatusCode::INTERNAL_SERVER_ERROR, "overloaded").into_response();
     }
-    let words = futures::stream::iter(WORDS).then(move |word| {
+    let words = futures::stream::iter(pieces(&request)).then(move |word| {
         let pace = pace.clone();
         async move {
             pace.acquire().await.unwrap().forget();
@@ -96,6 +98,26 @@ async fn complete(
     let events = words.chain(futures::stream::iter([usage])).map(|value| value.to_string());
     let events = events.chain(futures::stream::iter(["[DONE]".to_owned()]));
     Sse::new(events.map(|data| Ok::<_, Infallible>(Event::default().data(data)))).into_response()
+}
+
+/// Two sentences of the first passage that it was shown, as a good model would say them. The first is complete, and the
+/// second has begun, with the first piece: whole sentences are what customers get to hear.
+fn pieces(request: &Value) -> Vec<String> {
+    let asked = request["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
+    let passage = asked.split("<<<\n").nth(1).unwrap().split("\n>>>").next().unwrap();
+    let said = passage.lines().max_by_key(|line| line.len()).unwrap();
+    let (first, rest) = match said.split_once(". ") {
+        Some((first, rest)) => (format!("{first}. [1] "), rest.split_inclusive(". ").next().unwrap().trim()),
+        None => (format!("{said} [1] "), said),
+    };
+    let letters: Vec<char> = rest.chars().collect();
+    let mut pieces: Vec<String> =
+        letters.chunks(letters.len().div_ceil(PIECES - 1)).map(|piece| piece.iter().collect()).collect();
+    pieces.resize(PIECES - 1, String::new());
+    let begun = pieces.remove(0);
+    pieces.insert(0, first + &begun);
+    pieces.push(" [1]".into());
+    pieces
 }
 
 async fn desk(model: &Model) -> Desk {

@@ -14,8 +14,17 @@ const DOORS: &[Door] = &[
     Door { library: "async_nats", files: &["shared/src/bus/", "shared/src/topology.rs"] },
     Door { library: "sqlx", files: &["worker/src/store/", "worker/src/store.rs"] },
     Door { library: "redis", files: &["gateway/src/peers.rs", "worker/src/memory.rs"] },
-    // A model's client in the worker; the operator's command is a client of the gateway.
-    Door { library: "reqwest", files: &["worker/src/response/model.rs", "deploy/ctl/src/"] },
+    // The clients of language models, a model server and a search server in the worker; the operator's command is a client
+    // of the gateway.
+    Door {
+        library: "reqwest",
+        files: &[
+            "worker/src/response/model/endpoint.rs",
+            "worker/src/intent/remote/client.rs",
+            "worker/src/retrieval/remote/elastic/door.rs",
+            "deploy/ctl/src/",
+        ],
+    },
     // No longer maintained: one file to replace.
     Door { library: "backoff", files: &["shared/src/retry.rs"] },
 ];

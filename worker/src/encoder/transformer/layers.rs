@@ -1,9 +1,9 @@
 //! The network behind the transformer: a table of pieces and places, six layers of attention and two dense products.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 
-use super::arithmetic::{LANES, gelu, normalise, softmax, sum};
 use super::weights::Tensors;
+use crate::encoder::arithmetic::{LANES, Norm, gelu_all, softmax, sum, sum_of};
 use crate::encoder::integers::Integers;
 
 /// Length of a hidden state, and of an embedding.
@@ -26,6 +26,17 @@ const PLACES: usize = 512;
 
 const EPSILON: f32 = 1e-12;
 
+/// The layer whose states a deep embedding carries besides the last one's, counted from 1: with both, validation
+/// accuracy on HWU64's intents measured 0.3 points higher.
+const DEEP_LAYER: usize = 4;
+
+/// Whether an embedding is the last layer's alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    Last,
+    Deep,
+}
+
 pub(super) struct Network {
     pieces: Vec<i8>,
     piece_steps: Vec<f32>,
@@ -42,11 +53,6 @@ struct Layer {
     wide: Integers<i8>,
     narrow: Integers<i8>,
     norm: Norm,
-}
-
-struct Norm {
-    gain: Vec<f32>,
-    bias: Vec<f32>,
 }
 
 impl Network {
@@ -68,14 +74,15 @@ impl Network {
             pieces: words.values.to_vec(),
             piece_steps: words.steps,
             places: rows.collect(),
-            norm: Norm::read(tensors, &format!("{table}.LayerNorm"))?,
+            norm: norm(tensors, &format!("{table}.LayerNorm"))?,
             layers: layers.map(|(at, names)| Layer::read(tensors, at, names)).collect::<Result<_, _>>()?,
         })
     }
 
-    /// Embeddings of unit length of texts given as piece ids: the mean over a text's last hidden states. The texts run
-    /// as one batch, so that each weight is fetched once; none of them sees another.
-    pub(super) fn encode(&self, texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    /// Embeddings of texts given as piece ids: the mean over a text's last hidden states, of unit length; deep ones
+    /// have that of [`DEEP_LAYER`] behind it. The texts run as one batch, so that each weight is fetched once; none of
+    /// them sees another.
+    pub(super) fn encode(&self, texts: &[Vec<u32>], depth: Depth) -> Vec<Vec<f32>> {
         let mut states: Vec<f32> = texts.iter().flat_map(|text| text.iter().enumerate()).fold(
             Vec::with_capacity(texts.iter().map(Vec::len).sum::<usize>() * WIDTH),
             |mut states, (place, id)| {
@@ -87,18 +94,19 @@ impl Network {
             },
         );
         self.norm.apply(&mut states);
-        for layer in &self.layers {
+        let mut found = vec![Vec::new(); texts.len()];
+        for (at, layer) in self.layers.iter().enumerate() {
             states = layer.apply(states, texts);
+            if at + 1 == DEEP_LAYER && depth == Depth::Deep {
+                add_means(&states, texts, &mut found);
+            }
         }
-        let mut rest = states.as_slice();
-        texts
-            .iter()
-            .map(|text| {
-                let (states, after) = rest.split_at(text.len() * WIDTH);
-                rest = after;
-                mean(states)
-            })
-            .collect()
+        let mut last = vec![Vec::new(); texts.len()];
+        add_means(&states, texts, &mut last);
+        for (last, deep) in last.iter_mut().zip(found) {
+            last.extend(deep);
+        }
+        last
     }
 }
 
@@ -130,10 +138,10 @@ impl Layer {
                 Integers::pack(&side_by_side, WIDTH, steps, [scaled(query.1), key.1, value.1].concat())
             },
             attended: pack(3, "attention.output.dense", WIDTH, WIDTH)?,
-            attended_norm: Norm::read(tensors, &name("attention.output.LayerNorm"))?,
+            attended_norm: norm(tensors, &name("attention.output.LayerNorm"))?,
             wide: pack(4, "intermediate.dense", WIDTH, WIDE)?,
             narrow: pack(5, "output.dense", WIDE, WIDTH)?,
-            norm: Norm::read(tensors, &name("output.LayerNorm"))?,
+            norm: norm(tensors, &name("output.LayerNorm"))?,
         })
     }
 
@@ -143,39 +151,36 @@ impl Layer {
         let mut start = 0;
         for text in texts {
             let end = start + text.len();
-            let seen = &attention[start * ATTENTION..end * ATTENTION];
-            let context = &mut context[start * WIDTH..end * WIDTH];
-            Arch::new().dispatch(|| attend(seen, context));
+            let rows = &attention[start * ATTENTION..end * ATTENTION];
+            Arch::new().dispatch(Attend { rows, context: &mut context[start * WIDTH..end * WIDTH] });
             start = end;
         }
-        let states = self.attended_norm.apply_sum(self.attended.multiply(&context), &states);
+        let mut states = sum_of(self.attended.multiply(&context), &states);
+        self.attended_norm.apply(&mut states);
         let mut wide = self.wide.multiply(&states);
-        Arch::new().dispatch(|| wide.iter_mut().for_each(|x| *x = gelu(*x)));
-        self.norm.apply_sum(self.narrow.multiply(&wide), &states)
+        gelu_all(&mut wide);
+        let mut states = sum_of(self.narrow.multiply(&wide), &states);
+        self.norm.apply(&mut states);
+        states
     }
 }
 
-impl Norm {
-    fn read(tensors: &Tensors, name: &str) -> Result<Self, String> {
-        let part = |part: &str| tensors.floats(&format!("{name}.{part}"), WIDTH);
-        Ok(Self { gain: part("weight")?, bias: part("bias")? })
-    }
+fn norm(tensors: &Tensors, name: &str) -> Result<Norm, String> {
+    let part = |part: &str| tensors.floats(&format!("{name}.{part}"), WIDTH);
+    Ok(Norm { gain: part("weight")?, bias: part("bias")?, epsilon: EPSILON })
+}
 
-    fn apply(&self, rows: &mut [f32]) {
-        Arch::new().dispatch(|| {
-            rows.chunks_exact_mut(WIDTH).for_each(|row| normalise(row, &self.gain, &self.bias, EPSILON));
-        });
-    }
+struct Attend<'a> {
+    rows: &'a [f32],
+    context: &'a mut [f32],
+}
 
-    /// Of `rows + besides`.
-    fn apply_sum(&self, mut rows: Vec<f32>, besides: &[f32]) -> Vec<f32> {
-        Arch::new().dispatch(|| {
-            for (row, besides) in rows.chunks_exact_mut(WIDTH).zip(besides.chunks_exact(WIDTH)) {
-                row.iter_mut().zip(besides).for_each(|(x, y)| *x += y);
-                normalise(row, &self.gain, &self.bias, EPSILON);
-            }
-        });
-        rows
+impl NullaryFnOnce for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        attend(self.rows, self.context);
     }
 }
 
@@ -220,12 +225,15 @@ fn attend(rows: &[f32], context: &mut [f32]) {
     }
 }
 
-/// The mean over the rows, of unit length.
-fn mean(states: &[f32]) -> Vec<f32> {
-    let mut total = vec![0.0; WIDTH];
-    for row in states.chunks_exact(WIDTH) {
-        crate::encoder::add_scaled(&mut total, 1.0, row);
+/// Adds to each text's numbers the mean of its rows, of unit length.
+fn add_means(states: &[f32], texts: &[Vec<u32>], found: &mut [Vec<f32>]) {
+    let mut rows = states.chunks_exact(WIDTH);
+    for (text, found) in texts.iter().zip(found) {
+        let mut total = vec![0.0; WIDTH];
+        for row in rows.by_ref().take(text.len()) {
+            crate::encoder::add_scaled(&mut total, 1.0, row);
+        }
+        let length = sum(&total, |x| x * x).sqrt().max(f32::EPSILON);
+        found.extend(total.into_iter().map(|x| x / length));
     }
-    let length = sum(&total, |x| x * x).sqrt().max(f32::EPSILON);
-    total.into_iter().map(|x| x / length).collect()
 }

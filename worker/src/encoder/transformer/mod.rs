@@ -6,14 +6,13 @@
 //! step for every column, and are used as they are; the cosine to the same model in floats is 0.9996 in the mean and
 //! 0.9987 at worst over 200 of BANKING77's training questions.
 
-mod arithmetic;
 mod layers;
 mod weights;
 mod words;
 
 use std::path::{Path, PathBuf};
 
-use layers::Network;
+use layers::{Depth, Network};
 use weights::Tensors;
 use words::Words;
 
@@ -21,6 +20,9 @@ use super::{EncoderError, read};
 
 /// Length of the transformer's embedding.
 pub const TRANSFORMER_DIMENSIONS: usize = layers::WIDTH;
+
+/// Length of a deep embedding: the last layer's and the fourth's, one after the other.
+pub const DEEP_DIMENSIONS: usize = 2 * TRANSFORMER_DIMENSIONS;
 
 /// Pieces read of a question; the model was trained on texts of this length.
 const QUESTION_PIECES_MAX: usize = 128;
@@ -67,25 +69,44 @@ impl Transformer {
 
     /// The meaning of a question: [`TRANSFORMER_DIMENSIONS`] numbers of unit length.
     pub fn encode(&self, text: &str) -> Vec<f32> {
-        let pieces = self.pieces(text, QUESTION_PIECES_MAX);
-        self.network.encode(&[pieces]).pop().unwrap_or_else(|| vec![0.0; TRANSFORMER_DIMENSIONS])
+        self.one(text, Depth::Last)
     }
 
     /// The meanings of many texts, passages among them, in order.
     pub fn encode_many<T: AsRef<str>>(&self, texts: &[T]) -> Vec<Vec<f32>> {
+        self.many(texts, PASSAGE_PIECES_MAX, Depth::Last)
+    }
+
+    /// The meaning of a question with that of the fourth layer behind it, each of unit length: [`DEEP_DIMENSIONS`]
+    /// numbers for the same cost.
+    pub fn encode_deep(&self, text: &str) -> Vec<f32> {
+        self.one(text, Depth::Deep)
+    }
+
+    /// The deep meanings of many questions, in order.
+    pub fn encode_many_deep<T: AsRef<str>>(&self, texts: &[T]) -> Vec<Vec<f32>> {
+        self.many(texts, QUESTION_PIECES_MAX, Depth::Deep)
+    }
+
+    fn one(&self, text: &str, depth: Depth) -> Vec<f32> {
+        let pieces = self.pieces(text, QUESTION_PIECES_MAX);
+        self.network.encode(&[pieces], depth).pop().unwrap_or_default()
+    }
+
+    fn many<T: AsRef<str>>(&self, texts: &[T], pieces_max: usize, depth: Depth) -> Vec<Vec<f32>> {
         let mut found = Vec::with_capacity(texts.len());
         let (mut batch, mut pieces) = (Vec::new(), 0);
         for text in texts {
-            let ids = self.pieces(text.as_ref(), PASSAGE_PIECES_MAX);
+            let ids = self.pieces(text.as_ref(), pieces_max);
             if !batch.is_empty() && pieces + ids.len() > BATCH_PIECES {
-                found.append(&mut self.network.encode(&batch));
+                found.append(&mut self.network.encode(&batch, depth));
                 batch.clear();
                 pieces = 0;
             }
             pieces += ids.len();
             batch.push(ids);
         }
-        found.append(&mut self.network.encode(&batch));
+        found.append(&mut self.network.encode(&batch, depth));
         found
     }
 
@@ -126,6 +147,8 @@ mod tests {
         pieces: Vec<u32>,
         head: Vec<f32>,
         waves: Vec<f32>,
+        /// The first twelve numbers of the fourth layer's mean.
+        deep: Vec<f32>,
         floats: Option<Vec<f32>>,
     }
 
@@ -144,6 +167,11 @@ mod tests {
             assert!(cosine(&found, &batched) > 0.999_99, "a batch changes nothing: {:?}", row.text);
             for (a, b) in found.iter().zip(&row.head) {
                 assert!((a - b).abs() < 1e-4, "{:?}: {a} for {b}", row.text);
+            }
+            let deep = transformer.encode_deep(&row.text);
+            assert!(deep.len() == DEEP_DIMENSIONS && deep[..TRANSFORMER_DIMENSIONS] == found);
+            for (a, b) in deep[TRANSFORMER_DIMENSIONS..].iter().zip(&row.deep) {
+                assert!((a - b).abs() < 1e-4, "{:?}, fourth layer: {a} for {b}", row.text);
             }
             for (k, expected) in row.waves.iter().enumerate() {
                 let angle = |j: i32| f64::cos((k + 1) as f64 * f64::from(j) * 0.37);
@@ -165,6 +193,11 @@ mod tests {
         let read = "parcel ".repeat(PASSAGE_PIECES_MAX - 2);
         assert_eq!(transformer.encode_many(&[&long]), transformer.encode_many(&[&read]));
         assert_eq!(transformer.pieces(&long, QUESTION_PIECES_MAX).len(), QUESTION_PIECES_MAX);
+        let texts = [long.as_str(), "Where is it?"];
+        let deep = transformer.encode_many_deep(&texts);
+        for (text, deep) in texts.into_iter().zip(deep) {
+            assert!(cosine(&deep, &transformer.encode_deep(text)) > 1.999_9, "many are as one");
+        }
     }
 
     #[test]
@@ -202,14 +235,14 @@ mod tests {
     #[ignore = "measures, and says so: run alone with --ignored --nocapture"]
     fn figures() {
         let before = cpu_ms();
-        let transformer = Transformer::load(&cached()).unwrap();
-        println!("transformer: loaded in {:.0} ms of CPU", cpu_ms() - before);
+        let crate::encoder::Encoders { multilingual, transformer } = crate::encoder::Encoders::cached();
+        let (encoder, transformer) = (multilingual.unwrap(), transformer.unwrap());
+        println!("both loaded in {:.0} ms of CPU", cpu_ms() - before);
         for pieces in [5, 13, 30, 128] {
             let text = "parcel ".repeat(pieces - 2);
             let each = measure(3_000 / pieces, || drop(std::hint::black_box(transformer.encode(&text))));
             println!("transformer: {pieces} pieces {each:.3} ms");
         }
-        let encoder = crate::encoder::Encoder::load(&crate::encoder::cached()).unwrap();
         for pieces in [5, 12, 20] {
             let text = "parcel ".repeat(pieces - 2);
             let each = measure(300, || drop(std::hint::black_box(encoder.encode(&text))));

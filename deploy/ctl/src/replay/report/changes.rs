@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use crate::page::grouped;
+
 use super::{
     causes::Cause,
     compare::Turn,
@@ -172,19 +174,6 @@ fn sentence(finding: &Finding<'_>, own: &[&Turn<'_>], all: &[Turn<'_>]) -> Strin
 /// `1 turn`, `12 turns`.
 pub fn turns(n: usize) -> String {
     format!("{} turn{}", grouped(n), if n == 1 { "" } else { "s" })
-}
-
-/// A number as people read it: `10,000`.
-pub fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn likeness(own: &[&Turn<'_>]) -> f64 {

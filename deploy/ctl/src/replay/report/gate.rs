@@ -16,8 +16,10 @@ use super::{
     stage::{Class, Relation, Stage, classify},
     stats::{mcnemar, paired},
     summary::{Bars, Spread, StageRow, Turns},
-    threshold::{Figure, Sort, Threshold, percent, written},
+    threshold::{Figure, Gauge, Threshold, percent},
 };
+pub use crate::gate::State;
+use crate::gate::{self, Found};
 
 /// Similarities of two runs of one fleet differ by this much without meaning anything.
 const SIMILARITY_APART: f64 = 0.02;
@@ -35,31 +37,7 @@ pub struct Verdict {
 }
 
 /// One figure against its limit.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Check {
-    pub figure: Figure,
-    pub what: &'static str,
-    pub limit: f64,
-    /// The figure; a rate's noise is taken off.
-    pub found: f64,
-    /// The 95 % interval, where there is one.
-    pub interval: Option<(f64, f64)>,
-    /// The same figure between the baseline's two runs.
-    pub noise: f64,
-    pub state: State,
-    /// Figure and limit as people read them.
-    pub sentence: String,
-}
-
-/// What became of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    Pass,
-    Fail,
-    /// Over its limit, but not by more than noise explains: it lets pass, and more turns would tell.
-    Unsure,
-}
+pub type Check = gate::Check<Figure>;
 
 /// All that the figures are read from.
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +82,8 @@ impl Paired {
 impl Verdict {
     pub fn of(thresholds: &[Threshold], evidence: Evidence<'_>) -> Self {
         let checks = thresholds.iter().filter_map(|threshold| Some((threshold.figure, threshold.limit?)));
-        let checks: Vec<Check> = checks.map(|(figure, limit)| check(figure, limit, evidence)).collect();
+        let checks: Vec<Check> =
+            checks.map(|(figure, limit)| Check::of(figure, limit, find(figure, evidence))).collect();
         let compared = evidence.turns.compared();
         let mut notes = Vec::new();
         if compared == 0 {
@@ -150,30 +129,6 @@ pub fn caveats(facts: &Facts, versions: &BTreeMap<&'static str, Sides<BTreeSet<S
     notes
 }
 
-/// A figure with what it takes to judge it.
-struct Found {
-    value: f64,
-    interval: Option<(f64, f64)>,
-    noise: f64,
-    told_from_noise: bool,
-}
-
-fn check(figure: Figure, limit: f64, evidence: Evidence<'_>) -> Check {
-    let found = find(figure, evidence);
-    let over = if figure.sort() == Sort::Least { found.value < limit } else { found.value > limit };
-    let state = match (over, found.told_from_noise) {
-        (false, _) => State::Pass,
-        (true, true) => State::Fail,
-        (true, false) => State::Unsure,
-    };
-    let write = |value| written(figure.sort(), value);
-    let interval = found.interval.map_or(String::new(), |(low, high)| format!(" ({} to {})", write(low), write(high)));
-    let bound = if figure.sort() == Sort::Least { "at least" } else { "at most" };
-    let sentence = format!("{}{interval}, {bound} {}", write(found.value), write(limit));
-    let (interval, noise) = (found.interval, found.noise);
-    Check { figure, what: figure.what(), limit, found: found.value, interval, noise, state, sentence }
-}
-
 fn find(figure: Figure, evidence: Evidence<'_>) -> Found {
     let compared = evidence.turns.compared();
     match figure {
@@ -189,7 +144,7 @@ fn find(figure: Figure, evidence: Evidence<'_>) -> Found {
         Figure::TextChanges => stage(Stage::Text, evidence),
         Figure::Uncompared => {
             let value = evidence.turns.missing as f64 / evidence.turns.total.max(1) as f64;
-            Found { value, interval: None, noise: 0.0, told_from_noise: true }
+            Found::plain(value)
         }
         Figure::TextSimilarityP10 => least(evidence.similarity, |bars| bars.p10),
         Figure::TextSimilarity => least(evidence.similarity, |bars| bars.mean),

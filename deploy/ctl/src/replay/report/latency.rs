@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use talkfleet_shared::chat::Timings;
 
+pub use crate::page::millis;
+
 use super::{
     compare::{Reading, Turn},
     stats::{percentile, percentile_range},
@@ -107,15 +109,6 @@ pub fn sentences(latencies: &[Latency]) -> Vec<String> {
         .into_iter()
         .find(|sentences| !sentences.is_empty())
         .unwrap_or_default()
-}
-
-/// Milliseconds as people read them.
-pub fn millis(ms: f64) -> String {
-    match ms {
-        ms if ms >= 100.0 => format!("{ms:.0}"),
-        ms if ms >= 10.0 => format!("{ms:.1}"),
-        ms => format!("{ms:.2}"),
-    }
 }
 
 /// What every side measured in the turns in which the stage ran on all of them, each sorted.

@@ -8,10 +8,10 @@
 mod stage;
 
 /// PURE: how alike texts and rankings are.
-mod alike;
+pub(crate) mod alike;
 
 /// PURE: intervals, tests and percentiles.
-mod stats;
+pub(crate) mod stats;
 
 /// PURE: a turn as it is compared.
 mod compare;

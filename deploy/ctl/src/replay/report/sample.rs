@@ -147,7 +147,7 @@ pub fn record(n: usize, dice: &mut Dice) -> TurnRecord {
     let intent = Intent { name: topic.intent.into(), confidence: 0.93, entities: Vec::new() };
     let timings = timings(dice);
     let [request, conversation] = [format!("r{n:06}"), format!("c{:06}", n / 3)];
-    let usage = Usage { model: String::new(), prompt_tokens: 0, completion_tokens: 0 };
+    let usage = Usage { model: String::new(), prompt_tokens: 0, completion_tokens: 0, ..Usage::default() };
     let passages: Vec<Passage> = near.collect();
     let answer = Answer {
         id: RequestId::parse(&request).unwrap(),
@@ -177,6 +177,7 @@ pub fn record(n: usize, dice: &mut Dice) -> TurnRecord {
         sources: Some(answer.citations.clone()),
         spoken: String::new(),
         model_call: None,
+        summary: None,
         outcome: Outcome::Answered { answer: Box::new(answer) },
         timings,
         usage: Some(usage).filter(|usage| usage.prompt_tokens > 0),

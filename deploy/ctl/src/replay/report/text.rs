@@ -4,7 +4,7 @@ use super::{
     Report, State,
     changes::{Change, grouped, turns},
     latency::millis,
-    threshold::percent,
+    threshold::{Gauge, percent},
 };
 
 /// Sentences of one sort that a terminal shows; the page has all.

@@ -1,8 +1,5 @@
 //! The report as one page: no asset, no request, readable without a script, in either colour scheme and on paper.
 
-/// Texts of strangers on a page.
-mod escape;
-
 /// What changed, first of all.
 mod story;
 
@@ -21,13 +18,15 @@ mod times;
 /// The worst cases side by side.
 mod cases;
 
-use sha2::{Digest, Sha256};
-
-pub use self::escape::is_hidden;
-use self::escape::{attribute, escaped};
 use super::{Report, summary::Turns, text::headline};
+use crate::gate::Gauge;
+pub use crate::page::escape::is_hidden;
+use crate::page::{
+    Page,
+    escape::{self, escaped},
+    section,
+};
 
-const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// Writes the page.
@@ -46,17 +45,7 @@ pub fn page(report: &Report) -> String {
         cases::cases(report),
         tables::facts(report),
     ];
-    format!(
-        "<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n\
-         <meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'; \
-         script-src 'sha256-{}'; base-uri 'none'; form-action 'none'\">\n\
-         <meta name=viewport content=\"width=device-width, initial-scale=1\">\n<meta name=referrer content=no-referrer>\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{}\n</main>\n<script>{SCRIPT}</script>\n\
-         </body>\n</html>\n",
-        base64(&Sha256::digest(SCRIPT)),
-        attribute(&title),
-        body.join("\n")
-    )
+    Page { title: &title, style: "", script: SCRIPT, body: &body.join("\n") }.written()
 }
 
 fn hero(report: &Report) -> String {
@@ -110,37 +99,4 @@ fn strip(turns: &Turns) -> String {
         })
         .collect();
     format!("<div class=strip aria-hidden=true>{pieces}</div><ul class=legend>{legend}</ul>")
-}
-
-/// A section with its heading and a sentence on how to read it.
-fn section(id: &str, title: &str, how: &str, body: &str) -> String {
-    let how = if how.is_empty() { String::new() } else { format!("<p class=how>{how}</p>") };
-    format!("<section id={id}>\n<h2>{title}</h2>\n{how}\n{body}\n</section>")
-}
-
-/// 32 bytes as the policy wants them.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in bytes.chunks(3) {
-        let number = (0..3).fold(0u32, |number, i| number << 8 | u32::from(three.get(i).copied().unwrap_or_default()));
-        for i in 0..4 {
-            let letter = LETTERS[(number >> (18 - 6 * i) & 63) as usize];
-            text.push(if i <= three.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_written_as_the_standard_says() {
-        // RFC 4648, section 10.
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("hi", "aGk="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-    }
 }

@@ -7,11 +7,12 @@ use super::{
         Check, Report, Sides, State,
         changes::grouped,
         summary::StageRow,
-        threshold::{Sort, percent, written},
+        threshold::{Gauge, Sort, percent, written},
     },
-    escape::{attribute, escaped},
+    escape::escaped,
     section,
 };
+use crate::page::table;
 
 /// Width and height of an interval's drawing.
 const WIDE: f64 = 220.0;
@@ -168,11 +169,6 @@ pub fn facts(report: &Report) -> String {
 fn names(names: &BTreeSet<String>) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("<code>{}</code>", escaped(name))).collect();
     if names.is_empty() { "–".into() } else { names.join(" ") }
-}
-
-fn table(class: &str, head: &str, rows: &str) -> String {
-    let head = if head.is_empty() { String::new() } else { format!("<thead>{head}</thead>") };
-    format!("<div class=wide><table class={}>{head}<tbody>{rows}</tbody></table></div>", attribute(class))
 }
 
 /// A moment in UTC: `2026-11-03 09:00:00`. Days become dates as in H. Hinnant, chrono-Compatible Low-Level Date Algorithms.

@@ -1,7 +1,7 @@
 //! Latency, cost, verdicts, and how long a report takes.
 
 use super::*;
-use crate::replay::report::threshold::Figure;
+use crate::{gate::Gauge, replay::report::threshold::Figure};
 
 #[test]
 fn a_slower_stage_is_named_and_the_total_is_not_beside_it() {
@@ -28,8 +28,12 @@ fn tokens_and_money_are_counted() {
     for triple in &mut triples {
         let runs = [&mut triple.baseline_a, &mut triple.baseline_b, &mut triple.candidate].into_iter().flatten();
         for (record, tokens) in runs.zip([400, 404, 600]) {
-            let usage =
-                talkfleet_shared::chat::Usage { model: "m".into(), prompt_tokens: tokens, completion_tokens: 100 };
+            let usage = talkfleet_shared::chat::Usage {
+                model: "m".into(),
+                prompt_tokens: tokens,
+                completion_tokens: 100,
+                ..Default::default()
+            };
             record.usage = Some(usage);
         }
     }

@@ -1,195 +1,8 @@
-//! The worker's configuration as types; every key, its default and its meaning stand in `schemas/config/worker.toml`.
+//! What is wrong with a worker's configuration, a sentence for each fault that says what to do.
 
-use std::{collections::BTreeSet, num::NonZero, path::Path, time::Duration};
+use talkfleet_shared::{config::Checked, id::TenantId, lifecycle::GRACE, topology::REDELIVERY_WAITS};
 
-use serde::Deserialize;
-use talkfleet_shared::{
-    config::{self, AdminConfig, Checked, ConfigError, NatsConfig, Secret, Url, WORKER_DEFAULTS},
-    id::TenantId,
-    lifecycle::GRACE,
-    telemetry::LogConfig,
-    topology::REDELIVERY_WAITS,
-};
-
-/// All of it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WorkerConfig {
-    pub nats: NatsConfig,
-    pub admin: AdminConfig,
-    pub log: LogConfig,
-    pub roles: RolesConfig,
-    pub redis: RedisConfig,
-    pub database: DatabaseConfig,
-    pub models: ModelsConfig,
-    pub memory: MemoryConfig,
-    pub plan: PlanConfig,
-    pub model: ModelConfig,
-    pub turn: TurnConfig,
-    pub shadow: ShadowConfig,
-}
-
-impl WorkerConfig {
-    /// Reads the layers: defaults < `file` < environment < `flags`.
-    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
-        config::load(WORKER_DEFAULTS, file, flags)
-    }
-
-    pub fn plays(&self, role: Role) -> bool {
-        self.roles.enabled.contains(&role)
-    }
-}
-
-/// What a worker can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Recognises what the customer wants.
-    Intent,
-    /// Finds what the company knows.
-    Retrieval,
-    /// Owns turns and answers them.
-    Response,
-    /// Writes the journal into the database and answers for history.
-    Archive,
-}
-
-impl Role {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Intent => "intent",
-            Self::Retrieval => "retrieval",
-            Self::Response => "response",
-            Self::Archive => "archive",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RolesConfig {
-    pub enabled: BTreeSet<Role>,
-    /// 0 is one per core.
-    pub intent_concurrency: usize,
-    /// 0 is one per core.
-    pub retrieval_concurrency: usize,
-    pub response_concurrency: usize,
-    pub archive_batch_rows: usize,
-    pub archive_batch_wait_ms: u64,
-}
-
-impl RolesConfig {
-    /// How many calls of a role run at once here.
-    pub fn concurrency(&self, role: Role) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
-        let per_core = |configured: usize| if configured == 0 { cores() } else { configured };
-        match role {
-            Role::Intent => per_core(self.intent_concurrency),
-            Role::Retrieval => per_core(self.retrieval_concurrency),
-            Role::Response => self.response_concurrency,
-            Role::Archive => 1,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RedisConfig {
-    pub url: Url,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatabaseConfig {
-    pub url: Url,
-    pub connections_max: u32,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelsConfig {
-    /// Empty looks in the cache folder.
-    pub encoder_dir: String,
-    pub transformer: ModelUse,
-    /// Empty looks in the cache folder.
-    pub transformer_dir: String,
-}
-
-/// Whether a model that is there is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ModelUse {
-    Auto,
-    Off,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MemoryConfig {
-    pub turns_max: usize,
-    pub bytes_max: usize,
-    pub age_s: u64,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlanConfig {
-    pub answerable_min: f32,
-    pub in_scope_answerable_min: f32,
-    pub out_of_scope_answerable_min: f32,
-    pub small_talk_answerable_max: f32,
-    pub intent_confidence_min: f32,
-    pub passages_max: u32,
-    pub topics_en: Vec<String>,
-    pub topics_zh: Vec<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    /// Empty for none.
-    pub base_url: Url,
-    pub api_key: Secret,
-    pub name: String,
-    pub connect_timeout_ms: u64,
-    pub first_token_timeout_ms: u64,
-    pub token_timeout_ms: u64,
-    pub concurrency: usize,
-    pub max_tokens: u32,
-    pub temperature: f32,
-    pub breaker_failures: u32,
-    pub breaker_open_ms: u64,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TurnConfig {
-    pub keep_alive_ms: u64,
-    pub grace_ms: u64,
-}
-
-/// What a worker in the lane of a replay does differently.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ShadowConfig {
-    /// Empty for the ask's own tenant.
-    pub intents_of: String,
-    /// Empty for the ask's own tenant.
-    pub knowledge_of: String,
-}
-
-impl ShadowConfig {
-    /// Whose intents classify and whose knowledge is searched, where they are not the ask's own tenant's.
-    pub fn aliases(&self) -> [Option<TenantId>; 2] {
-        [&self.intents_of, &self.knowledge_of].map(|tenant| TenantId::parse(tenant).ok())
-    }
-}
-
-impl TurnConfig {
-    pub fn grace(&self) -> Duration {
-        Duration::from_millis(self.grace_ms)
-    }
-}
+use super::*;
 
 impl Checked for WorkerConfig {
     fn problems(&self) -> Vec<String> {
@@ -200,8 +13,10 @@ impl Checked for WorkerConfig {
             }
         };
         self.check_roles(&mut wrong);
+        self.check_remote_intent(&mut wrong);
         self.check_answers(&mut wrong);
         self.check_shadow(&mut wrong);
+        self.check_retrieval(&mut wrong);
         problems
     }
 }
@@ -240,6 +55,36 @@ impl WorkerConfig {
         });
     }
 
+    fn check_remote_intent(&self, wrong: &mut Wrong<'_>) {
+        let intent = &self.intent;
+        let url = intent.remote_url.reveal();
+        wrong(!(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")), &|| {
+            format!("intent.remote_url '{}' should look like http://host:8080, or be empty", intent.remote_url)
+        });
+        let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        for (key, name) in [("remote_model", &intent.remote_model), ("remote_version", &intent.remote_version)] {
+            wrong(!plain(name), &|| format!("intent.{key} '{name}' may hold letters, digits, '.', '_' and '-' only"));
+        }
+        wrong(!url.is_empty() && intent.remote_model.is_empty(), &|| {
+            "intent.remote_model is empty; name the model that intent.remote_url serves".into()
+        });
+        for (key, value) in [("remote_below", intent.remote_below), ("remote_in_scope_min", intent.remote_in_scope_min)]
+        {
+            wrong(!(0.0..=1.0).contains(&value), &|| {
+                format!("intent.{key} is {value}; it is a probability, give 0 to 1")
+            });
+        }
+        wrong(!(1..=1_400).contains(&intent.remote_timeout_ms), &|| {
+            format!("intent.remote_timeout_ms is {}; give 1 to 1400", intent.remote_timeout_ms)
+        });
+        wrong(!(1..=10_000).contains(&intent.remote_concurrency), &|| {
+            format!("intent.remote_concurrency is {}; give 1 to 10000", intent.remote_concurrency)
+        });
+        wrong(intent.remote_breaker_failures == 0 || intent.remote_breaker_open_ms == 0, &|| {
+            "intent.remote_breaker_failures and intent.remote_breaker_open_ms must be above 0".into()
+        });
+    }
+
     fn check_shadow(&self, wrong: &mut Wrong<'_>) {
         let live = self.nats.lane.is_empty();
         wrong(!live && self.plays(Role::Archive), &|| {
@@ -259,6 +104,26 @@ impl WorkerConfig {
         }
     }
 
+    fn check_retrieval(&self, wrong: &mut Wrong<'_>) {
+        let retrieval = &self.retrieval;
+        wrong(!(10..=10_000).contains(&retrieval.timeout_ms), &|| {
+            format!("retrieval.timeout_ms is {}; give 10 to 10000", retrieval.timeout_ms)
+        });
+        wrong(retrieval.breaker_failures == 0, &|| "retrieval.breaker_failures is 0; give 1 or more".into());
+        let server = &self.elasticsearch;
+        wrong(!["http://", "https://"].iter().any(|scheme| server.url.reveal().starts_with(scheme)), &|| {
+            format!("elasticsearch.url '{}' should look like https://host:9200", server.url)
+        });
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let named = server.prefix.starts_with(|c: char| c.is_ascii_lowercase()) && server.prefix.chars().all(fits);
+        wrong(!named || server.prefix.len() > 32, &|| {
+            format!("elasticsearch.prefix '{}' must be 1 to 32 of a-z, 0-9 and '-', a letter first", server.prefix)
+        });
+        wrong(retrieval.graph_from < 1, &|| {
+            format!("retrieval.graph_from is {}; give 1 or more", retrieval.graph_from)
+        });
+    }
+
     fn check_answers(&self, wrong: &mut Wrong<'_>) {
         let plan = &self.plan;
         for (key, value) in [
@@ -267,11 +132,15 @@ impl WorkerConfig {
             ("out_of_scope_answerable_min", plan.out_of_scope_answerable_min),
             ("small_talk_answerable_max", plan.small_talk_answerable_max),
             ("intent_confidence_min", plan.intent_confidence_min),
+            ("approved_confidence_min", plan.approved_confidence_min),
         ] {
             wrong(!(0.0..=1.0).contains(&value), &|| {
                 format!("plan.{key} is {value}; it is a probability, give 0 to 1")
             });
         }
+        wrong(plan.answer_cache_ttl_s == 0, &|| {
+            "plan.answer_cache_ttl_s is 0; give 1 or more, or keep none by plan.answer_cache_entries = 0".into()
+        });
         wrong(plan.in_scope_answerable_min > plan.answerable_min, &|| {
             "plan.in_scope_answerable_min must not be above plan.answerable_min".into()
         });
@@ -294,6 +163,20 @@ impl WorkerConfig {
         wrong(!(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")), &|| {
             format!("model.base_url '{}' should look like https://host/v1, or be empty", model.base_url)
         });
+        for other in &model.fallbacks {
+            let url = other.base_url.reveal();
+            wrong(!(url.starts_with("http://") || url.starts_with("https://")) || other.name.is_empty(), &|| {
+                format!("model.fallbacks: '{}' should look like https://host/v1 and have a name", other.base_url)
+            });
+        }
+        wrong(!model.fallbacks.is_empty() && model.base_url.is_empty(), &|| {
+            "model.fallbacks without model.base_url; name the first endpoint there".into()
+        });
+        let prices = std::iter::once(model.price).chain(model.fallbacks.iter().map(|other| other.price));
+        wrong(
+            !prices.flat_map(|price| [price.prompt, price.completion]).all(|price| (0.0..=1e6).contains(&price)),
+            &|| "a model's price is of a million tokens; give 0 to 1000000".into(),
+        );
         wrong(!(0.0..=2.0).contains(&model.temperature), &|| {
             format!("model.temperature is {}; give 0 to 2", model.temperature)
         });
@@ -337,10 +220,31 @@ mod tests {
         refused("turn.grace_ms", "25000", "orchestrators lose patience");
         refused("plan.answerable_min", "1.5", "plan.answerable_min is 1.5");
         refused("plan.answerable_min", "0.9", "must not be below");
+        refused("plan.answer_cache_ttl_s", "0", "plan.answer_cache_entries = 0");
+        refused("plan.approved_confidence_min", "2.0", "give 0 to 1");
         refused("model.base_url", "api.deepseek.com", "https://host/v1");
+        refused("intent.remote_url", "models:8080", "http://host:8080");
+        refused("intent.remote_url", "http://models:8080", "intent.remote_model is empty");
+        refused("intent.remote_model", "a/../b", "intent.remote_model 'a/../b' may hold");
+        refused("intent.remote_protocol", "grpc", "kserve_v2");
+        refused("intent.remote_when", "seldom", "unsure");
+        refused("intent.remote_below", "1.5", "intent.remote_below is 1.5");
+        refused("intent.remote_timeout_ms", "5000", "give 1 to 1400");
+        refused("intent.remote_concurrency", "0", "give 1 to 10000");
+        refused("intent.remote_breaker_failures", "0", "must be above 0");
+        refused("model.fallbacks", r#"[{base_url="https://b/v1",name="m"}]"#, "name the first endpoint");
+        refused("model.fallbacks", r#"[{base_url="b",name="m"}]"#, "https://host/v1 and have a name");
+        refused("model.price.prompt", "-1.0", "a million tokens");
+        refused("plan.grounding", "\"loose\"", "strict");
         refused("nats.lane", "next", "archive, which a replay's lane ('next' in nats.lane) must not have");
         refused("nats.lane", "Next", "nats.lane 'Next' is no lane");
         refused("shadow.intents_of", "demo-next", "for a replay's lane only");
+        refused("retrieval.backend", "attic", "attic");
+        refused("retrieval.timeout_ms", "0", "give 10 to 10000");
+        refused("retrieval.graph_from", "0", "give 1 or more");
+        refused("elasticsearch.url", "localhost:9200", "https://host:9200");
+        refused("elasticsearch.prefix", "Desk", "a letter first");
+        refused("elasticsearch.dialect", "solr", "solr");
         refused("redis.url", "localhost", "redis://host:6379");
         refused("memory.turnsmax", "1", "did you mean 'turns_max'?");
     }

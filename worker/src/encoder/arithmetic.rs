@@ -1,15 +1,83 @@
-//! What stands between the products of the transformer: normalisation, softmax, and the curve of its wide layer.
+//! What stands between the encoders' products: normalisation, softmax, and the curves of their layers.
 //!
-//! Plain loops over blocks of sixteen, which the compiler turns into vector instructions wherever it may use them: each
-//! is inlined into a place that does.
+//! Plain loops over blocks of sixteen, which the compiler turns into vector instructions wherever it may use them: so each
+//! is inlined into the `call` of a type, not into a closure, which the compiler may leave outside.
 
-/// Numbers that are worked on together; every width in the model is a multiple.
+use pulp::{Arch, NullaryFnOnce};
+
+/// Numbers that are worked on together; every width in the models is a multiple.
 pub(super) const LANES: usize = 16;
+
+/// [`gelu`] of every number.
+pub(super) fn gelu_all(values: &mut [f32]) {
+    Arch::new().dispatch(Gelu(values));
+}
+
+/// [`tanh`] of every number.
+pub(super) fn tanh_all(values: &mut [f32]) {
+    Arch::new().dispatch(Tanh(values));
+}
+
+/// Layer normalisation: row by row the mean becomes 0 and the variance 1, then `gain` and `bias` apply.
+pub(super) struct Norm {
+    pub(super) gain: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) epsilon: f32,
+}
+
+impl Norm {
+    pub(super) fn apply(&self, rows: &mut [f32]) {
+        Arch::new().dispatch(Rows { norm: self, rows });
+    }
+}
+
+/// `a + b`, number by number.
+pub(super) fn sum_of(mut a: Vec<f32>, b: &[f32]) -> Vec<f32> {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+    a
+}
+
+struct Gelu<'a>(&'a mut [f32]);
+
+impl NullaryFnOnce for Gelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.0.iter_mut().for_each(|x| *x = gelu(*x));
+    }
+}
+
+struct Tanh<'a>(&'a mut [f32]);
+
+impl NullaryFnOnce for Tanh<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.0.iter_mut().for_each(|x| *x = tanh(*x));
+    }
+}
+
+struct Rows<'a> {
+    norm: &'a Norm,
+    rows: &'a mut [f32],
+}
+
+impl NullaryFnOnce for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Norm { gain, bias, epsilon } = self.norm;
+        self.rows.chunks_exact_mut(gain.len()).for_each(|row| normalise(row, gain, bias, *epsilon));
+    }
+}
 
 /// `x / (1 + |x|)`-like shortcuts change meanings; this is the exact curve to 2e-7: `x · Φ(x)` by the rational
 /// approximation of erf in Abramowitz and Stegun, 7.1.26.
 #[inline(always)]
-pub(super) fn gelu(x: f32) -> f32 {
+fn gelu(x: f32) -> f32 {
     const POLYNOMIAL: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
@@ -21,7 +89,7 @@ pub(super) fn gelu(x: f32) -> f32 {
 
 /// `e^x` for `x` ≤ 0, to a few units in the last place; 0 below −87.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -34,9 +102,15 @@ pub(super) fn exp(x: f32) -> f32 {
     series * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
 }
 
-/// Layer normalisation of one row.
+/// The hyperbolic tangent, to 3e-7.
 #[inline(always)]
-pub(super) fn normalise(row: &mut [f32], gain: &[f32], bias: &[f32], epsilon: f32) {
+fn tanh(x: f32) -> f32 {
+    let fading = exp(-2.0 * x.abs());
+    ((1.0 - fading) / (1.0 + fading)).copysign(x)
+}
+
+#[inline(always)]
+fn normalise(row: &mut [f32], gain: &[f32], bias: &[f32], epsilon: f32) {
     let width = row.len() as f32;
     let mean = sum(row, |x| x) / width;
     let variance = sum(row, |x| (x - mean) * (x - mean)) / width;
@@ -108,6 +182,14 @@ mod tests {
         ];
         for (x, exact) in table {
             assert!((gelu(x) - exact).abs() < 3e-7 * (1.0 + x.abs()), "{x}: {} for {exact}", gelu(x));
+        }
+    }
+
+    #[test]
+    fn tanh_is_the_library_s() {
+        for step in -2_000..2_000 {
+            let x = step as f32 * 0.01;
+            assert!((tanh(x) - x.tanh()).abs() < 3e-7, "{x}: {} for {}", tanh(x), x.tanh());
         }
     }
 

@@ -1,0 +1,231 @@
+//! PURE: what the answers come to: the figures of `--json`, and the lists that the page shows.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use talkfleet_worker::text;
+
+use super::{
+    data::{Document, Question},
+    measure::{Asked, Measured, QUOTED_MAX},
+    subject::{Tier, answerable_from},
+};
+use crate::eval::metrics::{
+    classes::share,
+    ranking::{Places, Ranking},
+    roc,
+};
+
+/// The shape of `report.json`.
+const SHAPE: u32 = 1;
+
+/// Misses that are listed, and the characters shown of what came instead.
+const MISSES_MAX: usize = 60;
+const SNIPPET_CHARS: usize = 220;
+
+/// All that a report is made of.
+pub struct Evidence<'a> {
+    pub documents: &'a [Document],
+    pub passages: usize,
+    pub questions: &'a [Question],
+    pub tiers: &'a [Tier],
+    pub measured: &'a Measured,
+    /// Whether the unanswerable questions were given; else they are the same ones, asked without their documents.
+    pub given: bool,
+}
+
+/// The figures, flat, by names that stay. The ranking is that of the last tier.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    pub tier: Tier,
+    #[serde(flatten)]
+    pub ranking: Ranking,
+    pub cpu_us_per_query: f64,
+    pub encode_us_per_query: f64,
+    pub quote_us_per_query: f64,
+    pub documents: usize,
+    pub passages: usize,
+    /// Share of the questions with an answer whose answer is inside the quoted sentences.
+    pub answer_in_1: Option<f64>,
+    pub answer_in_2: Option<f64>,
+    pub answer_in_3: Option<f64>,
+    pub questions_with_answer: usize,
+    pub answerable_auroc: Option<f64>,
+    /// At the desk's own threshold.
+    pub answerable_from: f64,
+    pub answerable_declined: f64,
+    pub unanswerable_declined: Option<f64>,
+    pub unanswerable: usize,
+    pub tiers: Vec<TierFigures>,
+    pub languages: BTreeMap<&'static str, Vec<TierFigures>>,
+}
+
+/// One tier.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TierFigures {
+    pub tier: Tier,
+    #[serde(flatten)]
+    pub ranking: Ranking,
+    pub cpu_us_per_query: f64,
+}
+
+/// A question whose document did not come first.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Miss {
+    pub id: String,
+    pub question: String,
+    pub language: &'static str,
+    pub wanted: String,
+    pub wanted_title: String,
+    /// Its place, if it is among ten.
+    pub place: Option<usize>,
+    pub found: String,
+    pub found_title: String,
+    pub found_text: String,
+    pub score: f64,
+}
+
+/// The whole report.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub shape: u32,
+    #[serde(flatten)]
+    pub figures: Figures,
+    pub unanswerable_given: bool,
+    /// How many questions found their document first, second … tenth, and not at all, by the last tier.
+    pub places: Vec<usize>,
+    pub answerable_curve: Vec<roc::Point>,
+    pub answerable_chosen: roc::Point,
+    pub misses_in_all: usize,
+    pub misses: Vec<Miss>,
+}
+
+/// One line of `questions.jsonl`.
+pub fn line(question: &Question, asked: &Asked) -> serde_json::Value {
+    serde_json::json!({
+        "id": question.id,
+        "question": question.text,
+        "document": question.documents,
+        "found": asked.documents.last(),
+        "score": asked.score,
+        "answer_in": asked.quoted,
+    })
+}
+
+impl Report {
+    pub fn of(evidence: &Evidence<'_>) -> Self {
+        let measured = evidence.measured;
+        let places: Vec<Vec<Places>> = (0..evidence.tiers.len()).map(|tier| places(evidence, tier)).collect();
+        let scores: Vec<f64> = measured.asked.iter().map(|asked| asked.score).collect();
+        let last = places.last().map_or(&[][..], Vec::as_slice);
+        let misses = misses(evidence, last);
+        Self {
+            shape: SHAPE,
+            figures: figures(evidence, &places, &scores),
+            unanswerable_given: evidence.given,
+            places: histogram(last),
+            answerable_curve: roc::curve(&scores, &measured.unanswerable),
+            answerable_chosen: roc::at(&scores, &measured.unanswerable, answerable_from()),
+            misses_in_all: misses.len(),
+            misses: misses.into_iter().take(MISSES_MAX).collect(),
+        }
+    }
+}
+
+fn places(evidence: &Evidence<'_>, tier: usize) -> Vec<Places> {
+    let of = |(asked, question): (&Asked, &Question)| {
+        let ranked: Vec<&str> = asked.documents[tier].iter().map(String::as_str).collect();
+        Places::of(&ranked, &question.documents)
+    };
+    evidence.measured.asked.iter().zip(evidence.questions).map(of).collect()
+}
+
+fn figures(evidence: &Evidence<'_>, places: &[Vec<Places>], scores: &[f64]) -> Figures {
+    let measured = evidence.measured;
+    let tier = |wanted: &dyn Fn(&Question) -> bool| -> Vec<TierFigures> {
+        let own = |all: &'_ Vec<Places>| -> Vec<Places> {
+            let kept = all.iter().zip(evidence.questions).filter(|(_, question)| wanted(question));
+            kept.map(|(places, _)| places.clone()).collect()
+        };
+        let rows = evidence.tiers.iter().zip(places).zip(&measured.cpu_us);
+        rows.map(|((tier, all), cpu_us)| TierFigures {
+            tier: *tier,
+            ranking: Ranking::of(&own(all)),
+            cpu_us_per_query: *cpu_us,
+        })
+        .collect()
+    };
+    let tiers = tier(&|_| true);
+    let tags: std::collections::BTreeSet<&'static str> =
+        evidence.questions.iter().map(|question| language(&question.text)).collect();
+    let languages = tags.into_iter().map(|tag| (tag, tier(&|question| language(&question.text) == tag))).collect();
+    let quoted: Vec<[bool; QUOTED_MAX]> = measured.asked.iter().filter_map(|asked| asked.quoted).collect();
+    let inside = |at: usize| {
+        let hits = quoted.iter().filter(|quoted| quoted[at]).count();
+        (!quoted.is_empty()).then(|| share(hits, quoted.len()))
+    };
+    let declined = roc::at(scores, &measured.unanswerable, answerable_from());
+    Figures {
+        tier: tiers.last().map_or(Tier::Words, |last| last.tier),
+        ranking: tiers.last().map(|last| last.ranking).unwrap_or_default(),
+        cpu_us_per_query: measured.cpu_us.last().copied().unwrap_or_default(),
+        encode_us_per_query: measured.encode_us,
+        quote_us_per_query: measured.quote_us,
+        documents: evidence.documents.len(),
+        passages: evidence.passages,
+        answer_in_1: inside(0),
+        answer_in_2: inside(1),
+        answer_in_3: inside(2),
+        questions_with_answer: quoted.len(),
+        answerable_auroc: roc::area(scores, &measured.unanswerable),
+        answerable_from: answerable_from(),
+        answerable_declined: declined.wanted_lost,
+        unanswerable_declined: (!measured.unanswerable.is_empty()).then_some(declined.unwanted_caught),
+        unanswerable: measured.unanswerable.len(),
+        tiers,
+        languages,
+    }
+}
+
+fn language(text: &str) -> &'static str {
+    text::language(text).tag()
+}
+
+fn histogram(places: &[Places]) -> Vec<usize> {
+    let mut counts = vec![0; crate::eval::metrics::ranking::DEPTH + 1];
+    let not_at_all = counts.len() - 1;
+    for own in places {
+        counts[own.first_within(not_at_all).map_or(not_at_all, |place| place - 1)] += 1;
+    }
+    counts
+}
+
+/// Questions whose document did not come first; those that were surest of the wrong one first.
+fn misses(evidence: &Evidence<'_>, places: &[Places]) -> Vec<Miss> {
+    let title = |id: &str| {
+        let found = evidence.documents.iter().find(|document| document.id == id);
+        found.map(|document| document.title.clone()).unwrap_or_default()
+    };
+    let rows = evidence.measured.asked.iter().zip(evidence.questions).zip(places);
+    let missed = rows.filter(|(_, places)| places.first_within(1).is_none());
+    let mut misses: Vec<Miss> = missed
+        .map(|((asked, question), places)| {
+            let wanted = question.documents.first().cloned().unwrap_or_default();
+            let (found, text) = asked.first.clone().unwrap_or_default();
+            Miss {
+                id: question.id.clone(),
+                question: question.text.clone(),
+                language: language(&question.text),
+                wanted_title: title(&wanted),
+                wanted,
+                place: places.first_within(crate::eval::metrics::ranking::DEPTH),
+                found_title: title(&found),
+                found,
+                found_text: text.chars().take(SNIPPET_CHARS).collect(),
+                score: asked.score,
+            }
+        })
+        .collect();
+    misses.sort_by(|a, b| b.score.total_cmp(&a.score));
+    misses
+}

@@ -1,0 +1,206 @@
+//! What is measured: the worker's retrieval, cut, embedded, searched and quoted as the desk does. All that this report knows
+//! of that crate's retrieval stands here.
+
+use std::{collections::HashSet, sync::Arc};
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use serde::Serialize;
+use talkfleet_worker::{
+    encoder::{Encoder, Encoders, Transformer},
+    response::extract::{Meanings, extract_exactly},
+    retrieval::{self, Embeddings, Hit, Index, Passage, Tuning, split},
+    text::{self, Language},
+};
+
+use super::data::Document;
+use crate::{
+    eval::{meter::spread, progress::bar},
+    knowledge::load_encoders,
+};
+
+/// English passages up to which the transformer's tiers are measured unasked: it reads a long passage in some 40 ms.
+const TRANSFORMER_PASSAGES_MAX: usize = 1_000;
+
+/// Who ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Words alone (BM25)
+    Words,
+    /// The multilingual sentence encoder alone
+    Multilingual,
+    /// The transformer alone, which reads English; the multilingual encoder for Chinese
+    Transformer,
+    /// Words and both encoders
+    FusedTransformer,
+    /// As the desk does, the first twenty put in order by their best sentence too
+    Reranked,
+    /// Words and the multilingual encoder, as the desk does
+    Fused,
+}
+
+impl Tier {
+    /// Cheapest first, the desk's own last.
+    const ALL: [Self; 6] =
+        [Self::Words, Self::Multilingual, Self::Transformer, Self::FusedTransformer, Self::Reranked, Self::Fused];
+
+    pub fn name(self) -> &'static str {
+        let own = self.own();
+        retrieval::Tier::ALL.iter().find(|(_, tier)| *tier == own).map_or("", |(name, _)| name)
+    }
+
+    fn own(self) -> retrieval::Tier {
+        match self {
+            Self::Words => retrieval::Tier::Words,
+            Self::Multilingual => retrieval::Tier::Multilingual,
+            Self::Transformer => retrieval::Tier::Transformer,
+            Self::FusedTransformer => retrieval::Tier::FusedTransformer,
+            Self::Reranked => retrieval::Tier::Reranked,
+            Self::Fused => retrieval::Tier::Fused,
+        }
+    }
+
+    /// Whether the question must be encoded for it.
+    pub fn encodes(self) -> bool {
+        self != Self::Words
+    }
+
+    /// Whether the transformer must read the question and the base for it.
+    pub fn transforms(self) -> bool {
+        matches!(self, Self::Transformer | Self::FusedTransformer)
+    }
+}
+
+/// Documents cut into passages, and embedded once.
+pub struct Library {
+    passages: Vec<(Passage, Embeddings)>,
+    models: Models,
+}
+
+/// What is searched.
+pub struct Base<'a> {
+    index: Index,
+    models: &'a Models,
+}
+
+/// The models that retrieval needs.
+pub struct Models {
+    multilingual: Option<Arc<Encoder>>,
+    transformer: Option<Arc<Transformer>>,
+}
+
+impl Models {
+    pub async fn open(tiers: &[Tier]) -> Result<Self> {
+        let wanted = |of: fn(Tier) -> bool| tiers.is_empty() || tiers.iter().any(|tier| of(*tier));
+        if !wanted(Tier::encodes) {
+            return Ok(Self { multilingual: None, transformer: None });
+        }
+        let Encoders { multilingual, transformer } = load_encoders().await;
+        let missing =
+            |tier: &&Tier| (tier.encodes() && multilingual.is_none()) || (tier.transforms() && transformer.is_none());
+        if let Some(tier) = tiers.iter().find(missing) {
+            bail!(
+                "the tier {} needs a sentence encoder which is neither in the cache nor could be fetched; let \
+                 `talkfleet doctor` say what is missing, or take --tier words",
+                tier.name()
+            );
+        }
+        Ok(Self { multilingual, transformer: transformer.filter(|_| wanted(Tier::transforms)) })
+    }
+}
+
+impl Library {
+    /// Embedded for these tiers; for none named, for all that this machine has and that are worth their time here.
+    pub fn make(documents: &[Document], mut models: Models, tiers: &[Tier]) -> Self {
+        let cut: Vec<Passage> = documents.iter().flat_map(|document| split(&whole(document))).collect();
+        let english = cut.iter().filter(|passage| passage.language != Language::Chinese).count();
+        if tiers.is_empty() && !(1..=TRANSFORMER_PASSAGES_MAX).contains(&english) {
+            models.transformer = None;
+        }
+        let bar = bar("embedding passages", cut.len() as u64);
+        let embed = |_: usize, passage: &Passage| {
+            let text = passage.embedded_text();
+            let reads = passage.language != Language::Chinese;
+            Embeddings {
+                multilingual: models.multilingual.as_ref().map(|encoder| encoder.encode(&text)),
+                transformer: models.transformer.as_ref().filter(|_| reads).map(|encoder| encoder.encode(&text)),
+            }
+        };
+        let embeddings = spread(&cut, embed, |n| bar.inc(n)).results;
+        bar.finish_and_clear();
+        Self { passages: cut.into_iter().zip(embeddings).collect(), models }
+    }
+
+    /// All tiers that can be measured, the desk's own last.
+    pub fn tiers(&self) -> Vec<Tier> {
+        let can = |tier: &Tier| {
+            (self.models.multilingual.is_some() || !tier.encodes())
+                && (self.models.transformer.is_some() || !tier.transforms())
+        };
+        Tier::ALL.into_iter().filter(can).collect()
+    }
+
+    pub fn passages(&self) -> usize {
+        self.passages.len()
+    }
+
+    /// A base of all documents but these.
+    pub fn base(&self, without: &HashSet<&str>) -> Result<Base<'_>> {
+        let kept = self.passages.iter().filter(|(passage, _)| !without.contains(passage.document.as_str()));
+        Ok(Base { index: Index::build(kept.cloned().collect())?, models: &self.models })
+    }
+}
+
+impl Base<'_> {
+    /// A question as a vector, if there is an encoder.
+    pub fn embed(&self, question: &str) -> Option<Vec<f32>> {
+        self.models.multilingual.as_ref().map(|encoder| encoder.encode(question))
+    }
+
+    /// An English question as the transformer's vector, if there is one.
+    pub fn transform(&self, question: &str) -> Option<Vec<f32>> {
+        let reads = text::language(question) != Language::Chinese;
+        self.models.transformer.as_ref().filter(|_| reads).map(|encoder| encoder.encode(question))
+    }
+
+    /// The best passages, best first.
+    pub fn search(&self, question: &str, embeddings: &Embeddings, tier: Tier, count: usize) -> Result<Vec<Hit>> {
+        let question = retrieval::Question {
+            text: question,
+            language: text::language(question),
+            multilingual: embeddings.multilingual.as_deref(),
+            transformer: embeddings.transformer.as_deref(),
+            encoder: self.models.multilingual.as_deref(),
+        };
+        Ok(self.index.ask(&question, tier.own(), count, &Tuning::default())?)
+    }
+
+    /// The best sentences of what was found, joined as the desk joins them.
+    pub fn quote(&self, question: &str, embedding: Option<&[f32]>, hits: &[Hit], sentences: usize) -> String {
+        let encoder = self.models.multilingual.as_deref();
+        let meaning = |passage: &Passage, place: usize, query: &[f32]| {
+            self.index.sentence_meaning(passage, place, query, encoder?)
+        };
+        let meanings = Some(Meanings { sentence: &meaning });
+        extract_exactly(sentences, question, embedding, hits, meanings, text::language(question)).text
+    }
+}
+
+/// The score from which the desk answers.
+pub fn answerable_from() -> f64 {
+    f64::from(Tuning::default().answerable_from)
+}
+
+/// Passages that the desk takes and quotes from: `plan.passages_max`.
+pub const QUOTED_FROM: usize = 4;
+
+fn whole(document: &Document) -> retrieval::Document {
+    retrieval::Document {
+        id: document.id.clone(),
+        title: document.title.clone(),
+        url: String::new(),
+        language: text::language(&document.text),
+        text: document.text.clone(),
+    }
+}

@@ -1,0 +1,136 @@
+//! Who may decide: a tier that is sure enough, by thresholds that held-out texts have chosen.
+
+use serde::{Deserialize, Serialize};
+
+use super::tier::Tier;
+
+/// What may be lost against always asking the dearest tier, as a share of all decisions. The promise is 0.003; the
+/// rest of it is left for what held-out texts do not know of new ones.
+const LOSS_MAX: f32 = 0.001;
+
+/// What a decision costs when a tier has the last word, the transformer's being 1. About what they measure: 0.03, 0.6
+/// and 3 ms.
+const COSTS: [f32; 3] = [0.01, 0.2, 1.0];
+
+/// What the mean decision may cost at most. The promise is a fifth of the transformer; see above.
+const COST_MAX: f32 = 0.18;
+
+/// Thresholds that are tried for each tier, at even shares of the held-out texts.
+const TRIES: usize = 50;
+
+/// The confidence from which the first two tiers decide.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cascade {
+    sure: [f32; 2],
+}
+
+/// One held-out text: by tier, as far as it could be read, how sure the tier is and whether its decision is right.
+pub(super) struct Trial {
+    pub(super) tiers: Vec<(f32, bool)>,
+    /// How much the text stands for.
+    pub(super) weight: f32,
+}
+
+/// What came of the trials.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub(super) struct Outcome {
+    pub(super) right: f32,
+    pub(super) cost: f32,
+    /// Share that the dearest tier decided.
+    pub(super) escalated: f32,
+}
+
+impl Default for Cascade {
+    fn default() -> Self {
+        Self { sure: [f32::INFINITY; 2] }
+    }
+}
+
+impl Cascade {
+    /// The cheapest thresholds that lose next to nothing; where these cost too much, the best within the price.
+    pub(super) fn fit(trials: &[Trial]) -> Self {
+        let always = Self::default().outcome(trials);
+        let (words, multilingual) = (candidates(trials, 0), candidates(trials, 1));
+        let pairs = words.iter().flat_map(|first| multilingual.iter().map(|second| Self { sure: [*first, *second] }));
+        let tried: Vec<(Self, Outcome)> = pairs.map(|cascade| (cascade, cascade.outcome(trials))).collect();
+        let good = tried.iter().filter(|(_, found)| found.right >= always.right - LOSS_MAX);
+        let cheapest = good.min_by(|(_, a), (_, b)| a.cost.total_cmp(&b.cost));
+        let affordable = tried.iter().filter(|(_, found)| found.cost <= COST_MAX);
+        let best = affordable.max_by(|(_, a), (_, b)| a.right.total_cmp(&b.right));
+        match (cheapest, best) {
+            (Some((cascade, found)), _) if found.cost <= COST_MAX => *cascade,
+            (_, Some((cascade, _))) => *cascade,
+            _ => Self::default(),
+        }
+    }
+
+    /// Whether this tier is sure enough.
+    pub(super) fn decides(&self, tier: Tier, confidence: f32) -> bool {
+        self.sure.get(tier as usize).is_none_or(|sure| confidence >= *sure)
+    }
+
+    pub(super) fn outcome(&self, trials: &[Trial]) -> Outcome {
+        let total: f32 = trials.iter().map(|trial| trial.weight).sum();
+        let mut sum = Outcome::default();
+        for trial in trials {
+            let last = trial.tiers.len() - 1;
+            let sure = |(tier, (confidence, _)): (&Tier, &(f32, bool))| self.decides(*tier, *confidence);
+            let at = Tier::ALL.iter().zip(&trial.tiers).position(sure).unwrap_or(last).min(last);
+            let share = trial.weight / total;
+            sum.right += if trial.tiers[at].1 { share } else { 0.0 };
+            sum.cost += COSTS[at] * share;
+            sum.escalated += if at == Tier::Transformer as usize { share } else { 0.0 };
+        }
+        sum
+    }
+}
+
+/// Confidences at even shares of the texts that were read by a tier after this one, and 'never'.
+fn candidates(trials: &[Trial], tier: usize) -> Vec<f32> {
+    let able = trials.iter().filter(|trial| trial.tiers.len() > tier + 1);
+    let mut sorted: Vec<f32> = able.map(|trial| trial.tiers[tier].0).collect();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let at = |share: usize| sorted.get(share * sorted.len() / TRIES).copied();
+    (0..TRIES).filter_map(at).chain([f32::INFINITY]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trials() -> Vec<Trial> {
+        let trial = |at: usize| {
+            let sure = at as f32 / 1000.0;
+            // The cheap tier errs in half of what it is least sure of; the next in a tenth of that, the last never.
+            Trial { tiers: vec![(sure, at >= 100 || at % 2 == 0), (sure, at >= 40), (sure, true)], weight: 1.0 }
+        };
+        (0..1000).map(trial).collect()
+    }
+
+    #[test]
+    fn it_asks_the_dear_tier_only_where_that_helps() {
+        let trials = trials();
+        let cascade = Cascade::fit(&trials);
+        let found = cascade.outcome(&trials);
+        assert!(found.right >= 1.0 - LOSS_MAX, "{found:?}");
+        assert!(found.escalated <= 0.061 && found.cost < 0.1, "{found:?}");
+        assert!(cascade.decides(Tier::Transformer, 0.0));
+        assert!(!cascade.decides(Tier::Words, 0.01) && cascade.decides(Tier::Words, 0.5));
+    }
+
+    #[test]
+    fn where_everything_helps_the_price_decides() {
+        let hard = |at: usize| Trial { tiers: vec![(at as f32, false), (at as f32, false), (0.0, true)], weight: 1.0 };
+        let trials: Vec<Trial> = (0..500).map(hard).collect();
+        let found = Cascade::fit(&trials).outcome(&trials);
+        assert!(found.cost <= COST_MAX && found.right > 0.1, "{found:?}");
+    }
+
+    #[test]
+    fn with_one_tier_there_is_nothing_to_choose() {
+        let trials = vec![Trial { tiers: vec![(0.1, true)], weight: 1.0 }];
+        let cascade = Cascade::fit(&trials);
+        assert_eq!(cascade.outcome(&trials).right, 1.0);
+        assert_eq!(Cascade::fit(&[]).outcome(&[]), Outcome::default());
+    }
+}
