@@ -39,7 +39,7 @@ mod walk;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::commands::{Command, load_encoder, load_encoders, run};
+pub(crate) use self::commands::{Command, load_encoders, run};
 pub(crate) use self::markdown::read as read_markdown;
 pub use self::{
     add::{AddOptions, Step, Summary, add, reindex},
