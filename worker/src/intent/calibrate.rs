@@ -46,7 +46,7 @@ pub(super) struct Judgement {
 /// What is said of one message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Verdict {
-    /// How likely the best candidate is right, 0..1.
+    /// How likely the best candidate is right if the message belongs to any intent, 0..1.
     pub(super) confidence: f32,
     /// How likely the message belongs to any intent, 0..1.
     pub(super) in_scope: f32,
@@ -80,8 +80,11 @@ pub struct Validation {
 
 impl Judgement {
     pub(super) fn fit(samples: &[Sample], cost: ScopeCost) -> (Self, Validation) {
-        let right = Judge::fit(samples, |outcome| outcome == Outcome::Right);
-        let in_scope = Judge::fit(samples, |outcome| outcome != Outcome::OutOfScope);
+        // Whether a message belongs to any intent is the other one's to judge: had this one to fear it too, it would be too
+        // modest about every good question.
+        let right =
+            Judge::fit(samples, |outcome| (outcome != Outcome::OutOfScope).then_some(outcome == Outcome::Right));
+        let in_scope = Judge::fit(samples, |outcome| Some(outcome != Outcome::OutOfScope));
         let (threshold, validation) = choose_threshold(&in_scope, samples, cost);
         (Self { right, in_scope, threshold }, validation)
     }
@@ -107,14 +110,16 @@ pub(super) fn weights(samples: &[Sample]) -> (f32, f32) {
 }
 
 impl Judge {
-    fn fit(samples: &[Sample], wanted: impl Fn(Outcome) -> bool) -> Self {
+    /// Of samples that are not to be judged `wanted` gives none.
+    fn fit(samples: &[Sample], wanted: impl Fn(Outcome) -> Option<bool>) -> Self {
         let mut judge = Self::standardise(samples);
         let (inside, outside) = weights(samples);
         let standard: Vec<[f32; SIGNS]> = samples.iter().map(|sample| judge.standard(&sample.signs)).collect();
         for _ in 0..ROUNDS {
             let (mut slope, mut bias) = ([0.0; SIGNS], 0.0);
             for (sample, signs) in samples.iter().zip(&standard) {
-                let target = if wanted(sample.outcome) { 1.0 } else { 0.0 };
+                let Some(wanted) = wanted(sample.outcome) else { continue };
+                let target = if wanted { 1.0 } else { 0.0 };
                 let weight = if sample.outcome == Outcome::OutOfScope { outside } else { inside };
                 let error = (judge.curve(signs) - target) * weight;
                 slope.iter_mut().zip(signs).for_each(|(slope, sign)| *slope += error * sign);

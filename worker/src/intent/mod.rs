@@ -102,7 +102,7 @@ pub enum Kind {
 pub struct Classified {
     /// `None`: out of scope. A message in scope always has its likeliest intent, however unsure.
     pub intent: Option<String>,
-    /// How likely the best candidate is right, calibrated on held-out examples, 0..1.
+    /// How likely the best candidate is right if the message belongs to any intent, calibrated on held-out examples, 0..1.
     pub confidence: f32,
     /// How likely the message belongs to any intent, calibrated alike, 0..1.
     pub in_scope: f32,

@@ -198,31 +198,32 @@ impl Choices {
     }
 }
 
-/// Each held-out text once, with what every tier that could read it decided.
+/// Each held-out text once, with what every tier that could read it decided. A tier that declines a text in scope is wrong
+/// only where the dearest would have taken it: where to decline is the thresholds' matter.
 fn trials(samples: &[Vec<Sample>; 3], highest: impl Iterator<Item = Tier>, judgements: &[Judgement; 3]) -> Vec<Trial> {
     let mut next = [0; 3];
     let (inside, outside) = super::calibrate::weights(&samples[0]);
-    highest
-        .map(|highest| {
-            let (mut weight, mut in_scope) = (0.0, true);
-            let tiers = Tier::ALL.into_iter().filter(|tier| *tier <= highest).map(|tier| {
-                let tier = tier as usize;
-                let sample = &samples[tier][next[tier]];
-                next[tier] += 1;
-                let verdict = judgements[tier].verdict(&sample.signs);
-                in_scope = sample.outcome != Outcome::OutOfScope;
-                weight = if in_scope { inside } else { outside };
-                let right = match sample.outcome {
-                    Outcome::Right => verdict.recognised,
-                    Outcome::Wrong => false,
-                    Outcome::OutOfScope => !verdict.recognised,
-                };
-                (verdict.certainty(), right)
-            });
-            let tiers = tiers.collect();
-            Trial { tiers, in_scope, weight }
-        })
-        .collect()
+    let mut trial = |highest: Tier| {
+        let read = Tier::ALL.into_iter().filter(|tier| *tier <= highest).map(|tier| {
+            let tier = tier as usize;
+            let sample = &samples[tier][next[tier]];
+            next[tier] += 1;
+            (judgements[tier].verdict(&sample.signs), sample.outcome)
+        });
+        let read: Vec<_> = read.collect();
+        let taken = read.last().is_some_and(|(verdict, _)| verdict.recognised);
+        let in_scope = read.last().is_some_and(|(_, outcome)| *outcome != Outcome::OutOfScope);
+        let decided = read.iter().map(|(verdict, outcome)| {
+            let right = match outcome {
+                Outcome::Right => verdict.recognised || !taken,
+                Outcome::Wrong => false,
+                Outcome::OutOfScope => !verdict.recognised,
+            };
+            (verdict.certainty(), right)
+        });
+        Trial { tiers: decided.collect(), in_scope, weight: if in_scope { inside } else { outside } }
+    };
+    highest.map(&mut trial).collect()
 }
 
 /// What cross-validation said of the finished model.
