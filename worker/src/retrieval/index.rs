@@ -138,9 +138,9 @@ impl Index {
         };
         let any_same = self.passages_of.iter().any(spoken);
         let search = Search { question, tier, tuning, any_same, found, terms };
-        let wordings = self.worded(&search)?;
-        let candidates = self.candidates(&search, &wordings);
         let spreads = self.spreads(&search);
+        let wordings = self.worded(&search, &spreads)?;
+        let candidates = self.candidates(&search, &wordings);
         let looked = if tier == Tier::Reranked { RERANKED } else { 0 };
         let mut ranked = rank(&candidates, &spreads, count.max(looked), &search.tuning);
         self.look_again(&search, &spreads, &mut ranked);
@@ -244,7 +244,7 @@ impl Index {
     }
 
     /// How near each document that brings wordings comes to the query by them.
-    fn worded(&self, search: &Search<'_>) -> Result<Wordings, IndexError> {
+    fn worded(&self, search: &Search<'_>, spreads: &Spreads) -> Result<Wordings, IndexError> {
         let mut worded = Wordings { documents: Vec::new(), deviations: Vec::new() };
         if self.cards_len == 0 {
             return Ok(worded);
@@ -267,7 +267,7 @@ impl Index {
             None => Worded { words: 0.0, meaning: None, counts: false },
         };
         worded.documents = (0..self.cards_len).map(document).collect();
-        worded.deviations = by_wordings(&worded.documents);
+        worded.deviations = by_wordings(&worded.documents, spreads);
         Ok(worded)
     }
 }

@@ -171,11 +171,19 @@ pub(super) fn rank(candidates: &[Candidate], spreads: &Spreads, count: usize, tu
     ranked
 }
 
+/// Documents with wordings below which their scores have no spread of their own: that of one would say that it is as near
+/// as the mean, however near it is. The passages' stands for it.
+pub(super) const WORDED_MIN: usize = 8;
+
 /// Deviations of each document by its wordings.
-pub(super) fn by_wordings(worded: &[Worded]) -> Vec<f32> {
+pub(super) fn by_wordings(worded: &[Worded], passages: &Spreads) -> Vec<f32> {
     let counted = || worded.iter().filter(|document| document.counts);
-    let words = Spread::of(counted().map(|document| document.words));
-    let meaning = Spread::of(counted().filter_map(|document| document.meaning));
+    let (words, meaning) = if counted().count() < WORDED_MIN {
+        (passages.words, passages.meaning)
+    } else {
+        let words = Spread::of(counted().map(|document| document.words));
+        (words, Spread::of(counted().filter_map(|document| document.meaning)))
+    };
     worded.iter().map(|document| document.deviations(words, meaning)).collect()
 }
 
@@ -263,7 +271,10 @@ mod tests {
     #[test]
     fn a_wording_leads_to_the_passage_of_its_document() {
         let near = |meaning| Worded { words: 0.0, meaning: Some(meaning), counts: true };
-        let deviations = by_wordings(&[near(0.9), near(0.3), near(0.2)]);
+        let passages = Spread { mean: 0.4, deviation: 0.06 };
+        let none = Spread::default();
+        let spreads = Spreads { words: none, meaning: passages, deep: none, any_same: true };
+        let deviations = by_wordings(&[near(0.9), near(0.3), near(0.2)], &spreads);
         let mut candidates = [0.30, 0.35, 0.45, 0.40].map(|meaning| candidate(0, 0.0, meaning));
         for (slot, (candidate, document)) in candidates.iter_mut().zip([0, 0, 1, 2]).enumerate() {
             (candidate.slot, candidate.wordings) = (slot, Some(deviations[document]));

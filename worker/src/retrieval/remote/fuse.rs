@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::super::Tuning;
 use super::super::answerable::{Signs, answers};
-use super::super::rank::{self, Candidate, Nearest, Ranked, Worded, rank};
+use super::super::rank::{self, Candidate, Nearest, Ranked, WORDED_MIN, Worded, rank};
 use super::outline::Spread;
 use crate::text::Language;
 
@@ -68,7 +68,13 @@ pub(super) fn fuse(found: &Found, language: Language, count: usize, by_meaning: 
         let whole = counted.map(|(_, spreads)| pick(spreads)).fold(Spread::default(), Spread::and);
         rank::Spread { mean: whole.mean as f32, deviation: whole.deviation as f32 }
     };
-    let (whole_words, wordings) = (spread(|own| own.whole_words), spread(|own| own.wordings));
+    let counted = found.spreads.iter().filter(|(own, _)| !any_same || speaks(**own));
+    let worded_count: u64 = counted.map(|(_, spreads)| spreads.whole_words.count).sum();
+    let (whole_words, wordings) = if worded_count < WORDED_MIN as u64 {
+        (spread(|own| own.words), spread(|own| own.meaning))
+    } else {
+        (spread(|own| own.whole_words), spread(|own| own.wordings))
+    };
     let candidate = |(slot, text): (usize, &FoundText)| Candidate {
         slot,
         words: text.words,
