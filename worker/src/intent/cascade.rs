@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::tier::Tier;
 
-/// What may be lost of the texts in scope against always asking the dearest tier. The promise is 0.003; the rest of it is
-/// left for what held-out texts do not know of new ones.
-const LOSS_MAX: f32 = 0.001;
+/// Shares of texts decided rightly that are the same for all that held-out texts can tell: 2 of 1,800. Among the same the
+/// cascade spends what it may on the dearest tier. To take the cheapest of them was tried: it took the held-out texts' luck
+/// for knowledge, and lost 0.011 of HWU64's test for a tenth of the dearest tier's price.
+const SAME: f32 = 0.0012;
 
-/// The same of the texts out of scope: there are few of them, or intents left out stand for them.
+/// What may be lost of the texts out of scope against always asking the dearest tier: there are few of them, or intents
+/// left out stand for them.
 const LOSS_OUTSIDE_MAX: f32 = 0.02;
 
 /// What a decision costs when a tier has the last word, the transformer's being 1. About what they measure: 0.03, 0.3
@@ -54,24 +56,22 @@ impl Default for Cascade {
 }
 
 impl Cascade {
-    /// The cheapest thresholds that lose next to nothing; where these cost too much, the best within the price.
+    /// The thresholds that decide most texts in scope rightly within the price; of those that are level, the ones that ask
+    /// the dearest tier most.
     pub(super) fn fit(trials: &[Trial]) -> Self {
         let always = Self::default().outcome(trials);
         let (words, multilingual) = (candidates(trials, 0), candidates(trials, 1));
         let pairs = words.iter().flat_map(|first| multilingual.iter().map(|second| Self { sure: [*first, *second] }));
         let tried: Vec<(Self, Outcome)> = pairs.map(|cascade| (cascade, cascade.outcome(trials))).collect();
-        let good = tried.iter().filter(|(_, found)| {
-            found.right_inside >= always.right_inside - LOSS_MAX
-                && found.right_outside >= always.right_outside - LOSS_OUTSIDE_MAX
-        });
-        let cheapest = good.min_by(|(_, a), (_, b)| a.cost.total_cmp(&b.cost));
-        let affordable = tried.iter().filter(|(_, found)| found.cost <= COST_MAX);
-        let best = affordable.max_by(|(_, a), (_, b)| a.right_inside.total_cmp(&b.right_inside));
-        match (cheapest, best) {
-            (Some((cascade, found)), _) if found.cost <= COST_MAX => *cascade,
-            (_, Some((cascade, _))) => *cascade,
-            _ => Self::default(),
-        }
+        let worth = |found: &Outcome| {
+            let loses_outside = found.right_outside < always.right_outside - LOSS_OUTSIDE_MAX;
+            found.right_inside - if loses_outside { 1.0 } else { 0.0 }
+        };
+        let affordable = || tried.iter().filter(|(_, found)| found.cost <= COST_MAX);
+        let most = affordable().map(|(_, found)| worth(found)).fold(f32::NEG_INFINITY, f32::max);
+        let level = affordable().filter(|(_, found)| worth(found) >= most - SAME);
+        let chosen = level.max_by(|(_, a), (_, b)| a.escalated.total_cmp(&b.escalated));
+        chosen.map_or_else(Self::default, |(cascade, _)| *cascade)
     }
 
     /// Whether this tier is sure enough.
@@ -129,12 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_the_dear_tier_only_where_that_helps() {
+    fn it_spends_its_price_and_loses_nothing() {
         let trials = trials();
         let cascade = Cascade::fit(&trials);
         let found = cascade.outcome(&trials);
-        assert!(found.right >= 1.0 - LOSS_MAX, "{found:?}");
-        assert!(found.escalated <= 0.061 && found.cost < 0.1, "{found:?}");
+        assert!(found.right >= 1.0 - SAME, "{found:?}");
+        assert!(found.cost <= COST_MAX && found.escalated > 0.1, "{found:?}");
         assert!(cascade.decides(Tier::Transformer, 0.0));
         assert!(!cascade.decides(Tier::Words, 0.01) && cascade.decides(Tier::Words, 0.5));
     }
