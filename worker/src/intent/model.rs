@@ -27,16 +27,6 @@ pub(super) struct Class {
 }
 
 impl IntentModel {
-    /// Recognises a message of which at most the multilingual embedding is at hand.
-    pub fn classify(&self, text: &str, embedding: Option<&[f32]>) -> Classified {
-        let message = Message::bare(text);
-        let message = match embedding {
-            Some(embedding) => message.with_embedding(embedding),
-            None => message,
-        };
-        self.read(&message, Choice::Cascade)
-    }
-
     /// Recognises a message. It is encoded only for the tiers that are asked.
     pub fn read(&self, message: &Message<'_>, choice: Choice) -> Classified {
         let mut voices = self.parts.listen(message.text());
@@ -145,20 +135,22 @@ mod tests {
         model.cascade = Cascade::default();
         assert_eq!(tier(&model, "where is my parcel", Choice::Cascade), Tier::Transformer);
         let embedding = vec![0.0; 3];
-        assert_eq!(model.classify("parcel", Some(&embedding)).tier, Tier::Words, "an embedding of another kind");
+        let message = Message::bare("parcel").with_embedding(&embedding);
+        assert_eq!(model.read(&message, Choice::Cascade).tier, Tier::Words, "an embedding of another kind");
     }
 
     #[test]
     fn it_recognises_and_repeats_itself() {
         let model = train(&set(), &Encoders::default(), &mut |_| {}).unwrap();
-        let found = model.classify("Where is my REFUND?", None);
+        let read = |text| model.read(&Message::bare(text), Choice::Cascade);
+        let found = read("Where is my REFUND?");
         assert_eq!(found.candidates[0].name, "refund", "{found:?}");
         assert!(found.candidates.windows(2).all(|pair| pair[0].confidence >= pair[1].confidence));
         assert!((0.0..=1.0).contains(&found.confidence));
-        assert_eq!(model.classify("包裹到哪了", None).candidates[0].name, "track");
+        assert_eq!(read("包裹到哪了").candidates[0].name, "track");
         let again = train(&set(), &Encoders::default(), &mut |_| {}).unwrap();
         assert!(model.to_bytes() == again.to_bytes(), "the same set trains the same model, to the byte");
-        assert!(model.classify("", None).confidence.is_finite());
+        assert!(read("").confidence.is_finite());
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub fn train(set: &IntentSet, encoders: &Encoders, progress: &mut dyn FnMut(f32)
         });
         let held = (0..corpus.texts.len()).filter(|at| folds[*at] == fold).map(|at| {
             let truth = if unknown(corpus.labels[at]) { Truth::Unknown } else { Truth::Class(corpus.labels[at]) };
-            Held { truth, voices: parts.listen_to_all(corpus.texts[at], corpus.rows(at)) }
+            let text = corpus.texts[at];
+            Held { truth, voices: parts.listen_to_all(text, corpus.rows(at)), chars: text.chars().count() }
         });
         judged.push(Judged { held: held.collect(), parts });
     }
@@ -84,6 +85,7 @@ struct Judged {
 struct Held {
     truth: Truth,
     voices: Voices,
+    chars: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -190,7 +192,7 @@ impl Choices {
         let dearest = (0..Tier::ALL.len()).rev().find(|tier| !samples[*tier].is_empty()).unwrap_or_default();
         let validation = fitted[dearest].1;
         let judgements = std::array::from_fn(|tier| fitted[tier.min(dearest)].0.clone());
-        let trials = trials(&samples, held().map(|(_, held)| held.voices.tier), &judgements);
+        let trials = trials(&samples, held().map(|(_, held)| held), &judgements);
         let cascade = Cascade::fit(&trials);
         let outcome = cascade.outcome(&trials);
         let validation = Validation { escalated: outcome.escalated, cascade: outcome.right, ..validation };
@@ -200,11 +202,15 @@ impl Choices {
 
 /// Each held-out text once, with what every tier that could read it decided. A tier that declines a text in scope is wrong
 /// only where the dearest would have taken it: where to decline is the thresholds' matter.
-fn trials(samples: &[Vec<Sample>; 3], highest: impl Iterator<Item = Tier>, judgements: &[Judgement; 3]) -> Vec<Trial> {
+fn trials<'a>(
+    samples: &[Vec<Sample>; 3],
+    held: impl Iterator<Item = &'a Held>,
+    judgements: &[Judgement; 3],
+) -> Vec<Trial> {
     let mut next = [0; 3];
     let (inside, outside) = super::calibrate::weights(&samples[0]);
-    let mut trial = |highest: Tier| {
-        let read = Tier::ALL.into_iter().filter(|tier| *tier <= highest).map(|tier| {
+    let mut trial = |held: &Held| {
+        let read = Tier::ALL.into_iter().filter(|tier| *tier <= held.voices.tier).map(|tier| {
             let tier = tier as usize;
             let sample = &samples[tier][next[tier]];
             next[tier] += 1;
@@ -221,9 +227,10 @@ fn trials(samples: &[Vec<Sample>; 3], highest: impl Iterator<Item = Tier>, judge
             };
             (verdict.certainty(), right)
         });
-        Trial { tiers: decided.collect(), in_scope, weight: if in_scope { inside } else { outside } }
+        let weight = if in_scope { inside } else { outside };
+        Trial { tiers: decided.collect(), in_scope, weight, chars: held.chars as f32 }
     };
-    highest.map(&mut trial).collect()
+    held.map(&mut trial).collect()
 }
 
 /// What cross-validation said of the finished model.

@@ -34,11 +34,6 @@ const TRANSFORMER_SHARE: f32 = 0.8;
 /// A passage in another language than the question must lead by this many deviations: the customer may not read it.
 const OTHER_LANGUAGE_PENALTY: f32 = 3.0;
 
-/// The score from which a passage counts as an answer. On the reported halves it declines 0–4 % of the questions that the
-/// base answers, 85–96 % of those that have nothing to do with it (English questions of other sets asked of the demo:
-/// 66 %), and of those whose document was taken out 46–64 % on the public sets and 24–58 % on the demo.
-const ANSWERABLE_FROM: f32 = 0.2;
-
 /// What an operator may turn; the defaults are measured on the demo and the public sets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tuning {
@@ -53,8 +48,6 @@ pub struct Tuning {
     pub transformer_weight: f32,
     pub transformer_share: f32,
     pub other_language_penalty: f32,
-    /// Hits scored below are no answer.
-    pub answerable_from: f32,
 }
 
 impl Default for Tuning {
@@ -66,7 +59,6 @@ impl Default for Tuning {
             transformer_weight: TRANSFORMER_WEIGHT,
             transformer_share: TRANSFORMER_SHARE,
             other_language_penalty: OTHER_LANGUAGE_PENALTY,
-            answerable_from: ANSWERABLE_FROM,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::text::Language;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {
     pub passage: Arc<Passage>,
-    /// How likely it answers the question, 0..1; see [`Tuning::answerable_from`].
+    /// How likely it answers the question, 0..1; `plan` in the configuration says from where on it does.
     pub score: f32,
     /// BM25.
     pub words_score: f32,

@@ -6,14 +6,14 @@ use rustix::time::{ClockId, clock_gettime};
 #[derive(Debug, Clone)]
 pub struct Metered<T> {
     pub results: Vec<T>,
-    /// CPU time of all of it, whoever did it and however long it had to wait.
-    pub cpu_us: f64,
+    /// CPU time of each, whoever did it and however long it had to wait.
+    pub cpu_us: Vec<f64>,
 }
 
 impl<T> Metered<T> {
     /// Mean CPU time of one result.
     pub fn us_each(&self) -> f64 {
-        self.cpu_us / self.results.len().max(1) as f64
+        self.cpu_us.iter().sum::<f64>() / self.results.len().max(1) as f64
     }
 }
 
@@ -39,26 +39,23 @@ pub fn spread<I: Sync, T: Send>(
     let each = items.len().div_ceil(threads).max(1);
     let (work, done) = (&work, &done);
     let part = move |(number, part): (usize, &[I])| {
-        let since = thread_us();
-        let results: Vec<T> = part
-            .iter()
-            .enumerate()
-            .map(|(at, item)| {
-                let result = work(number * each + at, item);
-                done(1);
-                result
-            })
-            .collect();
-        (results, thread_us() - since)
+        let one = |(at, item): (usize, &I)| {
+            let since = thread_us();
+            let result = work(number * each + at, item);
+            let cpu_us = thread_us() - since;
+            done(1);
+            (result, cpu_us)
+        };
+        part.iter().enumerate().map(one).unzip()
     };
-    let parts: Vec<(Vec<T>, f64)> = std::thread::scope(|scope| {
+    let parts: Vec<(Vec<T>, Vec<f64>)> = std::thread::scope(|scope| {
         let running: Vec<_> =
             items.chunks(each).enumerate().map(|numbered| scope.spawn(move || part(numbered))).collect();
         let joined = running.into_iter().map(|thread| thread.join());
         joined.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
-    let cpu_us = parts.iter().map(|(_, cpu_us)| cpu_us).sum();
-    Metered { results: parts.into_iter().flat_map(|(results, _)| results).collect(), cpu_us }
+    let (results, cpu_us): (Vec<Vec<T>>, Vec<Vec<f64>>) = parts.into_iter().unzip();
+    Metered { results: results.into_iter().flatten().collect(), cpu_us: cpu_us.concat() }
 }
 
 #[cfg(test)]
@@ -73,7 +70,7 @@ mod tests {
         let doubled = spread(&items, |at, item| at as u64 + item, |_| {});
         assert_eq!(doubled.results, items.iter().map(|item| 2 * item).collect::<Vec<_>>());
         let asleep = spread(&items[..2], |_, _| std::thread::sleep(std::time::Duration::from_millis(40)), |_| {});
-        assert!(asleep.cpu_us < 20_000.0, "{}", asleep.cpu_us);
+        assert!(asleep.cpu_us.iter().sum::<f64>() < 20_000.0, "{:?}", asleep.cpu_us);
         assert!(spread(&[] as &[u8], |_, _| (), |_| {}).us_each() == 0.0);
     }
 }

@@ -73,6 +73,7 @@ fn tiers(report: &Report, cost: &str, places: &str) -> String {
         ("n", "nDCG@10"),
         ("n", "questions"),
         ("n", "CPU µs a query"),
+        ("n", "p99"),
     ];
     let rows: String = figures.tiers.iter().map(|tier| row(tier.tier.name(), tier)).collect();
     let mut body = table("tiers", &head(&columns), &rows);
@@ -92,14 +93,15 @@ fn tiers(report: &Report, cost: &str, places: &str) -> String {
 fn row(name: &str, tier: &TierFigures) -> String {
     let ranking = &tier.ranking;
     format!(
-        "<tr><td>{}{}{}{}{}<td class=n>{}<td class=n>{}",
+        "<tr><td>{}{}{}{}{}<td class=n>{}<td class=n>{}<td class=n>{}",
         escaped(name),
         bar(ranking.recall_at_1, &percent(ranking.recall_at_1)),
         bar(ranking.recall_at_5, &percent(ranking.recall_at_5)),
         bar(ranking.mrr_at_10, &format!("{:.3}", ranking.mrr_at_10)),
         bar(ranking.ndcg_at_10, &format!("{:.3}", ranking.ndcg_at_10)),
         grouped(ranking.questions),
-        micros(tier.cpu_us_per_query)
+        micros(tier.cpu_us_per_query),
+        micros(tier.cpu_us_p99)
     )
 }
 

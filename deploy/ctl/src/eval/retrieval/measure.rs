@@ -10,9 +10,16 @@ use talkfleet_worker::{
 
 use super::{
     data::{Document, Question},
-    subject::{Base, Library, QUOTED_FROM, Tier},
+    subject::{Base, Library, Tier},
 };
-use crate::eval::{meter::spread, metrics::ranking::DEPTH, progress::bar};
+use crate::{
+    eval::{
+        meter::{process_seconds, spread},
+        metrics::ranking::DEPTH,
+        progress::bar,
+    },
+    replay::report::stats::percentile,
+};
 
 /// Passages that are looked at for ten documents: a long document has several among the best.
 const PASSAGES: usize = 60;
@@ -36,11 +43,29 @@ pub struct Asked {
     pub quoted: Option<[bool; QUOTED_MAX]>,
 }
 
+/// CPU time of one question, encoding included.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    pub mean_us: f64,
+    pub p99_us: f64,
+}
+
+impl Cost {
+    fn of(mut each_us: Vec<f64>) -> Self {
+        each_us.sort_by(f64::total_cmp);
+        Self { mean_us: each_us.iter().sum::<f64>() / each_us.len().max(1) as f64, p99_us: percentile(&each_us, 0.99) }
+    }
+}
+
 /// What was found of all.
 pub struct Measured {
     pub asked: Vec<Asked>,
-    /// By tier, encoding included.
-    pub cpu_us: Vec<f64>,
+    /// By tier.
+    pub costs: Vec<Cost>,
+    /// CPU time of building the index, embeddings apart.
+    pub index_seconds: f64,
+    /// The desk's threshold.
+    pub answerable_from: f64,
     pub encode_us: f64,
     pub quote_us: f64,
     /// Scores of questions that nothing in the base answers.
@@ -54,20 +79,27 @@ pub fn measure(
     unanswerable: &[Question],
     tiers: &[Tier],
 ) -> Result<Measured> {
+    // Its words are indexed by threads of their own.
+    let since = process_seconds();
     let base = library.base(&HashSet::new())?;
+    let index_seconds = process_seconds() - since;
     let bar = bar("asking", ((tiers.len() + 4) * questions.len()) as u64);
     let embedded = spread(questions, |_, question| base.embed(&question.text), |n| bar.inc(n));
     let transformed = spread(questions, |_, question| base.transform(&question.text), |n| bar.inc(n));
-    let (encode_us, transform_us) = (embedded.us_each(), transformed.us_each());
+    let encode_us = embedded.us_each();
+    let encoding = (embedded.cpu_us, transformed.cpu_us);
     let both = embedded.results.into_iter().zip(transformed.results);
     let embedded: Vec<Embeddings> =
         both.map(|(multilingual, transformer)| Embeddings { multilingual, transformer }).collect();
-    let (mut cpu_us, mut by_tier) = (Vec::new(), Vec::new());
+    let (mut costs, mut by_tier) = (Vec::new(), Vec::new());
     for tier in tiers {
         let ask = |at: usize, question: &Question| base.search(&question.text, &embedded[at], *tier, PASSAGES);
         let found = spread(questions, ask, |n| bar.inc(n));
-        let encoding = [(tier.encodes(), encode_us), (tier.transforms(), transform_us)];
-        cpu_us.push(found.us_each() + encoding.iter().filter(|(does, _)| *does).map(|(_, us)| us).sum::<f64>());
+        let all = |(at, us): (usize, &f64)| {
+            us + if tier.encodes() { encoding.0[at] } else { 0.0 }
+                + if tier.transforms() { encoding.1[at] } else { 0.0 }
+        };
+        costs.push(Cost::of(found.cpu_us.iter().enumerate().map(all).collect()));
         by_tier.push(found.results.into_iter().collect::<Result<Vec<Vec<Hit>>>>()?);
     }
     let own = tiers.last().copied().unwrap_or(Tier::Words);
@@ -75,7 +107,8 @@ pub fn measure(
     let last = by_tier.last().unwrap_or(&empty);
     let quote = |at: usize, question: &Question| {
         let embedding = embedded[at].multilingual.as_deref().filter(|_| own.encodes());
-        quoted(&base, question, embedding, last.get(at).map_or(&[], Vec::as_slice))
+        let hits = last.get(at).map_or(&[][..], Vec::as_slice);
+        quoted(&base, question, embedding, &hits[..hits.len().min(library.plan.passages_max as usize)])
     };
     let quotes = spread(questions, quote, |n| bar.inc(n));
     let asked = questions.iter().enumerate().zip(quotes.results.iter());
@@ -99,7 +132,15 @@ pub fn measure(
     };
     bar.finish_and_clear();
     let quote_us = quotes.us_each() / QUOTED_MAX as f64;
-    Ok(Measured { asked, cpu_us, encode_us, quote_us, unanswerable: scores })
+    Ok(Measured {
+        asked,
+        costs,
+        index_seconds,
+        answerable_from: library.plan.in_scope_answerable_min.into(),
+        encode_us,
+        quote_us,
+        unanswerable: scores,
+    })
 }
 
 /// Each document once, at the place of its best passage.
@@ -117,7 +158,6 @@ fn quoted(base: &Base<'_>, question: &Question, embedding: Option<&[f32]>, hits:
     if question.answers.is_empty() {
         return None;
     }
-    let hits = &hits[..hits.len().min(QUOTED_FROM)];
     let mut found = [false; QUOTED_MAX];
     for (at, found) in found.iter_mut().enumerate() {
         *found = holds(&base.quote(&question.text, embedding, hits, at + 1), &question.answers);

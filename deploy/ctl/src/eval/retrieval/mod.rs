@@ -3,6 +3,9 @@
 /// What is measured: all that is known here of the worker's retrieval.
 mod subject;
 
+/// The encoder of one of its tiers, which no desk uses.
+mod statics;
+
 /// Documents and questions out of files.
 mod data;
 
@@ -46,15 +49,16 @@ use super::folder::Folder;
 ///   mrr_at_10, ndcg_at_10       mean reciprocal rank, and discounted cumulative gain, over ten
 ///                               documents
 ///   cpu_us_per_query            CPU microseconds of one search, encoding the question included
-///                               (encode_us_per_query)
+///                               (encode_us_per_query); cpu_us_p99 of the dearest in a hundred
 ///   quote_us_per_query          CPU microseconds of quoting the answer
 ///   answer_in_1, _2, _3         questions whose answer is inside the quoted one, two, three
 ///                               sentences
 ///   answerable_auroc            how well the score tells questions with an answer from those without
 ///   answerable_declined, unanswerable_declined    at the desk's own threshold, answerable_from
 ///   questions, documents, passages, questions_with_answer, unanswerable
+///   indexed_per_second          passages that one core indexes in a second, embedding them apart
 ///   tiers                       each: tier, questions, recall_at_1, recall_at_5, mrr_at_10,
-///                               ndcg_at_10, cpu_us_per_query
+///                               ndcg_at_10, cpu_us_per_query, cpu_us_p99
 ///   languages                   by tag, the same by tier
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -87,7 +91,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let folder = Folder::open(&args.out)?;
     let models = Models::open(&args.tier).await?;
     let report = tokio::task::spawn_blocking(move || {
-        let library = Library::make(&documents, models, &args.tier);
+        let library = Library::make(&documents, &questions, models, &args.tier)?;
         let tiers = if args.tier.is_empty() { library.tiers() } else { args.tier };
         let measured = measure::measure(&library, &documents, &questions, &unanswerable, &tiers)?;
         let report = Report::of(&Evidence {

@@ -8,7 +8,7 @@ use talkfleet_worker::text;
 use super::{
     data::{Document, Question},
     measure::{Asked, Measured, QUOTED_MAX},
-    subject::{Tier, answerable_from},
+    subject::Tier,
 };
 use crate::eval::metrics::{
     classes::share,
@@ -41,10 +41,13 @@ pub struct Figures {
     #[serde(flatten)]
     pub ranking: Ranking,
     pub cpu_us_per_query: f64,
+    pub cpu_us_p99: f64,
     pub encode_us_per_query: f64,
     pub quote_us_per_query: f64,
     pub documents: usize,
     pub passages: usize,
+    /// By one core, embedding them apart.
+    pub indexed_per_second: f64,
     /// Share of the questions with an answer whose answer is inside the quoted sentences.
     pub answer_in_1: Option<f64>,
     pub answer_in_2: Option<f64>,
@@ -67,6 +70,7 @@ pub struct TierFigures {
     #[serde(flatten)]
     pub ranking: Ranking,
     pub cpu_us_per_query: f64,
+    pub cpu_us_p99: f64,
 }
 
 /// A question whose document did not come first.
@@ -125,7 +129,7 @@ impl Report {
             unanswerable_given: evidence.given,
             places: histogram(last),
             answerable_curve: roc::curve(&scores, &measured.unanswerable),
-            answerable_chosen: roc::at(&scores, &measured.unanswerable, answerable_from()),
+            answerable_chosen: roc::at(&scores, &measured.unanswerable, measured.answerable_from),
             misses_in_all: misses.len(),
             misses: misses.into_iter().take(MISSES_MAX).collect(),
         }
@@ -147,11 +151,12 @@ fn figures(evidence: &Evidence<'_>, places: &[Vec<Places>], scores: &[f64]) -> F
             let kept = all.iter().zip(evidence.questions).filter(|(_, question)| wanted(question));
             kept.map(|(places, _)| places.clone()).collect()
         };
-        let rows = evidence.tiers.iter().zip(places).zip(&measured.cpu_us);
-        rows.map(|((tier, all), cpu_us)| TierFigures {
+        let rows = evidence.tiers.iter().zip(places).zip(&measured.costs);
+        rows.map(|((tier, all), cost)| TierFigures {
             tier: *tier,
             ranking: Ranking::of(&own(all)),
-            cpu_us_per_query: *cpu_us,
+            cpu_us_per_query: cost.mean_us,
+            cpu_us_p99: cost.p99_us,
         })
         .collect()
     };
@@ -164,21 +169,24 @@ fn figures(evidence: &Evidence<'_>, places: &[Vec<Places>], scores: &[f64]) -> F
         let hits = quoted.iter().filter(|quoted| quoted[at]).count();
         (!quoted.is_empty()).then(|| share(hits, quoted.len()))
     };
-    let declined = roc::at(scores, &measured.unanswerable, answerable_from());
+    let declined = roc::at(scores, &measured.unanswerable, measured.answerable_from);
+    let cost = measured.costs.last().copied().unwrap_or_default();
     Figures {
         tier: tiers.last().map_or(Tier::Words, |last| last.tier),
         ranking: tiers.last().map(|last| last.ranking).unwrap_or_default(),
-        cpu_us_per_query: measured.cpu_us.last().copied().unwrap_or_default(),
+        cpu_us_per_query: cost.mean_us,
+        cpu_us_p99: cost.p99_us,
         encode_us_per_query: measured.encode_us,
         quote_us_per_query: measured.quote_us,
         documents: evidence.documents.len(),
         passages: evidence.passages,
+        indexed_per_second: evidence.passages as f64 / measured.index_seconds.max(1e-6),
         answer_in_1: inside(0),
         answer_in_2: inside(1),
         answer_in_3: inside(2),
         questions_with_answer: quoted.len(),
         answerable_auroc: roc::area(scores, &measured.unanswerable),
-        answerable_from: answerable_from(),
+        answerable_from: measured.answerable_from,
         answerable_declined: declined.wanted_lost,
         unanswerable_declined: (!measured.unanswerable.is_empty()).then_some(declined.unwanted_caught),
         unanswerable: measured.unanswerable.len(),

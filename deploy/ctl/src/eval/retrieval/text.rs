@@ -13,13 +13,17 @@ pub fn text(report: &Report, page: Option<&Path>) -> String {
     let figures = &report.figures;
     let mut lines = vec![
         format!(
-            "{} questions over {} documents ({} passages)",
+            "{} questions over {} documents ({} passages, indexed at {} a second of one core beside embedding them)",
             grouped(figures.ranking.questions),
             grouped(figures.documents),
-            grouped(figures.passages)
+            grouped(figures.passages),
+            grouped(figures.indexed_per_second as usize)
         ),
         String::new(),
-        format!("{:<16}{:>10}{:>10}{:>10}{:>10}{:>10}", "tier", "recall@1", "recall@5", "MRR@10", "nDCG@10", "CPU us"),
+        format!(
+            "{:<20}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "tier", "recall@1", "recall@5", "MRR@10", "nDCG@10", "CPU us", "p99"
+        ),
     ];
     lines.extend(figures.tiers.iter().map(|tier| row(tier.tier.name(), tier)));
     if figures.languages.len() > 1 {
@@ -70,11 +74,12 @@ pub fn text(report: &Report, page: Option<&Path>) -> String {
 fn row(name: &str, tier: &TierFigures) -> String {
     let ranking = &tier.ranking;
     format!(
-        "{name:<16}{:>10}{:>10}{:>10.3}{:>10.3}{:>10}",
+        "{name:<20}{:>10}{:>10}{:>10.3}{:>10.3}{:>10}{:>10}",
         percent(ranking.recall_at_1),
         percent(ranking.recall_at_5),
         ranking.mrr_at_10,
         ranking.ndcg_at_10,
-        micros(tier.cpu_us_per_query)
+        micros(tier.cpu_us_per_query),
+        micros(tier.cpu_us_p99)
     )
 }
