@@ -112,20 +112,8 @@ impl Encoder {
     /// The meanings of many texts, in order. A fifth cheaper a text than one by one (17 µs a piece against 21 at twenty
     /// pieces): each weight is fetched once for a batch.
     pub fn encode_many<T: AsRef<str>>(&self, texts: &[T]) -> Vec<Vec<f32>> {
-        let mut found = Vec::with_capacity(texts.len());
-        let (mut batch, mut pieces) = (Vec::new(), 0);
-        for text in texts {
-            let ids = self.tokenise(text.as_ref());
-            if !batch.is_empty() && pieces + ids.len() > BATCH_PIECES {
-                found.append(&mut self.network.encode(&batch));
-                batch.clear();
-                pieces = 0;
-            }
-            pieces += ids.len();
-            batch.push(ids);
-        }
-        found.append(&mut self.network.encode(&batch));
-        found
+        let pieces = texts.iter().map(|text| self.tokenise(text.as_ref()));
+        in_batches(pieces, BATCH_PIECES, |batch| self.network.encode(batch))
     }
 
     fn tokenise(&self, text: &str) -> Vec<u32> {
@@ -136,6 +124,27 @@ impl Encoder {
         ids.push(pieces::END);
         ids
     }
+}
+
+/// Encodes texts so many pieces at a time; a longer text goes alone.
+fn in_batches(
+    texts: impl Iterator<Item = Vec<u32>>,
+    pieces_max: usize,
+    encode: impl Fn(&[Vec<u32>]) -> Vec<Vec<f32>>,
+) -> Vec<Vec<f32>> {
+    let mut found = Vec::new();
+    let (mut batch, mut pieces) = (Vec::new(), 0);
+    for text in texts {
+        if !batch.is_empty() && pieces + text.len() > pieces_max {
+            found.append(&mut encode(&batch));
+            batch.clear();
+            pieces = 0;
+        }
+        pieces += text.len();
+        batch.push(text);
+    }
+    found.append(&mut encode(&batch));
+    found
 }
 
 fn read(folder: &Path, name: &str, wheel: &'static str) -> Result<(PathBuf, Vec<u8>), EncoderError> {

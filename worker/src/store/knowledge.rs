@@ -56,6 +56,7 @@ pub struct Passage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     pub id: String,
+    pub language: Language,
     pub digest: Vec<u8>,
     pub source: Source,
 }
@@ -123,9 +124,16 @@ impl Store {
 
     /// Every document of a tenant, as far as an addition needs to know it.
     pub async fn known_documents(&self, tenant: &TenantId) -> Result<Vec<Known>, StoreError> {
-        const SQL: &str = "select id, digest, source_root, source_path, source_digest from documents where tenant = $1";
-        let known =
-            |row: PgRow| Ok(Known { id: row.try_get("id")?, digest: row.try_get("digest")?, source: source_of(&row)? });
+        const SQL: &str =
+            "select id, language, digest, source_root, source_path, source_digest from documents where tenant = $1";
+        let known = |row: PgRow| {
+            Ok(Known {
+                id: row.try_get("id")?,
+                language: language_of(&row)?,
+                digest: row.try_get("digest")?,
+                source: source_of(&row)?,
+            })
+        };
         within(READ_TIMEOUT, sqlx::query(SQL).bind(tenant.as_str()).try_map(known).fetch_all(&self.pool)).await
     }
 

@@ -8,12 +8,11 @@ use talkfleet_worker::{
     encoder::Encoder,
     retrieval,
     store::{Change, Document, Passage, Source, Store, StoreError},
-    text,
 };
 
 use super::{
     Article, Folder, FoundFile, Isolation, Skipped,
-    plan::{Plan, Planned, source_digest},
+    plan::{self, Plan, Planned, source_digest},
     read, shown,
 };
 
@@ -189,8 +188,8 @@ impl Addition<'_> {
 
 fn document(planned: Planned) -> Document {
     let Planned { id, article, digest, source, .. } = planned;
+    let language = plan::language(&article);
     let Article { title, url, category, body, questions, .. } = article;
-    let language = text::language(&format!("{title}\n{body}"));
     let questions = questions.into_iter().map(|text| Passage { text, embedding: None }).collect();
     Document { id, title, url, category, language, body, digest, source, passages: Vec::new(), questions }
 }

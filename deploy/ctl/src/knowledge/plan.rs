@@ -3,7 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
-use talkfleet_worker::store::{Known, Source};
+use talkfleet_worker::{
+    store::{Known, Source},
+    text::{self, Language},
+};
 
 use super::{Article, Skipped, shown};
 
@@ -27,6 +30,11 @@ pub(super) fn digest(article: &Article) -> Vec<u8> {
         hash.update(part);
     }
     hash.finalize().to_vec()
+}
+
+/// What an article is written in.
+pub(super) fn language(article: &Article) -> Language {
+    text::language(&format!("{}\n{}", article.title, article.body))
 }
 
 /// What is to be done about one file.
@@ -54,8 +62,8 @@ pub(super) struct Plan {
     by_file: HashMap<(String, String), Vec<String>>,
     /// The files that were read to their end.
     read: HashSet<(String, String)>,
-    /// Which file took an id.
-    taken: HashMap<String, String>,
+    /// Which file took an id, and for which language.
+    taken: HashMap<String, (String, Language)>,
 }
 
 impl Plan {
@@ -72,28 +80,26 @@ impl Plan {
     pub(super) fn unchanged_file(&mut self, root: &str, path: &str, source_digest: &[u8]) -> Option<usize> {
         let ids = self.by_file.get(&(root.to_owned(), path.to_owned()))?;
         let same = |id: &String| {
-            self.known.get(id).is_some_and(|one| one.source.digest == source_digest) && !self.taken.contains_key(id)
+            let known = self.known.get(id).filter(|one| one.source.digest == source_digest)?;
+            (!self.taken.contains_key(id)).then(|| (id.clone(), (path.to_owned(), known.language)))
         };
-        if !ids.iter().all(same) {
-            return None;
-        }
-        for id in ids {
-            self.taken.insert(id.clone(), path.to_owned());
-        }
-        Some(ids.len())
+        let same: Vec<_> = ids.iter().map(same).collect::<Option<_>>()?;
+        let count = same.len();
+        self.taken.extend(same);
+        Some(count)
     }
 
     /// What a file's articles change; `source.digest` must be empty when the file should be read again next time.
     pub(super) fn file(&mut self, source: &Source, articles: Vec<Article>) -> FilePlan {
         let mut plan = FilePlan::default();
         for article in articles {
-            let id = article.id.clone().unwrap_or_default();
-            if let Some(other) = self.taken.get(&id) {
+            let (id, language) = self.id_of(&article, source);
+            if let Some((other, _)) = self.taken.get(&id) {
                 let why = format!("the id '{}' is already taken by {}; give it another id", shown(&id), shown(other));
                 plan.skipped.push(Skipped { file: shown(&source.path), why });
                 continue;
             }
-            self.taken.insert(id.clone(), source.path.clone());
+            self.taken.insert(id.clone(), (source.path.clone(), language));
             let digest = digest(&article);
             match self.known.get(&id) {
                 Some(known) if known.digest == digest => {
@@ -113,6 +119,19 @@ impl Plan {
         }
         self.read.insert((source.root.clone(), source.path.clone()));
         plan
+    }
+
+    /// An article's id. Of two that have the same and different languages, as `en/returns.md` and `zh/returns.md` of two
+    /// folders, the second one's says its language.
+    fn id_of(&self, article: &Article, source: &Source) -> (String, Language) {
+        let (id, language) = (article.id.clone().unwrap_or_default(), language(article));
+        let elsewhere = |one: &&Known| (&one.source.root, &one.source.path) != (&source.root, &source.path);
+        let known = self.known.get(&id).filter(elsewhere).map(|one| one.language);
+        let other = self.taken.get(&id).map(|(_, language)| *language).or(known);
+        match other.is_some_and(|other| other != language) {
+            true => (format!("{id}-{}", language.tag()), language),
+            false => (id, language),
+        }
     }
 
     /// Documents that their files held before and hold no more. Asked last: one of them may have moved to another file.
@@ -154,7 +173,8 @@ mod tests {
     }
 
     fn known(id: &str, body: &str, path: &str, bytes: &str) -> Known {
-        Known { id: id.into(), digest: digest(&article(id, body)), source: source(path, bytes) }
+        let language = Language::English;
+        Known { id: id.into(), language, digest: digest(&article(id, body)), source: source(path, bytes) }
     }
 
     fn base() -> Plan {
@@ -197,6 +217,30 @@ mod tests {
         assert!(file.skipped[0].why.contains("taken by a.md"), "{:?}", file.skipped);
         assert_eq!(file.skipped[0].file, "b\\n.md");
         assert!(file.put[0].source.digest.is_empty(), "a file with a fault is read again next time");
+    }
+
+    #[test]
+    fn a_translation_of_the_same_name_stays_beside_it() {
+        let chinese = "七天之内可以退货。";
+        let source_of = |root: &str| Source { root: root.into(), ..source("returns.md", chinese) };
+        let mut english = known("returns", "You may return it within seven days.", "returns.md", "E");
+        english.source.root = "/en".into();
+        let mut plan = Plan::new(vec![english.clone()]);
+        let ids = |file: FilePlan| file.put.into_iter().map(|one| one.id).collect::<Vec<_>>();
+        let article_of = |body| vec![article("returns", body)];
+        assert_eq!(ids(plan.file(&source_of("/zh"), article_of(chinese))), ["returns-zh"]);
+        assert!(plan.removed().is_empty(), "the English one stays");
+        assert_eq!(plan.file(&source_of("/zh2"), article_of(chinese)).skipped.len(), 1, "one for each language");
+        // In one command, the English folder unchanged.
+        let mut plan = Plan::new(vec![english.clone()]);
+        assert!(plan.unchanged_file("/en", "returns.md", &source_digest(b"E")).is_some());
+        assert_eq!(ids(plan.file(&source_of("/zh"), article_of(chinese))), ["returns-zh"]);
+        // A file that was translated where it lies keeps its id, and so does one that only moved.
+        let mut plan = Plan::new(vec![english.clone()]);
+        assert_eq!(ids(plan.file(&source_of("/en"), article_of(chinese))), ["returns"]);
+        let mut plan = Plan::new(vec![english]);
+        let moved = plan.file(&source_of("/new"), article_of("You may return it within eight days."));
+        assert_eq!(ids(moved), ["returns"]);
     }
 
     #[test]

@@ -49,4 +49,8 @@ async fn answers_of_a_running_desk_are_held_against_their_labels() {
     assert!(!passed, "one of five is more than a tenth: {report}");
     let page = std::fs::read_to_string(folder.path().join("out/index.html")).unwrap();
     assert!(page.contains("wrong_kind") && page.contains("你好"));
+    assert!(report["remark"].is_null());
+    let (_, report) = ask(&["--tenant", "ghost"]).await;
+    assert_eq!(report["refused"], 5, "{report}");
+    assert!(report["remark"].as_str().unwrap().contains("knowledge list --tenant ghost"), "{report}");
 }

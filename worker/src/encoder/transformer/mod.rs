@@ -16,7 +16,7 @@ use layers::{Depth, Network};
 use weights::Tensors;
 use words::Words;
 
-use super::{EncoderError, read};
+use super::{EncoderError, in_batches, read};
 
 /// Length of the transformer's embedding.
 pub const TRANSFORMER_DIMENSIONS: usize = layers::WIDTH;
@@ -74,7 +74,8 @@ impl Transformer {
 
     /// The meanings of many texts, passages among them, in order.
     pub fn encode_many<T: AsRef<str>>(&self, texts: &[T]) -> Vec<Vec<f32>> {
-        self.many(texts, PASSAGE_PIECES_MAX, Depth::Last)
+        let pieces = texts.iter().map(|text| self.pieces(text.as_ref(), PASSAGE_PIECES_MAX));
+        in_batches(pieces, BATCH_PIECES, |batch| self.network.encode(batch, Depth::Last))
     }
 
     /// The meaning of a question with that of the fourth layer behind it, each of unit length: [`DEEP_DIMENSIONS`]
@@ -83,31 +84,9 @@ impl Transformer {
         self.one(text, Depth::Deep)
     }
 
-    /// The deep meanings of many questions, in order.
-    pub fn encode_many_deep<T: AsRef<str>>(&self, texts: &[T]) -> Vec<Vec<f32>> {
-        self.many(texts, QUESTION_PIECES_MAX, Depth::Deep)
-    }
-
     fn one(&self, text: &str, depth: Depth) -> Vec<f32> {
         let pieces = self.pieces(text, QUESTION_PIECES_MAX);
         self.network.encode(&[pieces], depth).pop().unwrap_or_default()
-    }
-
-    fn many<T: AsRef<str>>(&self, texts: &[T], pieces_max: usize, depth: Depth) -> Vec<Vec<f32>> {
-        let mut found = Vec::with_capacity(texts.len());
-        let (mut batch, mut pieces) = (Vec::new(), 0);
-        for text in texts {
-            let ids = self.pieces(text.as_ref(), pieces_max);
-            if !batch.is_empty() && pieces + ids.len() > BATCH_PIECES {
-                found.append(&mut self.network.encode(&batch, depth));
-                batch.clear();
-                pieces = 0;
-            }
-            pieces += ids.len();
-            batch.push(ids);
-        }
-        found.append(&mut self.network.encode(&batch, depth));
-        found
     }
 
     fn pieces(&self, text: &str, pieces_max: usize) -> Vec<u32> {
@@ -193,11 +172,8 @@ mod tests {
         let read = "parcel ".repeat(PASSAGE_PIECES_MAX - 2);
         assert_eq!(transformer.encode_many(&[&long]), transformer.encode_many(&[&read]));
         assert_eq!(transformer.pieces(&long, QUESTION_PIECES_MAX).len(), QUESTION_PIECES_MAX);
-        let texts = [long.as_str(), "Where is it?"];
-        let deep = transformer.encode_many_deep(&texts);
-        for (text, deep) in texts.into_iter().zip(deep) {
-            assert!(cosine(&deep, &transformer.encode_deep(text)) > 1.999_9, "many are as one");
-        }
+        let many = transformer.encode_many(&["Where is it?", &read, "", "Where is it?"]);
+        assert!(many.len() == 4 && many[0] == many[3] && many[1] == transformer.encode_many(&[&read])[0]);
     }
 
     #[test]

@@ -19,14 +19,18 @@ pub fn page(report: &Report) -> String {
         Some(share) => format!("{} of the questions are treated as expected.", percent(share)),
         None => format!("{} of {} questions are answered.", grouped(figures.answered), grouped(figures.questions)),
     };
+    let sentence = match &report.remark {
+        Some(remark) => format!("{sentence} Look at this: {remark}."),
+        None => sentence,
+    };
     html::page("Answers: what a running desk says", &kicker, &sentence, &headlines(report), &sections)
 }
 
 fn headlines(report: &Report) -> Vec<Headline> {
     let figures = &report.figures;
     let shares = [
-        (figures.citation_right, "right document cited", "anywhere in the answer"),
-        (figures.citation_first, "cited first", ""),
+        (figures.citation_right, "right document linked", "first or as a further one"),
+        (figures.citation_first, "quoted first", "the answer begins with it"),
         (figures.answer_holds, "holds the answer", "as the label words it"),
         (figures.grounded, "grounded", "every sentence is supported"),
         (figures.refused_wrongly, "refused wrongly", "of those with an answer"),

@@ -104,6 +104,8 @@ pub struct Report {
     #[serde(flatten)]
     pub figures: Figures,
     pub tenant: String,
+    /// What the operator should look at first.
+    pub remark: Option<String>,
     pub wrong_in_all: usize,
     pub cases: Vec<Case>,
 }
@@ -171,10 +173,17 @@ impl Report {
         let judged: Vec<Judged> = questions.iter().zip(asked).map(|(question, asked)| judge(question, asked)).collect();
         let rows: Vec<Row<'_>> = questions.iter().zip(asked).zip(&judged).map(|((q, a), j)| Row(q, a, j)).collect();
         let cases: Vec<Case> = rows.iter().filter_map(case).collect();
+        let figures = figures(&rows, prices, thresholds);
+        let empty = (figures.questions > 0 && figures.refused == figures.questions).then(|| {
+            format!(
+                "every question was refused: `talkfleet knowledge list --tenant {tenant}` tells whether {tenant} knows anything"
+            )
+        });
         Self {
             shape: SHAPE,
-            figures: figures(&rows, prices, thresholds),
+            figures,
             tenant: tenant.to_owned(),
+            remark: empty,
             wrong_in_all: cases.len(),
             cases: cases.into_iter().take(CASES_MAX).collect(),
         }

@@ -25,8 +25,8 @@ pub fn text(report: &Report, page: Option<&Path>) -> String {
     )];
     let shares = [
         ("as expected", figures.as_expected),
-        ("right document cited", figures.citation_right),
-        ("cited first", figures.citation_first),
+        ("right document linked", figures.citation_right),
+        ("quoted first", figures.citation_first),
         ("holds the answer", figures.answer_holds),
         ("grounded", figures.grounded),
         ("refused wrongly", figures.refused_wrongly),
@@ -51,7 +51,7 @@ pub fn text(report: &Report, page: Option<&Path>) -> String {
         for (tag, own) in &figures.languages {
             let shown = |share: Option<f64>| share.map_or("–".to_owned(), percent);
             lines.push(format!(
-                "{tag}: {} questions, {} as expected, {} cite the right document, {} grounded",
+                "{tag}: {} questions, {} as expected, {} link the right document, {} grounded",
                 grouped(own.questions),
                 shown(own.as_expected),
                 shown(own.citation_right),
@@ -59,6 +59,7 @@ pub fn text(report: &Report, page: Option<&Path>) -> String {
             ));
         }
     }
+    lines.extend(report.remark.iter().map(|remark| format!("look at this: {remark}")));
     if report.wrong_in_all > 0 {
         lines.push(String::new());
         lines.push(format!("{} to look at:", grouped(report.wrong_in_all)));
