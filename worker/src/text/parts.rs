@@ -104,7 +104,7 @@ pub fn parts(text: &str) -> Vec<String> {
     for clause in clauses(text) {
         let bare = without_joint(clause);
         // "Which cards, wallets and vouchers do you take?" asks once.
-        let asks = asks(bare) && !(goes_on && !asks_by_itself(bare));
+        let asks = (!goes_on || asks_by_itself(bare)) && asks(bare);
         goes_on = clause.ends_with(',');
         match (asks, parts.last_mut()) {
             // "what about customs" goes on with what was asked.

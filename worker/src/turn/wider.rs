@@ -15,12 +15,12 @@ use crate::{
 /// Earlier messages among which the one that a message leans on is looked for: further back another matter was spoken of.
 const BACK_MAX: usize = 3;
 
-/// From this confidence on a greeting, thanks or farewell goes on with nothing, even if it takes up what was said: "that
-/// was great, thank you".
+/// From this confidence on chat and the wish for a human go on with nothing, even if they take up what was said: "that was
+/// great, thank you". The fragment "what about Ningbo" is taken for either at 0.7.
 const CHAT_SURE_MIN: f32 = 0.9;
 
 /// From this confidence on a message is about something else than the shop, and so is whatever it would be joined with.
-const ELSEWHERE_SURE_MIN: f32 = 0.9;
+const ELSEWHERE_SURE_MIN: f32 = 0.95;
 
 /// A message that takes up what was said is understood by both, unless its own words alone are answered twice as well:
 /// then the two do not belong together. Fitted on the demo's own `follow-ups.jsonl`.
@@ -80,7 +80,7 @@ pub fn wider(
 /// Chat and the wish for a human are complete, and what is not the shop's matter does not become it by what was said.
 fn says_all(config: &PlanConfig, lean: Lean, intent: Option<&IntentReply>) -> bool {
     intent.is_some_and(|intent| match intent.kind.as_str() {
-        "small_talk" if lean == Lean::Strong => intent.confidence >= CHAT_SURE_MIN,
+        "handover" | "small_talk" if lean == Lean::Strong => intent.confidence >= CHAT_SURE_MIN,
         "handover" | "small_talk" => intent.confidence >= config.intent_confidence_min,
         _ => intent.name == Intent::OUT_OF_SCOPE && intent.confidence >= ELSEWHERE_SURE_MIN,
     })
@@ -252,7 +252,9 @@ mod tests {
         let earlier = &["Do you ship to Japan?"];
         check(earlier, "that was it, bye", &intent("small_talk", "goodbye", 0.95), None);
         check(earlier, "a person please", &intent("handover", "human_agent", 0.6), None);
-        check(earlier, "and who won the cup?", &intent("question", "out_of_scope", 0.95), None);
+        let ningbo = also("Do you ship to Japan? what about Ningbo what about Ningbo", Lean::Strong);
+        check(earlier, "what about Ningbo", &intent("handover", "bot_complaint", 0.7), ningbo);
+        check(earlier, "and who won the cup?", &intent("question", "out_of_scope", 0.99), None);
     }
 
     #[test]
