@@ -4,6 +4,10 @@ use talkfleet_shared::chat::{Intent, IntentReply, RetrieveReply};
 
 use crate::config::PlanConfig;
 
+/// Small talk that is this sure is no question, however near an article comes: "are you a robot?" is asked of the robot.
+/// On the demo's own questions and a stranger's 434, no question about the shop was ever taken for it.
+const SMALL_TALK_SURE_MIN: f32 = 0.97;
+
 /// What is known when the plan is made; a role that could not be asked left None.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
@@ -51,10 +55,12 @@ pub enum Refusal {
 /// Decides. Chat inside a real question is the question: whoever says 'hello, where is my parcel?' hears of the parcel.
 pub fn plan(config: &PlanConfig, evidence: Evidence<'_>) -> Plan {
     let believed = evidence.intent.filter(|intent| intent.confidence >= config.intent_confidence_min);
-    let answerable = evidence.found.filter(|found| !found.passages.is_empty()).map_or(0.0, |found| found.answerable);
+    let answerable = answerable(evidence.found);
     match believed.map(|intent| (intent.kind.as_str(), intent)) {
         Some(("handover", intent)) => return Plan::Handover { reply: intent.reply.clone() },
-        Some(("small_talk", intent)) if answerable <= config.small_talk_answerable_max => {
+        Some(("small_talk", intent))
+            if answerable <= config.small_talk_answerable_max || intent.confidence >= SMALL_TALK_SURE_MIN =>
+        {
             return Plan::SmallTalk { reply: intent.reply.clone() };
         }
         Some(("question", intent)) if intent.confidence >= config.approved_confidence_min => {
@@ -67,13 +73,24 @@ pub fn plan(config: &PlanConfig, evidence: Evidence<'_>) -> Plan {
     if evidence.found.is_none() {
         return Plan::Refuse(Refusal::NotSearched);
     }
-    if answerable < threshold(config, evidence.intent) || answerable == 0.0 {
+    if !is_answered(config, evidence.intent, evidence.found) {
         return Plan::Refuse(Refusal::NotKnown);
     }
     match evidence.model {
         ModelState::Ready => Plan::Generate,
         ModelState::Absent | ModelState::Away => Plan::Quote,
     }
+}
+
+/// Whether the knowledge is strong enough to answer a message of this intent.
+pub fn is_answered(config: &PlanConfig, intent: Option<&IntentReply>, found: Option<&RetrieveReply>) -> bool {
+    let answerable = answerable(found);
+    answerable >= threshold(config, intent) && answerable > 0.0
+}
+
+/// How likely what was found answers; without a passage it does not.
+pub fn answerable(found: Option<&RetrieveReply>) -> f32 {
+    found.filter(|found| !found.passages.is_empty()).map_or(0.0, |found| found.answerable)
 }
 
 /// A message that belongs to no intent needs stronger knowledge; one that belongs to any, however unsure it is to which,
@@ -185,6 +202,8 @@ mod tests {
         check(hello(), Some(found(0.3, 1)), ModelState::Ready, reply.clone());
         check(hello(), None, ModelState::Ready, reply);
         check(hello(), Some(found(0.9, 1)), ModelState::Absent, Plan::Quote);
+        let sure = Some(intent("small_talk", "bot_identity", 0.99));
+        check(sure, Some(found(1.0, 1)), ModelState::Ready, Plan::SmallTalk { reply: Some("Hello!".into()) });
     }
 
     proptest! {

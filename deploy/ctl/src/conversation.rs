@@ -3,15 +3,20 @@
 use std::{process::ExitCode, time::SystemTime};
 
 use anyhow::Result;
+use serde::Serialize;
 use serde_json::json;
 use talkfleet_shared::{
     bus::Bus,
+    chat::{Outcome, TurnRecord},
     id::{ConversationId, TenantId},
     owner::{self, Owner, OwnerRecord},
     topology,
 };
 
 use crate::connect::About;
+
+/// Turns that whoever takes a conversation over is told: what fits on a screen beside the summary.
+const TURNS_TOLD: usize = 4;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -20,7 +25,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// Take a conversation over: the bot stops at once and only says that a colleague is there
+    /// Take a conversation over: the bot stops at once and only says that a colleague is there; tells what it is about
     Take {
         #[command(flatten)]
         which: Which,
@@ -52,6 +57,47 @@ pub(crate) struct Now {
     revision: u64,
 }
 
+/// What a conversation is about, for whoever takes it over.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Story {
+    /// As it was written when the bot handed over last; None while it did not, or longer ago than turns are kept.
+    summary: Option<String>,
+    /// The last turns, oldest first.
+    turns: Vec<Said>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Said {
+    customer: String,
+    /// None for a turn without an answer.
+    bot: Option<String>,
+}
+
+impl Story {
+    /// Of these records, oldest first.
+    fn of(mut records: Vec<TurnRecord>) -> Self {
+        let summary = records.iter().rev().find_map(|record| record.summary.clone());
+        let last = records.split_off(records.len().saturating_sub(TURNS_TOLD));
+        let said = |record: TurnRecord| Said {
+            customer: record.ask.text.into(),
+            bot: match record.outcome {
+                Outcome::Answered { answer } => Some(answer.text),
+                Outcome::Cancelled { text, .. } => Some(text).filter(|text| !text.is_empty()),
+                Outcome::Failed { .. } | Outcome::Expired { .. } => None,
+            },
+        };
+        Self { summary, turns: last.into_iter().map(said).collect() }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let summary = self.summary.iter().map(|summary| format!("\nwhat the bot noted:\n{summary}"));
+        let turns = self.turns.iter().map(|said| {
+            format!("\ncustomer: {}\nbot: {}", said.customer, said.bot.as_deref().unwrap_or("(no answer)"))
+        });
+        summary.chain(turns).collect()
+    }
+}
+
 fn parse_conversation(text: &str) -> Result<ConversationId, String> {
     ConversationId::parse(text).map_err(|error| format!("a conversation's name {error}"))
 }
@@ -62,6 +108,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Command::Take { which, name } => (which, Some(Owner::Human { name })),
         Command::Release { which } => (which, Some(Owner::Bot)),
     };
+    let takes = matches!(wanted, Some(Owner::Human { .. }));
     let Which { conversation, about } = which;
     let bus = about.connect.bus().await?;
     let mut now = read(&bus, &about.tenant, &conversation).await?;
@@ -69,12 +116,26 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     if let Some(owner) = wanted.filter(|owner| *owner != Owner::Bot || now.owner != Owner::Bot) {
         now = write(&bus, &about.tenant, &conversation, owner).await?;
     }
+    // It is taken, whether or not what was said can be read.
+    let story = match takes {
+        true => Some(Story::of(bus.records_of(&about.tenant, &conversation).await.unwrap_or_default())),
+        false => None,
+    };
     match about.json {
         true => println!(
             "{}",
-            json!({ "conversation": conversation, "owner": now.owner, "since_ms": now.since_ms, "revision": now.revision })
+            json!({
+                "conversation": conversation,
+                "owner": now.owner,
+                "since_ms": now.since_ms,
+                "revision": now.revision,
+                "story": story,
+            })
         ),
-        false => println!("{}", sentence(&conversation, &now.owner)),
+        false => {
+            println!("{}", sentence(&conversation, &now.owner));
+            story.iter().flat_map(Story::lines).for_each(|line| println!("{line}"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use talkfleet_shared::chat::{Citation, Passage};
 /// Characters of a snippet: two lines on a phone.
 const SNIPPET_CHARS_MAX: usize = 160;
 
-/// Articles that a quoted answer cites at most: the one it quotes, and what else may have been meant.
+/// Articles that a quoted answer cites at most: those it quotes, each of them, and what else may have been meant.
 const CITATIONS_MAX: usize = 3;
 
 /// An article is worth naming beside the quoted one when its score is at least this share of the best.
@@ -15,8 +15,9 @@ const RELATED_SHARE: f32 = 0.4;
 pub fn quotation(quote: &[&str], passages: &[Passage]) -> Vec<Citation> {
     let best = passages.iter().map(|passage| passage.score).fold(0.0, f32::max);
     let related = passages.iter().filter(|passage| passage.score >= RELATED_SHARE * best);
-    let mut cited = citations(quoted(quote, passages).into_iter().chain(related));
-    cited.truncate(CITATIONS_MAX);
+    let quoted = citations(quoted(quote, passages));
+    let mut cited = citations(self::quoted(quote, passages).into_iter().chain(related));
+    cited.truncate(CITATIONS_MAX.max(quoted.len()));
     cited
 }
 
@@ -83,6 +84,7 @@ mod tests {
         let titles = |quote: &[&str]| quotation(quote, &passages).into_iter().map(|c| c.title).collect::<Vec<_>>();
         assert_eq!(titles(&["a"]), ["a", "b", "d"]);
         assert_eq!(titles(&["c"]), ["c", "a", "b"]);
+        assert_eq!(titles(&["a", "c", "d", "e"]), ["a", "c", "d", "e"], "whatever is quoted is named");
     }
 
     #[test]

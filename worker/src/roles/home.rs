@@ -1,6 +1,7 @@
 //! A role that this process plays itself: bounded by its permits, its latest answers kept, served to others over NATS.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -49,7 +50,7 @@ pub trait Play: Send + Sync + 'static {
     fn key(question: &Self::Question) -> String;
 
     /// The text that an embedding is wanted of; None when this tenant's version needs none.
-    fn embeds<'a>(&self, tenant: &TenantId, question: &'a Self::Question) -> Option<&'a str>;
+    fn embeds<'a>(&self, tenant: &TenantId, question: &'a Self::Question) -> Option<Cow<'a, str>>;
 
     /// Does the work; called where blocking is allowed.
     fn play(
@@ -143,7 +144,7 @@ impl<P: Play> Home<P> {
         let permit = self.permits.clone().acquire_owned().await.map_err(away)?;
         let running = Running::new(self.metrics.clone(), P::ROLE.name(), permit);
         let embedding = match self.play.embeds(tenant, question) {
-            Some(text) => self.embeddings.of(text).await,
+            Some(text) => self.embeddings.of(&text).await,
             None => None,
         };
         let (play, tenant, question) = (self.play.clone(), tenant.clone(), question.clone());
@@ -240,7 +241,7 @@ mod tests {
             question.clone()
         }
 
-        fn embeds<'a>(&self, _: &TenantId, _: &'a String) -> Option<&'a str> {
+        fn embeds<'a>(&self, _: &TenantId, _: &'a String) -> Option<Cow<'a, str>> {
             None
         }
 
@@ -275,7 +276,7 @@ mod tests {
             question.text.clone()
         }
 
-        fn embeds<'a>(&self, _: &TenantId, _: &'a RetrieveRequest) -> Option<&'a str> {
+        fn embeds<'a>(&self, _: &TenantId, _: &'a RetrieveRequest) -> Option<Cow<'a, str>> {
             None
         }
 

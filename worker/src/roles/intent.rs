@@ -1,6 +1,6 @@
 //! What the intent role does: recognise the intent, the entities and the language of a message.
 
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
 use talkfleet_shared::{
     chat::{Entity, Intent, IntentReply, IntentRequest, Language, Problem},
@@ -15,10 +15,9 @@ use crate::{
     encoder::Encoders,
     intent::{
         Choice, Kind, Message,
-        entities::{self, entities},
+        entities::{self, bare, entities},
         remote::{Heard, Remote},
     },
-    text,
 };
 
 /// Classifies with whatever intents are current for the tenant, and asks a model server besides where there is one.
@@ -44,9 +43,9 @@ impl Play for IntentRole {
         question.text.clone()
     }
 
-    fn embeds<'a>(&self, tenant: &TenantId, question: &'a IntentRequest) -> Option<&'a str> {
+    fn embeds<'a>(&self, tenant: &TenantId, question: &'a IntentRequest) -> Option<Cow<'a, str>> {
         let intents = self.catalog.intents(tenant)?;
-        intents.model.uses_embeddings().then_some(question.text.as_str())
+        intents.model.uses_embeddings().then(|| bare(&question.text).text)
     }
 
     fn play(
@@ -56,13 +55,15 @@ impl Play for IntentRole {
         embedding: Option<&[f32]>,
     ) -> Result<IntentReply, Problem> {
         let intents = self.catalog.intents(tenant).ok_or_else(|| Problem::new(Code::NotFound))?;
-        let message = Message::new(&question.text, &self.encoders);
+        // A number that only names something tells nothing of what is wanted, nor of the language.
+        let bare = bare(&question.text);
+        let message = Message::new(&bare.text, &self.encoders);
         let message = match embedding {
             Some(embedding) => message.with_embedding(embedding),
             None => message,
         };
         let classified = intents.model.read(&message, Choice::Cascade);
-        let language = super::language(text::language(&question.text));
+        let language = super::language(bare.language);
         let card = classified.intent.as_deref().and_then(|name| intents.card(name));
         let (name, confidence) = match &classified.intent {
             Some(name) => (name.clone(), classified.confidence),

@@ -1,6 +1,6 @@
 //! What the retrieval role does: find the passages that answer, and quote the sentences that do.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use talkfleet_shared::{
     chat::{Passage, Problem, RetrieveReply, RetrieveRequest},
@@ -45,8 +45,8 @@ impl Play for RetrievalRole {
         format!("{}\n{}", question.passages_max, question.text)
     }
 
-    fn embeds<'a>(&self, _tenant: &TenantId, question: &'a RetrieveRequest) -> Option<&'a str> {
-        Some(&question.text)
+    fn embeds<'a>(&self, _tenant: &TenantId, question: &'a RetrieveRequest) -> Option<Cow<'a, str>> {
+        Some(Cow::Borrowed(&question.text))
     }
 
     fn play(

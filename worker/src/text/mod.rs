@@ -1,12 +1,21 @@
 //! Text before any model sees it: one normal form for matching, the language by script, sentences and words.
 
 mod han;
+
+/// PURE: whether a message leans on the one before.
+mod lean;
+
+/// PURE: the questions in a message.
+mod parts;
+
 mod sentences;
 mod words;
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
+pub use lean::{Lean, lean};
+pub use parts::{PARTS_MAX, parts, told};
 pub use sentences::sentences;
 pub use words::{Run, Script, is_han, runs};
 

@@ -12,7 +12,7 @@ use talkfleet_shared::{
 use time::OffsetDateTime;
 
 use super::speech::Said;
-use crate::{response::Spoken, roles::language, text};
+use crate::{intent::entities::bare, response::Spoken, roles::language};
 
 /// What was found out on the way; whatever cuts a turn short, its record knows this much.
 #[derive(Default)]
@@ -83,6 +83,28 @@ impl Draft {
         Some(reply)
     }
 
+    /// The intent of a message that was read with others: what it wants comes from both, what it names from itself.
+    pub fn of_this_message(&self, wide: &IntentReply) -> Arc<IntentReply> {
+        let entities = self.intent.as_ref().map(|intent| intent.entities.clone()).unwrap_or_default();
+        Arc::new(IntentReply { entities, ..wide.clone() })
+    }
+
+    /// What is known after it was looked for with other words besides.
+    pub fn widened(
+        &mut self,
+        (intent, found): &(Option<Arc<IntentReply>>, Option<Arc<RetrieveReply>>),
+        elapsed_ms: f64,
+    ) {
+        self.timings.retrieval_ms += elapsed_ms;
+        if let Some(intent) = intent {
+            let (name, entities) = (intent.name.clone(), intent.entities.clone());
+            self.intent = Some(Intent { name, confidence: intent.confidence, entities });
+        }
+        if let Some(found) = found {
+            self.passages.clone_from(&found.passages);
+        }
+    }
+
     /// The answer as the customer gets it.
     pub fn answered(&mut self, ask: &AskDelivery, text: &str, spoken: Spoken, now: OffsetDateTime) -> Outcome {
         self.timings.total_ms = (now - ask.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
@@ -144,10 +166,10 @@ impl Draft {
     }
 }
 
-/// A message's language by its script; one without letters keeps the conversation's.
+/// A message's language by its script; one without letters, or with none beside a number's, keeps the conversation's.
 pub fn language_of(text: &str, history: &[Exchange]) -> Language {
     let texts = std::iter::once(text).chain(history.iter().rev().map(|exchange| exchange.question.as_str()));
-    texts.map(|text| language(text::language(text))).find(|found| *found != Language::Other).unwrap_or(Language::Other)
+    texts.map(|text| language(bare(text).language)).find(|found| *found != Language::Other).unwrap_or(Language::Other)
 }
 
 /// Unix milliseconds.
@@ -172,5 +194,6 @@ mod tests {
         check("20240101", &["Hello there", "你好"], Language::Chinese);
         check("20240101", &["你好", "Hello there", "👍"], Language::English);
         check("20240101", &[], Language::Other);
+        check("HL-20481234", &["我的订单到哪了"], Language::Chinese);
     }
 }

@@ -27,14 +27,18 @@ mod speech;
 /// How a turn speaks.
 mod voice;
 
+/// PURE: what is looked for besides a message's own words.
+mod wider;
+
 /// PURE: wishes to stop that came early.
 mod wishes;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, BusError, Settle},
-    chat::{Intent, Outcome, Problem, TAKEOVER},
+    chat::{Intent, IntentReply, Language, Outcome, Problem, RetrieveReply, TAKEOVER},
     clock::{now, since},
     error::Code,
     metrics::Reason,
@@ -57,9 +61,11 @@ pub use self::{
 use self::{
     draft::{Draft, Recalled, language_of},
     running::Line,
+    wider::{Alone, Wider, composed, is_better, wider},
 };
 use crate::{
     config::{PlanConfig, WorkerConfig},
+    intent::entities::bare,
     memory::Memory,
     plan::{self, Evidence, ModelState},
     response::{Brief, DEGRADED_MODEL, Speakers, Spoken},
@@ -221,16 +227,24 @@ async fn speak(desk: &Desk, ask: &AskDelivery, line: &Line, draft: &mut Draft, v
 async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut Voice<'_>) -> Spoken {
     let _lane = desk.lanes.enter(ask.attempt).await;
     let text = ask.ask.text.as_str();
+    let message = bare(text);
     let caller = Caller { tenant: &ask.tenant, trace: ask.trace, left: desk.clock().until(ask.deadline) };
-    let span = |stage: &'static str| tracing::debug_span!("stage", stage);
     let (recalled, intent, found) = tokio::join!(
         timed(recall(desk, ask, caller).instrument(span("recall"))),
         timed(desk.roles.classify(caller, text).instrument(span("intent"))),
-        timed(desk.roles.search(caller, text, desk.plan.passages_max).instrument(span("retrieval"))),
+        timed(desk.roles.search(caller, &message.text, desk.plan.passages_max).instrument(span("retrieval"))),
     );
     let history = draft.recalled(recalled);
-    let intent = draft.classified(intent, || language_of(text, &history));
-    let found = draft.searched(found);
+    let mut intent = draft.classified(intent, || language_of(text, &history));
+    let mut found = draft.searched(found);
+    if message.is_number && draft.language == Language::Other {
+        // Nobody has said a word yet; it is asked in English.
+        draft.language = Language::English;
+    }
+    let alone = Alone { intent: intent.as_deref(), found: found.as_deref() };
+    if let Some(wider) = wider(&desk.plan, &message, draft.language, &history, alone) {
+        (intent, found) = widen(desk, caller, wider, draft, (intent, found)).await;
+    }
     if let Some(intent) = &draft.intent {
         voice.tell_intent(intent, draft.language).await;
     }
@@ -258,6 +272,44 @@ async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut 
     let lacking = spoken.degraded.or(quoted_for_want_of_a_model.then_some(DEGRADED_MODEL));
     draft.degraded.extend(lacking.map(str::to_owned));
     spoken
+}
+
+/// What was recognised and what was found, each as far as its role answered.
+type Evident = (Option<Arc<IntentReply>>, Option<Arc<RetrieveReply>>);
+
+/// Looks wider than the message's own words, and keeps what answers it better; a role that fails now changes nothing.
+async fn widen(desk: &Desk, caller: Caller<'_>, wider: Wider, draft: &mut Draft, own: Evident) -> Evident {
+    let search = |text: String| async move {
+        let found = desk.roles.search(caller, &text, desk.plan.passages_max).instrument(span("retrieval")).await;
+        found.ok()
+    };
+    let (intent, found) = (own.0.as_deref(), own.1.as_deref());
+    let alone = Alone { intent, found };
+    let started = now();
+    let evident = match wider {
+        Wider::Instead(text) => {
+            let found = search(text).await;
+            (own.0.clone(), found.or(own.1.clone()))
+        }
+        Wider::Each(parts) => {
+            let found = join_all(parts.into_iter().map(search)).await;
+            let together = composed(&desk.plan, alone, &found).map(Arc::new);
+            (own.0.clone(), together.or(own.1.clone()))
+        }
+        Wider::Also { text, lean } => {
+            let classify = desk.roles.classify(caller, &text).instrument(span("intent"));
+            let (intent, found) = tokio::join!(classify, search(text.clone()));
+            let intent = intent.ok().map(|wide| draft.of_this_message(&wide)).or(own.0.clone());
+            let wide = Alone { intent: intent.as_deref(), found: found.as_deref() };
+            if is_better(&desk.plan, lean, alone, wide) { (intent, found) } else { own }
+        }
+    };
+    draft.widened(&evident, since(started).as_secs_f64() * 1_000.0);
+    evident
+}
+
+fn span(stage: &'static str) -> tracing::Span {
+    tracing::debug_span!("stage", stage)
 }
 
 /// The conversation so far: the client's own account, else the desk's memory, else the archive's.

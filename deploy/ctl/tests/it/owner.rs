@@ -78,8 +78,13 @@ async fn a_takeover_stops_the_words_and_a_release_brings_them_back() {
 #[tokio::test]
 async fn a_conversation_taken_by_command_is_a_persons_for_workers_that_come_later() {
     let mut desk = Desk::open().start().await;
+    let wish = json!({ "text": "Let me talk to a human, mail ann@example.com", "conversation": "owned" });
+    assert_eq!(desk.post("/v1/chat", &wish).await.1["kind"], "handover");
     let taken = cli(&desk, &["conversation", "take", "owned", "--name", "Ben", "--json"]).await;
     assert_eq!(taken["owner"]["human"]["name"], "Ben");
+    let summary = taken["story"]["summary"].as_str().unwrap();
+    assert!(summary.contains("talk to a human, mail [email]") && summary.contains("human_agent"), "{summary}");
+    assert_eq!(taken["story"]["turns"][0]["customer"], wish["text"]);
     assert!(taken["revision"].as_u64().unwrap() > 0, "{taken}");
     desk.fleet.add_worker(&desk.options).await.unwrap();
     desk.fleet.drain_worker(0).await;

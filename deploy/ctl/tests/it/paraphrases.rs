@@ -1,4 +1,5 @@
-//! The demo's held-out questions, none of which any article or intent has seen: cited, declined, and how often wrongly.
+//! The demo's held-out questions, none of which any article or intent has seen: cited, declined, and how often wrongly;
+//! and its follow-ups, which are understood by what was asked before, and do not drag back what is not.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -101,4 +102,46 @@ async fn the_demo_answers_paraphrases_with_the_right_article_and_declines_the_re
         assert!(tally.off_topic >= 10 && tally.off_topic_declined * 10 >= tally.off_topic * 9);
     }
     assert_eq!(tallies.keys().collect::<Vec<_>>(), ["en", "zh"]);
+}
+
+/// A second message of a conversation. These were fitted on: they show that nothing is lost, not how good it is.
+#[derive(Deserialize)]
+struct FollowUp {
+    before: String,
+    text: String,
+    /// Whether it goes on with the message before, or changes the subject.
+    follows: bool,
+    kind: String,
+    /// Those that answer it; none for what is not answered from an article.
+    #[serde(default)]
+    articles: Vec<String>,
+}
+
+#[tokio::test]
+async fn a_follow_up_is_understood_by_what_was_asked_before_and_a_new_subject_by_itself() {
+    let desk = Desk::open().start().await;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/demo/follow-ups.jsonl");
+    let lines = std::fs::read_to_string(path).unwrap();
+    // By whether they follow: how many, and how many of them were understood.
+    let mut tallies: BTreeMap<bool, (usize, usize)> = BTreeMap::new();
+    for line in lines.lines() {
+        let asked: FollowUp = serde_json::from_str(line).unwrap();
+        let (_, first) = desk.post("/v1/chat", &json!({ "text": asked.before })).await;
+        let second = json!({ "text": asked.text, "conversation": first["conversation"] });
+        let (status, answer) = desk.post("/v1/chat", &second).await;
+        assert_eq!(status, 200, "{answer}");
+        let articles = Articles::Any(asked.articles.clone());
+        let cited = answer["citations"].as_array().unwrap().first().is_some_and(|first| articles.holds(first));
+        let understood = answer["kind"] == asked.kind.as_str() && (cited || asked.articles.is_empty());
+        let (count, good) = tallies.entry(asked.follows).or_default();
+        *count += 1;
+        *good += usize::from(understood);
+        if !understood {
+            println!("{} >> {}: {} {}", asked.before, asked.text, answer["kind"], answer["text"]);
+        }
+    }
+    println!("understood, by whether it follows: {tallies:?}");
+    for (count, good) in tallies.into_values() {
+        assert!(count >= 30 && good * 100 >= count * 85, "{good} of {count}");
+    }
 }

@@ -4,8 +4,12 @@
 //! Hand-sized rules over a regular expression each; what overlaps goes to the stricter kind. Full-width letters and
 //! digits count as the plain ones.
 
+/// A message without what only names something.
+mod bare;
+
 mod patterns;
 
+pub use bare::{Bare, bare, where_is_it};
 use serde::{Deserialize, Serialize};
 
 /// Characters of a message that are scanned.
@@ -150,6 +154,19 @@ mod tests {
     }
 
     #[test]
+    fn a_phone_number_is_no_order_and_no_card() {
+        use EntityKind::*;
+        check("my number is 13812345678", &[(Phone, "13812345678")]);
+        check("call me on 13812345678 or tel 13912345678", &[(Phone, "13812345678"), (Phone, "13912345678")]);
+        check("TEL-13912345678", &[(Phone, "13912345678")]);
+        check("+86 138-1234-5678 or 139-1234-5678", &[(Phone, "+8613812345678"), (Phone, "13912345678")]);
+        check("0086 139 1234 5678", &[(Phone, "008613912345678")]);
+        check("order hl 20481234", &[(OrderNumber, "HL-20481234")]);
+        check("HL 20481234 please", &[(OrderNumber, "HL-20481234")]);
+        check("it was 20481234 and no 20481235", &[]);
+    }
+
+    #[test]
     fn a_word_before_a_number_tells_its_kind() {
         use EntityKind::*;
         check("my order number is 20260311-0042", &[(OrderNumber, "20260311-0042")]);
@@ -173,7 +190,11 @@ mod tests {
         check("三天前下单，上周五说发货，扣了我两百块钱", &[(Date, "三天前"), (Date, "上周五"), (Amount, "两百块钱")]);
         check("on 11/20/2026 I paid £ 45", &[(Date, "11/20/2026"), (Amount, "£ 45")]);
         check("大前天星期三到的", &[(Date, "大前天"), (Date, "星期三")]);
-        check("我们一块去吧", &[]);
+        check("付了两百块，后来又扣3千5", &[(Amount, "两百块"), (Amount, "3千5")]);
+        check("十块的券，2万块的沙发", &[(Amount, "十块"), (Amount, "2万块")]);
+        check("between 3 Nov 2026 and May 3", &[(Date, "3 Nov 2026"), (Date, "May 3")]);
+        check("may 3rd, 2026; you may 3 times", &[(Date, "may 3rd, 2026")]);
+        check("我们一块去吧，3千人一块去", &[]);
     }
 
     #[test]

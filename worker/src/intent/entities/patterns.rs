@@ -10,7 +10,7 @@ use regex::Regex;
 use super::EntityKind::{self, Amount, Card, Date, Email, IdCard, OrderNumber, Phone, ProductCode, TrackingNumber};
 
 /// In order of strictness: what an earlier one took, no later one gets, so that an e-mail's digits are no phone.
-pub(super) const PATTERN_TEXTS: [(EntityKind, &str); 29] = [
+pub(super) const PATTERN_TEXTS: [(EntityKind, &str); 32] = [
     (Email, r"(?i)[a-z0-9._%+-]{1,64}@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,4}"),
     (IdCard, r"(?i)[1-9][0-9]{16}[0-9x]"),
     (Date, r"[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}"),
@@ -22,8 +22,10 @@ pub(super) const PATTERN_TEXTS: [(EntityKind, &str); 29] = [
     ),
     (
         Date,
-        r"(?i)[0-9]{1,2}(?:st|nd|rd|th)? (?:of )?(?:january|february|march|april|may|june|july|august|september|october|november|december)(?:,? [0-9]{4})?",
+        r"(?i)[0-9]{1,2}(?:st|nd|rd|th)? (?:of )?(?:january|february|march|april|may|june|july|august|september|october|november|december|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?(?:,? [0-9]{4})?",
     ),
+    // Small, it is a verb more often than a month.
+    (Date, r"May [0-9]{1,2}(?:st|nd|rd|th)?(?:,? [0-9]{4})?|(?i:may) [0-9]{1,2}(?:st|nd|rd|th)(?:,? [0-9]{4})?"),
     (
         Date,
         r"(?i)today|yesterday|tomorrow|(?:last|next|this) (?:week|month|monday|tuesday|wednesday|thursday|friday|saturday|sunday)",
@@ -70,10 +72,12 @@ pub(super) const PATTERN_TEXTS: [(EntityKind, &str); 29] = [
         Amount,
         r"(?i)(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,9})(?:\.[0-9]{1,2})? ?(?:万元|元|块钱|块|人民币|yuan|rmb|dollars?|usd|euros?|pounds?)",
     ),
-    (Amount, r"[零一二两三四五六七八九十百千万]{1,9}(?:元|块钱)"),
+    (Amount, r"[零一二两三四五六七八九十百千万]{1,9}(?:元|块钱)|[零一二两三四五六七八九十百千万]{2,9}块|十块"),
+    (Amount, r"[0-9]{1,4}(?:\.[0-9]{1,2})?[百千万](?:[0-9]{1,4}(?:元|块钱|块)?|元|块钱|块)"),
+    (Phone, r"(?:\+|00)86[ -]?1[3-9][0-9](?:[ -]?[0-9]){8}"),
+    (Phone, r"\+[0-9]{1,3}[ -]?(?:\(?[0-9]{1,4}\)?[ -]?){1,4}[0-9]{2,4}"),
     (Card, r"[0-9](?:[ -]?[0-9]){12,18}"),
     (Phone, r"(?:\+?86[ -]?)?1[3-9][0-9](?:[ -]?[0-9]){8}"),
-    (Phone, r"\+[0-9]{1,3}[ -]?(?:\(?[0-9]{1,4}\)?[ -]?){1,4}[0-9]{2,4}"),
     (Phone, r"\(?[0-9]{3,4}\)?[ -][0-9]{3,4}[ -]?[0-9]{4}"),
     (Phone, r"[48]00[ -]?[0-9]{3,4}[ -]?[0-9]{3,4}"),
 ];
@@ -140,8 +144,25 @@ fn plausible(kind: EntityKind, text: &str) -> bool {
             text.bytes().next_back().is_some_and(|last| last.to_ascii_uppercase() == check)
         }
         Phone => (7..=15).contains(&digits.len()),
+        OrderNumber => is_prefix(text),
         _ => true,
     }
+}
+
+/// Words of two to four letters that stand before a number and are no part of it: "my number is 138…", "tel 139…".
+const WORDS: [&str; 30] = [
+    "is", "on", "at", "to", "by", "in", "my", "no", "it", "or", "of", "and", "are", "was", "the", "for", "tel", "call",
+    "cell", "text", "ring", "dial", "from", "with", "code", "card", "sms", "me", "us", "nr",
+];
+
+/// Whether the letters before an order's number belong to it; apart from it, they do not before a mobile's number.
+fn is_prefix(text: &str) -> bool {
+    static MOBILE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^1[3-9][0-9]{9}$").ok());
+    let number = text.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let letters = text[..text.len() - number.len()].to_ascii_lowercase();
+    let apart = number.starts_with([' ', '-']);
+    let mobile = MOBILE.as_ref().is_some_and(|mobile| mobile.is_match(number.trim_start_matches([' ', '-'])));
+    letters.is_empty() || !(WORDS.contains(&letters.as_str()) || apart && mobile)
 }
 
 #[cfg(test)]
