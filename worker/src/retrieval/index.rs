@@ -144,7 +144,9 @@ impl Index {
         let looked = if tier == Tier::Reranked { RERANKED } else { 0 };
         let mut ranked = rank(&candidates, &spreads, count.max(looked), &search.tuning);
         self.look_again(&search, &spreads, &mut ranked);
-        Ok(Ranking { search, wordings, ranked })
+        let counted = self.passages_of.iter().filter(|(language, _)| search.counts(**language));
+        let passages = counted.map(|(_, count)| count).sum();
+        Ok(Ranking { search, wordings, spreads, passages, ranked })
     }
 
     /// The cosine of an embedding to the sentence at a place of a found passage; each sentence is encoded once, when

@@ -134,7 +134,7 @@ async fn retrieval_counts_a_passage_for_its_document() {
         folder,
         "questions.jsonl",
         "{\"question\": \"how many days to send goods back\", \"document\": \"1\", \"answer\": \"30 days\"}\n\
-         {\"question\": \"who built the clock of the tower\", \"document\": 2}\n{\"question\": \"zebra <i>crossing</i>\", \"document\": \"3\"}\n",
+         {\"question\": \"who built the clock of the tower\", \"document\": 2, \"answer\": \"built by Bob\"}\n{\"question\": \"zebra <i>crossing</i>\", \"document\": \"3\"}\n",
     );
     let line = ["retrieval", "--documents", &documents, "--questions", &questions, "--tier", "words"];
     let report = run(folder, &line).await;
@@ -144,10 +144,19 @@ async fn retrieval_counts_a_passage_for_its_document() {
     for figure in ["recall_at_1", "recall_at_5", "mrr_at_10", "ndcg_at_10"] {
         assert!((report[figure].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9, "{figure}: {}", report[figure]);
     }
-    assert_eq!((report["questions_with_answer"].as_u64(), report["answer_in_3"].as_f64()), (Some(1), Some(1.0)));
+    assert_eq!((report["questions_with_answer"].as_u64(), report["answer_in_3"].as_f64()), (Some(2), Some(0.5)));
+    assert_eq!(
+        (&report["answers_not_in_document"], &report["answers_not_in_document_ids"][0]),
+        (&1.into(), &"2".into())
+    );
+    let page = std::fs::read_to_string(folder.join("out/index.html")).unwrap();
+    assert!(page.contains("1 of 2 answers are not in the document that their question names"));
+    // A desk without intents asks for more.
+    assert!(report["answerable_from"].as_f64() > report["in_scope_from"].as_f64());
+    assert!(report["answerable_declined"].as_f64() >= report["in_scope_answerable_declined"].as_f64());
     assert_eq!(report["unanswerable"], 3, "each question is asked once without its document");
     assert!(report["misses"][0]["question"].as_str().unwrap().contains("zebra"));
-    assert!(!std::fs::read_to_string(folder.join("out/index.html")).unwrap().contains("<i>crossing"));
+    assert!(!page.contains("<i>crossing"));
 }
 
 /// QUALITY.md had 0.966 for BM25 in another implementation.

@@ -6,6 +6,9 @@ pub mod escape;
 /// Figures as people read them.
 mod number;
 
+/// Where words stand in a drawing.
+mod labels;
+
 /// Drawings with two axes.
 pub mod plot;
 

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::escape::attribute;
+use super::{
+    escape::attribute,
+    labels::{self, Labelled},
+};
 
 /// The drawing, and the room around it for the axes.
 const WIDE: f64 = 460.0;
@@ -133,6 +136,7 @@ impl Plot<'_> {
         for mark in &self.marks {
             self.mark(&mut drawn, mark);
         }
+        self.labels(&mut drawn);
         format!(
             "<svg{namespace} class=\"plotted\" viewBox=\"0 0 {WIDE} {HIGH}\" role=\"img\" aria-label=\"{}\">{style}{drawn}</svg>",
             attribute(self.what)
@@ -186,24 +190,13 @@ impl Plot<'_> {
         let _ = match mark {
             Mark::Line { class, points } => self.joined(drawn, class, "line", points),
             Mark::Guide { class, points } => self.joined(drawn, class, "thin", points),
-            Mark::Dot { class, at, title, label } => {
+            Mark::Dot { class, at, title, .. } => {
                 let (x, y) = (self.x(at.0), self.y(at.1));
-                let (anchor, away) = if x > WIDE * 0.66 { ("end", -8.0) } else { ("start", 8.0) };
                 write!(
                     drawn,
                     "<circle class=\"{class} dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>{}</title></circle>",
                     attribute(title)
                 )
-                .and_then(|()| match label.is_empty() {
-                    true => Ok(()),
-                    false => write!(
-                        drawn,
-                        "<text class=\"named\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-                        x + away,
-                        y + 16.0,
-                        attribute(label)
-                    ),
-                })
             }
             Mark::Bar { class, x, y, title } => {
                 let (left, right) = (self.x(x.0), self.x(x.1));
@@ -218,6 +211,39 @@ impl Plot<'_> {
                 )
             }
         };
+    }
+
+    /// The words beside the dots, above everything else.
+    fn labels(&self, drawn: &mut String) {
+        let dots: Vec<Labelled<'_>> = self
+            .marks
+            .iter()
+            .filter_map(|mark| match mark {
+                Mark::Dot { at, label, .. } => Some(Labelled { at: (self.x(at.0), self.y(at.1)), label }),
+                Mark::Line { .. } | Mark::Guide { .. } | Mark::Bar { .. } => None,
+            })
+            .collect();
+        let placed = labels::places(&dots, (LEFT, 0.0), (WIDE, HIGH - FOOT));
+        for (dot, at) in dots.iter().zip(placed).filter(|(dot, _)| !dot.label.is_empty()) {
+            if at.far {
+                // To the end of the word that is nearer.
+                let _ = write!(
+                    drawn,
+                    "<line class=\"grid\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
+                    dot.at.0,
+                    dot.at.1,
+                    at.x + 2.0,
+                    at.y - 4.0
+                );
+            }
+            let _ = write!(
+                drawn,
+                "<text class=\"named\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                at.x,
+                at.y,
+                attribute(dot.label)
+            );
+        }
     }
 
     fn joined(&self, drawn: &mut String, class: &str, kind: &str, points: &[(f64, f64)]) -> std::fmt::Result {

@@ -11,8 +11,11 @@ use crate::encoder::{Encoder, Transformer};
 use crate::text::{self, Language};
 
 /// A base with questions whose right document is known.
+#[derive(Clone)]
 pub(super) struct Set {
-    pub(super) name: &'static str,
+    pub(super) name: String,
+    /// Bases of one family answer each other's questions.
+    pub(super) family: String,
     pub(super) language: Language,
     pub(super) passages: Vec<(Passage, Embeddings)>,
     /// By document.
@@ -20,6 +23,7 @@ pub(super) struct Set {
     pub(super) questions: Vec<Question>,
 }
 
+#[derive(Clone)]
 pub(super) struct Question {
     pub(super) text: String,
     pub(super) embedding: Vec<f32>,
@@ -41,7 +45,13 @@ struct DocumentLine {
 struct QuestionLine {
     id: String,
     question: String,
-    document: String,
+    #[serde(default)]
+    document: Articles,
+}
+
+#[derive(Deserialize)]
+struct TextLine {
+    text: String,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +67,21 @@ struct DemoLine {
 enum Articles {
     One(String),
     Any(Vec<String>),
+}
+
+impl Default for Articles {
+    fn default() -> Self {
+        Self::Any(Vec::new())
+    }
+}
+
+impl Articles {
+    fn all(self) -> Vec<String> {
+        match self {
+            Self::One(article) => vec![article],
+            Self::Any(articles) => articles,
+        }
+    }
 }
 
 /// What reads the sets.
@@ -100,9 +125,11 @@ fn kept(texts: &[String], encode: impl Fn(&[String]) -> Vec<Vec<f32>>) -> Vec<Ve
 
 /// The half that a question belongs to: FNV-1a of its id, even is tuned on.
 fn tuned(id: &str) -> bool {
-    let hash =
-        id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-    (hash >> 32).is_multiple_of(2)
+    (fnv(id) >> 32).is_multiple_of(2)
+}
+
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn lines<T: serde::de::DeserializeOwned>(path: &Path) -> Vec<T> {
@@ -112,8 +139,13 @@ fn lines<T: serde::de::DeserializeOwned>(path: &Path) -> Vec<T> {
 
 impl Set {
     /// One of ../shared/data/retrieval.
-    pub(super) fn public(name: &'static str, folder: &str, language: Language, readers: Readers<'_>) -> Self {
+    pub(super) fn public(name: &str, folder: &str, language: Language, readers: Readers<'_>) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/retrieval").join(folder);
+        Self::folder(name, &folder, language, readers)
+    }
+
+    /// A folder of documents.jsonl, questions.jsonl and, where there is one, unanswerable.jsonl.
+    fn folder(name: &str, folder: &Path, language: Language, readers: Readers<'_>) -> Self {
         let documents = lines::<DocumentLine>(&folder.join("documents.jsonl")).into_iter().map(|line| Document {
             id: line.id,
             title: line.title,
@@ -121,13 +153,36 @@ impl Set {
             language,
             text: line.text,
         });
-        let questions = lines::<QuestionLine>(&folder.join("questions.jsonl"));
-        let asked = questions.into_iter().map(|line| (tuned(&line.id), line.question, vec![line.document]));
+        let mut questions = lines::<QuestionLine>(&folder.join("questions.jsonl"));
+        let unanswerable = folder.join("unanswerable.jsonl");
+        if unanswerable.exists() {
+            questions.extend(lines::<QuestionLine>(&unanswerable));
+        }
+        let asked = questions.into_iter().map(|line| (tuned(&line.id), line.question, line.document.all()));
         Self::encoded(name, language, documents.collect(), BTreeMap::new(), asked.collect(), readers)
     }
 
+    /// The same without the wordings that the documents bring.
+    pub(super) fn plain(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), wordings: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// A base of about so many of the documents, the same in every run, with their questions.
+    pub(super) fn small(&self, name: &str, count: usize) -> Self {
+        let mut documents: Vec<&str> = self.passages.iter().map(|(passage, _)| passage.document.as_str()).collect();
+        documents.sort_by_key(|document| fnv(document));
+        documents.dedup();
+        let kept: Vec<String> = documents.into_iter().take(count).map(str::to_owned).collect();
+        let stays = |question: &&Question| {
+            question.documents.is_empty() || question.documents.iter().any(|document| kept.contains(document))
+        };
+        let passages = self.passages.iter().filter(|(passage, _)| kept.contains(&passage.document)).cloned().collect();
+        let questions = self.questions.iter().filter(stays).cloned().collect();
+        Self { name: name.to_owned(), passages, questions, ..self.clone() }
+    }
+
     /// The demo's articles with their wordings, and its held-out questions; those off topic have no document.
-    pub(super) fn demo(name: &'static str, language: Language, readers: Readers<'_>) -> Self {
+    pub(super) fn demo(name: &str, language: Language, readers: Readers<'_>) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/demo");
         let mut paths: Vec<PathBuf> = std::fs::read_dir(folder.join("knowledge").join(language.tag()))
             .unwrap()
@@ -150,11 +205,7 @@ impl Set {
             documents.push(Document { id, title, url: String::new(), language, text: body.to_owned() });
         }
         let asked = lines::<DemoLine>(&folder.join("questions.jsonl")).into_iter().filter_map(|line| {
-            let documents = match line.article {
-                Some(Articles::One(article)) => vec![article],
-                Some(Articles::Any(articles)) => articles,
-                None => Vec::new(),
-            };
+            let documents = line.article.map(Articles::all).unwrap_or_default();
             // Small talk has an intent and no article: it is neither answered nor off topic.
             let counts = line.language == language.tag() && (line.intent.is_none() || !documents.is_empty());
             counts.then(|| (tuned(&line.text), line.text, documents))
@@ -163,7 +214,7 @@ impl Set {
     }
 
     fn encoded(
-        name: &'static str,
+        name: &str,
         language: Language,
         documents: Vec<Document>,
         wordings: BTreeMap<String, Vec<Wording>>,
@@ -180,7 +231,7 @@ impl Set {
         let question =
             |((tuned, text, documents), (embedding, deep))| Question { text, embedding, deep, documents, tuned };
         let questions = asked.into_iter().zip(both).map(question).collect();
-        Self { name, language, passages, wordings, questions }
+        Self { name: name.to_owned(), family: name.to_owned(), language, passages, wordings, questions }
     }
 
     /// The workshop with its documents.
@@ -213,6 +264,47 @@ pub(super) fn all(readers: Readers<'_>) -> Vec<Set> {
         Set::demo("demo zh", Language::Chinese, readers),
     ]
 }
+
+/// Folders of further sets that are not published, parted by colons; one whose name ends in "-zh" is Chinese.
+const MORE: &str = "TALKFLEET_SETS";
+
+/// Questions of customers that have nothing to do with any base here: a home assistant's, English.
+pub(super) fn off_topic(readers: Readers<'_>) -> Set {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/intents/hwu64");
+    // The training part tunes, the test part is reported.
+    let parts = [("train.jsonl", true, 60), ("test.jsonl", false, 8)];
+    let asked = parts.into_iter().flat_map(|(part, tuned, every)| {
+        let all = lines::<TextLine>(&folder.join(part)).into_iter().step_by(every);
+        all.map(move |line| (tuned, line.text, Vec::new()))
+    });
+    Set::encoded("HWU64", Language::English, Vec::new(), BTreeMap::new(), asked.collect(), readers)
+}
+
+/// Ordinary bases: articles without wordings, and small ones.
+pub(super) fn ordinary(all: &[Set], readers: Readers<'_>) -> Vec<Set> {
+    let mut sets = Vec::new();
+    for folder in std::env::var(MORE).unwrap_or_default().split(':').filter(|folder| !folder.is_empty()) {
+        let folder = Path::new(folder);
+        let name = folder.file_name().unwrap().to_string_lossy();
+        let language = if name.ends_with("-zh") { Language::Chinese } else { Language::English };
+        let mut set = Set::folder(&name, folder, language, readers);
+        if name.starts_with("shop") {
+            set.family = format!("demo {}", language.tag());
+            sets.push(set.small(&format!("{name} 30"), SMALL));
+        }
+        sets.push(set);
+    }
+    for set in all {
+        if !set.wordings.is_empty() {
+            sets.push(set.plain(&format!("{} plain", set.name)));
+        }
+        sets.push(set.plain("").small(&format!("{} 30", set.name), SMALL));
+    }
+    sets
+}
+
+/// Documents of a small base.
+const SMALL: usize = 30;
 
 /// The language that the desk would take a question for.
 pub(super) fn language(question: &str) -> Language {

@@ -117,12 +117,15 @@ fn quotes(report: &Report) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let how = format!(
+    let mut how = format!(
         "What the desk quotes when no model speaks, over {} questions whose answer is known word for word. Quoting costs {} µs \
          of CPU a question.",
         grouped(figures.questions_with_answer),
         micros(figures.quote_us_per_query)
     );
+    if let Some(remark) = figures.unsaid() {
+        how += &format!(" {}.", escaped(&remark));
+    }
     section(
         "quotes",
         "Whether the quote holds the answer",
@@ -141,11 +144,15 @@ fn answerable(report: &Report, drawn: &str) -> String {
         false => "the same questions, asked of the base after their documents were taken out, a tenth at a time",
     };
     let how = format!(
-        "The score of the best passage should tell questions that the base answers from those that it does not ({which}). At the \
-         desk's threshold of {:.2} it declines {} of these and {} of the others.",
+        "The score of the best passage should tell questions that the base answers from those that it does not ({which}). A \
+         desk without intents declines below {:.2}: {} of these and {} of the others. Where a question belongs to one of the \
+         desk's intents it declines below {:.2}: {} and {}.",
         figures.answerable_from,
         figures.unanswerable_declined.map_or("–".into(), percent),
-        percent(figures.answerable_declined)
+        percent(figures.answerable_declined),
+        figures.in_scope_from,
+        figures.in_scope_unanswerable_declined.map_or("–".into(), percent),
+        percent(figures.in_scope_answerable_declined)
     );
     section("answerable", "Whether it knows what it does not know", &how, drawn)
 }
@@ -274,7 +281,7 @@ fn separation(report: &Report) -> Drawing<'static> {
         Mark::Dot {
             class: "candidate",
             at: (chosen.wanted_lost, chosen.unwanted_caught),
-            title: format!("the desk's threshold, {:.2}", chosen.threshold),
+            title: format!("the threshold of a desk without intents, {:.2}", chosen.threshold),
             label: format!("{} caught, {} lost", percent(chosen.unwanted_caught), percent(chosen.wanted_lost)),
         },
     ];

@@ -64,8 +64,11 @@ pub struct Measured {
     pub costs: Vec<Cost>,
     /// CPU time of building the index, embeddings apart.
     pub index_seconds: f64,
-    /// The desk's threshold.
+    /// The desk's thresholds: of a tenant without intents, and for a question that belongs to one of the intents.
     pub answerable_from: f64,
+    pub in_scope_from: f64,
+    /// Numbers of the questions whose answer is in none of their documents.
+    pub unsaid: Vec<usize>,
     pub encode_us: f64,
     pub quote_us: f64,
     /// Scores of questions that nothing in the base answers.
@@ -136,11 +139,19 @@ pub fn measure(
         asked,
         costs,
         index_seconds,
-        answerable_from: library.plan.in_scope_answerable_min.into(),
+        answerable_from: library.plan.answerable_min.into(),
+        in_scope_from: library.plan.in_scope_answerable_min.into(),
+        unsaid: unsaid(library, questions),
         encode_us,
         quote_us,
         unanswerable: scores,
     })
+}
+
+fn unsaid(library: &Library, questions: &[Question]) -> Vec<usize> {
+    let says =
+        |question: &Question| question.answers.is_empty() || library.says(&question.documents, &question.answers);
+    (0..questions.len()).filter(|at| !says(&questions[*at])).collect()
 }
 
 /// Each document once, at the place of its best passage.

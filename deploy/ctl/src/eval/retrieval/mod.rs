@@ -54,12 +54,17 @@ use super::folder::Folder;
 ///   answer_in_1, _2, _3         questions whose answer is inside the quoted one, two, three
 ///                               sentences
 ///   answerable_auroc            how well the score tells questions with an answer from those without
-///   answerable_declined, unanswerable_declined    at the desk's own threshold, answerable_from
+///   answerable_declined, unanswerable_declined    at answerable_from, the threshold of a desk without
+///                               intents
+///   in_scope_answerable_declined, in_scope_unanswerable_declined    at in_scope_from, the threshold
+///                               for a question that belongs to one of the desk's intents
+///   answers_not_in_document     questions whose answer none of their documents holds word for word:
+///                               no quote can (answers_not_in_document_ids: the first)
 ///   questions, documents, passages, questions_with_answer, unanswerable
 ///   indexed_per_second          passages that one core indexes in a second, embedding them apart
 ///   tiers                       each: tier, questions, recall_at_1, recall_at_5, mrr_at_10,
 ///                               ndcg_at_10, cpu_us_per_query, cpu_us_p99
-///   languages                   by tag, the same by tier
+///   languages                   by tag, the same by tier; without tiers that read no such language
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {

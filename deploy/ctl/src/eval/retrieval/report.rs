@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use talkfleet_worker::text;
+use talkfleet_worker::text::{self, Language};
 
 use super::{
     data::{Document, Question},
@@ -22,6 +22,9 @@ const SHAPE: u32 = 1;
 /// Misses that are listed, and the characters shown of what came instead.
 const MISSES_MAX: usize = 60;
 const SNIPPET_CHARS: usize = 220;
+
+/// Questions that are named because their documents do not hold their answer.
+const UNSAID_MAX: usize = 5;
 
 /// All that a report is made of.
 pub struct Evidence<'a> {
@@ -53,11 +56,18 @@ pub struct Figures {
     pub answer_in_2: Option<f64>,
     pub answer_in_3: Option<f64>,
     pub questions_with_answer: usize,
+    /// Of those, where no document of the question holds the answer, and the first of their ids.
+    pub answers_not_in_document: usize,
+    pub answers_not_in_document_ids: Vec<String>,
     pub answerable_auroc: Option<f64>,
-    /// At the desk's own threshold.
+    /// At the threshold of a desk without intents.
     pub answerable_from: f64,
     pub answerable_declined: f64,
     pub unanswerable_declined: Option<f64>,
+    /// At the threshold for a question that belongs to one of the desk's intents.
+    pub in_scope_from: f64,
+    pub in_scope_answerable_declined: f64,
+    pub in_scope_unanswerable_declined: Option<f64>,
     pub unanswerable: usize,
     pub tiers: Vec<TierFigures>,
     pub languages: BTreeMap<&'static str, Vec<TierFigures>>,
@@ -116,6 +126,22 @@ pub fn line(question: &Question, asked: &Asked) -> serde_json::Value {
     })
 }
 
+impl Figures {
+    /// What is to be said of answers that no quote can hold.
+    pub fn unsaid(&self) -> Option<String> {
+        let more = if self.answers_not_in_document > self.answers_not_in_document_ids.len() { " …" } else { "" };
+        (self.answers_not_in_document > 0).then(|| {
+            format!(
+                "{} of {} answers are not in the document that their question names, word for word, and count as not \
+                 quoted: {}{more}",
+                self.answers_not_in_document,
+                self.questions_with_answer,
+                self.answers_not_in_document_ids.join(", ")
+            )
+        })
+    }
+}
+
 impl Report {
     pub fn of(evidence: &Evidence<'_>) -> Self {
         let measured = evidence.measured;
@@ -161,15 +187,22 @@ fn figures(evidence: &Evidence<'_>, places: &[Vec<Places>], scores: &[f64]) -> F
         .collect()
     };
     let tiers = tier(&|_| true);
-    let tags: std::collections::BTreeSet<&'static str> =
-        evidence.questions.iter().map(|question| language(&question.text)).collect();
-    let languages = tags.into_iter().map(|tag| (tag, tier(&|question| language(&question.text) == tag))).collect();
+    let spoken: std::collections::HashSet<Language> =
+        evidence.questions.iter().map(|question| text::language(&question.text)).collect();
+    let of_language = |language: Language| {
+        let rows = tier(&|question| text::language(&question.text) == language).into_iter();
+        (language.tag(), rows.filter(|row| row.tier.serves(language)).collect())
+    };
+    let languages = spoken.into_iter().map(of_language).collect();
     let quoted: Vec<[bool; QUOTED_MAX]> = measured.asked.iter().filter_map(|asked| asked.quoted).collect();
     let inside = |at: usize| {
         let hits = quoted.iter().filter(|quoted| quoted[at]).count();
         (!quoted.is_empty()).then(|| share(hits, quoted.len()))
     };
     let declined = roc::at(scores, &measured.unanswerable, measured.answerable_from);
+    let in_scope = roc::at(scores, &measured.unanswerable, measured.in_scope_from);
+    let caught = |point: roc::Point| (!measured.unanswerable.is_empty()).then_some(point.unwanted_caught);
+    let unsaid = measured.unsaid.iter().filter_map(|at| evidence.questions.get(*at));
     let cost = measured.costs.last().copied().unwrap_or_default();
     Figures {
         tier: tiers.last().map_or(Tier::Words, |last| last.tier),
@@ -185,10 +218,15 @@ fn figures(evidence: &Evidence<'_>, places: &[Vec<Places>], scores: &[f64]) -> F
         answer_in_2: inside(1),
         answer_in_3: inside(2),
         questions_with_answer: quoted.len(),
+        answers_not_in_document: measured.unsaid.len(),
+        answers_not_in_document_ids: unsaid.take(UNSAID_MAX).map(|question| question.id.clone()).collect(),
         answerable_auroc: roc::area(scores, &measured.unanswerable),
         answerable_from: measured.answerable_from,
         answerable_declined: declined.wanted_lost,
-        unanswerable_declined: (!measured.unanswerable.is_empty()).then_some(declined.unwanted_caught),
+        unanswerable_declined: caught(declined),
+        in_scope_from: measured.in_scope_from,
+        in_scope_answerable_declined: in_scope.wanted_lost,
+        in_scope_unanswerable_declined: caught(in_scope),
         unanswerable: measured.unanswerable.len(),
         tiers,
         languages,
@@ -236,4 +274,19 @@ fn misses(evidence: &Evidence<'_>, places: &[Places]) -> Vec<Miss> {
         .collect();
     misses.sort_by(|a, b| b.score.total_cmp(&a.score));
     misses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chinese_questions_have_no_rows_of_tiers_that_read_none() {
+        let serving = |language| {
+            [Tier::Words, Tier::Static, Tier::Transformer, Tier::FusedTransformer, Tier::Fused]
+                .map(|tier| tier.serves(language))
+        };
+        assert_eq!(serving(Language::Chinese), [true, false, false, false, true]);
+        assert_eq!(serving(Language::English), [true; 5]);
+    }
 }

@@ -16,6 +16,7 @@ use talkfleet_worker::{
 
 use super::{
     data::{Document, Question},
+    measure::holds,
     statics::StaticEncoder,
 };
 use crate::{
@@ -40,9 +41,9 @@ pub enum Tier {
     Transformer,
     /// Words and both encoders
     FusedTransformer,
-    /// As the desk does, the first twenty put in order by their best sentence too
+    /// As `fused`, the first twenty put in order by their best sentence too; no desk uses it
     Reranked,
-    /// Words and the multilingual encoder, as the desk does
+    /// Words and the multilingual encoder: the desk's own
     Fused,
 }
 
@@ -91,6 +92,11 @@ impl Tier {
     /// Whether there must be a transformer.
     fn takes_transformer(self) -> bool {
         self.transforms() || self == Self::Static
+    }
+
+    /// Whether it differs from a cheaper one for questions in that language: the transformer reads no Chinese.
+    pub fn serves(self, language: Language) -> bool {
+        language != Language::Chinese || !self.takes_transformer()
     }
 }
 
@@ -149,7 +155,8 @@ impl Library {
     pub fn make(documents: &[Document], questions: &[Question], mut models: Models, tiers: &[Tier]) -> Result<Self> {
         let cut: Vec<Passage> = documents.iter().flat_map(|document| split(&whole(document))).collect();
         let english = cut.iter().filter(|passage| passage.language != Language::Chinese).count();
-        if tiers.is_empty() && !(1..=TRANSFORMER_PASSAGES_MAX).contains(&english) {
+        let asked = questions.iter().any(|question| Tier::Transformer.serves(text::language(&question.text)));
+        if tiers.is_empty() && !(asked && (1..=TRANSFORMER_PASSAGES_MAX).contains(&english)) {
             models.transformer = None;
         }
         let wanted = |of: fn(Tier) -> bool| tiers.is_empty() || tiers.iter().any(|tier| of(*tier));
@@ -190,6 +197,12 @@ impl Library {
 
     pub fn passages(&self) -> usize {
         self.passages.len()
+    }
+
+    /// Whether one of these documents says one of the answers; a document that is long is read passage by passage.
+    pub fn says(&self, documents: &[String], answers: &[String]) -> bool {
+        let mut own = self.passages.iter().filter(|(passage, _)| documents.contains(&passage.document));
+        own.any(|(passage, _)| holds(&passage.text, answers))
     }
 
     /// A base of all documents but these.

@@ -41,17 +41,24 @@ pub fn text(report: &Report, page: Option<&Path>) -> String {
             grouped(figures.questions_with_answer)
         ));
     }
-    if let (Some(area), Some(caught)) = (figures.answerable_auroc, figures.unanswerable_declined) {
+    lines.extend(figures.unsaid());
+    if let (Some(area), Some(caught), Some(in_scope)) =
+        (figures.answerable_auroc, figures.unanswerable_declined, figures.in_scope_unanswerable_declined)
+    {
         let which = match report.unanswerable_given {
             true => "questions that nothing answers",
             false => "questions asked without their documents",
         };
         lines.push(format!(
-            "answerable or not: AUROC {area:.3}; at the desk's threshold {} of {} {which} are declined, and {} of those with an answer",
-            percent(caught),
-            grouped(figures.unanswerable),
-            percent(figures.answerable_declined)
+            "answerable or not: AUROC {area:.3}; {} {which}; declined of them, and of those with an answer:",
+            grouped(figures.unanswerable)
         ));
+        let row = |from: f64, who: &str, caught: f64, lost: f64| {
+            format!("  from {from:.2}, {who}: {} and {}", percent(caught), percent(lost))
+        };
+        lines.push(row(figures.answerable_from, "a desk without intents", caught, figures.answerable_declined));
+        let lost = figures.in_scope_answerable_declined;
+        lines.push(row(figures.in_scope_from, "a question that belongs to one of its intents", in_scope, lost));
     }
     if !report.misses.is_empty() {
         lines.push(String::new());
