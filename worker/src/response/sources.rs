@@ -35,8 +35,11 @@ pub fn citations<'a>(passages: impl IntoIterator<Item = &'a Passage>) -> Vec<Cit
 
 /// The passages that a quotation was taken from; the best one when it cannot be told.
 fn quoted<'a>(quote: &[&str], passages: &'a [Passage]) -> Vec<&'a Passage> {
-    // An item of a list and a line without an end were given their marks here.
-    let bare = |sentence: &str| sentence.trim().trim_start_matches("- ").trim_end_matches(['.', '。']).to_owned();
+    // An item of a list and a line without an end were given their marks here, and what followed a yes a capital.
+    let bare = |sentence: &str| {
+        let sentence = sentence.trim().trim_start_matches("- ").trim_end_matches(['.', '。']);
+        sentence.chars().skip(1).collect::<String>()
+    };
     let holds = |passage: &&Passage| quote.iter().any(|sentence| passage.text.contains(&bare(sentence)));
     let found: Vec<_> = passages.iter().filter(holds).collect();
     if found.is_empty() { passages.iter().take(1).collect() } else { found }
@@ -87,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_quotation_names_where_it_stands() {
-        let passages = [passage("a", "One. Two."), passage("b", "Three.")];
+        let passages = [passage("a", "One. Yes, two."), passage("b", "Three.")];
         let documents =
             |quote: &[&str]| quoted(quote, &passages).iter().map(|p| p.document.clone()).collect::<Vec<_>>();
         assert_eq!(documents(&["Three."]), ["b"]);
