@@ -35,12 +35,13 @@ pub fn citations<'a>(passages: impl IntoIterator<Item = &'a Passage>) -> Vec<Cit
 
 /// The passages that a quotation was taken from; the best one when it cannot be told.
 fn quoted<'a>(quote: &[&str], passages: &'a [Passage]) -> Vec<&'a Passage> {
-    // An item of a list and a line without an end were given their marks here, and what followed a yes a capital.
-    let bare = |sentence: &str| {
-        let sentence = sentence.trim().trim_start_matches("- ").trim_end_matches(['.', '。']);
-        sentence.chars().skip(1).collect::<String>()
+    // An item of a list and a line without an end were given their marks here, and what followed a yes its capital.
+    let bare = |sentence: &str| sentence.trim().trim_start_matches("- ").trim_end_matches(['.', '。']).to_owned();
+    let after_yes = |bare: &str| bare.chars().next().map(|first| bare[first.len_utf8()..].to_owned());
+    let said = |text: &str, bare: &str| {
+        text.contains(bare) || after_yes(bare).is_some_and(|rest| !rest.is_empty() && text.contains(&rest))
     };
-    let holds = |passage: &&Passage| quote.iter().any(|sentence| passage.text.contains(&bare(sentence)));
+    let holds = |passage: &&Passage| quote.iter().any(|sentence| said(&passage.text, &bare(sentence)));
     let found: Vec<_> = passages.iter().filter(holds).collect();
     if found.is_empty() { passages.iter().take(1).collect() } else { found }
 }
