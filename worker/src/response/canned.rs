@@ -45,8 +45,12 @@ pub fn refusal(why: Refusal, language: Language, near: &[Passage], config: &Plan
             let sorry = pick(language, english, "抱歉，我没有找到这个问题的答案，也不想随意猜测。");
             match (topics.is_empty(), language) {
                 (true, _) => sorry.to_owned(),
-                (false, Language::Chinese) => format!("{sorry}我可以帮您解答：{}。", topics.join("、")),
-                (false, _) => format!("{sorry} I can help with, for example: {}.", topics.join(", ")),
+                (false, Language::Chinese) => format!("{sorry}我可以帮您解答：{}。", listed(&topics, '“', '”', "、")),
+                (false, _) => {
+                    let listed = listed(&topics, '"', '"', ", ");
+                    let end = if listed.ends_with('"') { "" } else { "." };
+                    format!("{sorry} I can help with, for example: {listed}{end}")
+                }
             }
         }
     }
@@ -63,13 +67,22 @@ pub fn quoted_instead(language: Language) -> &'static str {
     pick(language, "This is what our help pages say:", "以下是帮助中心的原文：")
 }
 
+/// Topics one after the other; one that is a question stands in quotation marks, since its own mark would end the sentence.
+fn listed(topics: &[String], open: char, close: char, between: &str) -> String {
+    let marked = |topic: &String| match topic.ends_with(['?', '？']) {
+        true => format!("{open}{topic}{close}"),
+        false => topic.clone(),
+    };
+    topics.iter().map(marked).collect::<Vec<_>>().join(between)
+}
+
 /// Titles of what came near in the customer's language, else what the operator configured: whatever is asked, some
-/// article is the nearest, and one that no question would be answered from is not worth naming.
+/// article is the nearest, and one that a question of no known intent would not be answered from is not worth naming.
 fn topics(language: Language, near: &[Passage], config: &PlanConfig) -> Vec<String> {
     let wanted = if language == Language::Chinese { Language::Chinese } else { Language::English };
     let mut titles = Vec::new();
     let worth_naming = |passage: &&Passage| {
-        passage.language == wanted && !passage.title.is_empty() && passage.score >= config.in_scope_answerable_min
+        passage.language == wanted && !passage.title.is_empty() && passage.score >= config.answerable_min
     };
     for passage in near.iter().filter(worth_naming) {
         if !titles.contains(&passage.title) {
@@ -99,13 +112,18 @@ mod tests {
             url: String::new(),
             text: "a".into(),
             language: if title.is_ascii() { Language::English } else { Language::Chinese },
-            score: 0.2,
+            score: 0.5,
         });
         let text = refusal(Refusal::NotKnown, Language::English, &near, &config);
         assert!(text.ends_with("for example: Refunds, Returns."), "{text}");
         let text = refusal(Refusal::NotKnown, Language::Chinese, &near, &config);
         assert!(text.ends_with("我可以帮您解答：退款。"), "{text}");
-        let far = near.map(|passage| Passage { score: 0.01, ..passage });
+        let asked = near.clone().map(|passage| Passage { title: format!("{}?", passage.title), ..passage });
+        let text = refusal(Refusal::NotKnown, Language::English, &asked, &config);
+        assert!(text.ends_with("for example: \"Refunds?\", \"Returns?\""), "{text}");
+        let text = refusal(Refusal::NotKnown, Language::Chinese, &asked, &config);
+        assert!(text.ends_with("我可以帮您解答：“退款?”。"), "{text}");
+        let far = near.map(|passage| Passage { score: 0.3, ..passage });
         let text = refusal(Refusal::NotKnown, Language::English, &far, &config);
         assert!(text.ends_with("for example: orders, delivery, returns and refunds, payment, your account."), "{text}");
         let text = refusal(Refusal::NotKnown, Language::Other, &[], &config);

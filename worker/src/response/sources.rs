@@ -36,9 +36,13 @@ pub fn citations<'a>(passages: impl IntoIterator<Item = &'a Passage>) -> Vec<Cit
 
 /// The passages that a quotation was taken from; the best one when it cannot be told.
 fn quoted<'a>(quote: &[&str], passages: &'a [Passage]) -> Vec<&'a Passage> {
-    // An item of a list and a line without an end were given their marks here.
+    // An item of a list and a line without an end were given their marks here, and what followed a yes its capital.
     let bare = |sentence: &str| sentence.trim().trim_start_matches("- ").trim_end_matches(['.', '。']).to_owned();
-    let holds = |passage: &&Passage| quote.iter().any(|sentence| passage.text.contains(&bare(sentence)));
+    let after_yes = |bare: &str| bare.chars().next().map(|first| bare[first.len_utf8()..].to_owned());
+    let said = |text: &str, bare: &str| {
+        text.contains(bare) || after_yes(bare).is_some_and(|rest| !rest.is_empty() && text.contains(&rest))
+    };
+    let holds = |passage: &&Passage| quote.iter().any(|sentence| said(&passage.text, &bare(sentence)));
     let found: Vec<_> = passages.iter().filter(holds).collect();
     if found.is_empty() { passages.iter().take(1).collect() } else { found }
 }
@@ -89,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_quotation_names_where_it_stands() {
-        let passages = [passage("a", "One. Two."), passage("b", "Three.")];
+        let passages = [passage("a", "One. Yes, two."), passage("b", "Three.")];
         let documents =
             |quote: &[&str]| quoted(quote, &passages).iter().map(|p| p.document.clone()).collect::<Vec<_>>();
         assert_eq!(documents(&["Three."]), ["b"]);

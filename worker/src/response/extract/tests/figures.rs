@@ -67,9 +67,9 @@ fn count(tally: &mut Tally, question: &Value, index: &Index, encoder: &Encoder) 
     for (places, held) in tally.best.iter_mut().enumerate() {
         *held += usize::from(ranked.iter().take(places + 1).any(|sentence| sentence.text.contains(answer)));
     }
-    let quoted = chosen(ranked, &hits);
-    tally.sentences += quoted.len();
-    tally.quoted += usize::from(compose(&quoted, &hits).text.contains(answer));
+    let quoted = extract(text, Some(&embedding), &hits, meanings, language).text;
+    tally.sentences += text::sentences(&quoted).len();
+    tally.quoted += usize::from(quoted.contains(answer));
 }
 
 fn index(folder: &Path, encoder: &Encoder) -> Index {
@@ -107,8 +107,49 @@ fn readings() {
         let quoted = extract(text, Some(&embedding), &hits, Some(Meanings { sentence: &meaning }), language);
         let article = hits.first().map_or("", |hit| hit.passage.document.as_str());
         println!("? {text}\n  [{article}; meant {}]\n{}\n", question["article"], quoted.text);
-        let lead_in = quoted.text.lines().any(|line| line.ends_with([':', '：', '?', '？']));
-        assert!(!lead_in && quoted.text.chars().count() <= ANSWER_CHARS_MAX + 2 * SENTENCES_MAX, "{}", quoted.text);
+        let asks = quoted.text.lines().any(|line| line.ends_with(['?', '？']));
+        let leads_nowhere = quoted.text.ends_with([':', '：']);
+        assert!(!asks && !leads_nowhere, "{}", quoted.text);
+    }
+}
+
+/// Least share of each half whose answer holds what decides it; measured were 84 % (fitted) and 78 % (held out).
+const DECIDING_MIN: f64 = 73.0;
+
+/// A question with what its answer must hold: one of the wordings of each part.
+#[derive(serde::Deserialize)]
+struct Deciding {
+    question: String,
+    holds: Vec<Vec<String>>,
+}
+
+/// Customers' questions to the demo; weights and limits were fitted to the even lines.
+#[test]
+fn the_deciding_sentence_is_quoted() {
+    let encoder = Encoder::load(&crate::encoder::cached()).unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/demo");
+    let index = demo_index(&demo, &encoder);
+    let questions = include_str!("deciding.jsonl").lines().map(|line| serde_json::from_str::<Deciding>(line).unwrap());
+    let (mut held, mut asked) = ([[0_usize; 2]; 2], [[0_usize; 2]; 2]);
+    for (line, Deciding { question, holds }) in questions.enumerate() {
+        let (embedding, language) = (encoder.encode(&question), text::language(&question));
+        let hits = index.search(&question, Some(&embedding), language, PASSAGES_MAX, &Tuning::default()).unwrap();
+        let meaning =
+            |passage: &Passage, place: usize, query: &[f32]| index.sentence_meaning(passage, place, query, &encoder);
+        let quoted = extract(&question, Some(&embedding), &hits, Some(Meanings { sentence: &meaning }), language).text;
+        let decides = holds.iter().all(|part| part.iter().any(|wording| quoted.contains(wording)));
+        let chinese = usize::from(language == Language::Chinese);
+        held[line % 2][chinese] += usize::from(decides);
+        asked[line % 2][chinese] += 1;
+        if !decides {
+            println!("? {question}\n  {holds:?}\n{quoted}\n");
+        }
+    }
+    let share = |held: usize, asked: usize| 100.0 * held as f64 / asked as f64;
+    for (half, name) in ["fitted", "held out"].iter().enumerate() {
+        let [english, chinese] = [0, 1].map(|language| share(held[half][language], asked[half][language]));
+        println!("{name}: the deciding sentence is quoted to {english:.1} % (English) and {chinese:.1} % (Chinese)");
+        assert!(share(held[half].iter().sum(), asked[half].iter().sum()) >= DECIDING_MIN);
     }
 }
 
