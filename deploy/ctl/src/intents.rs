@@ -9,23 +9,20 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use talkfleet_worker::{
     catalog::{self, IntentsArtefact},
-    intent::{self, IntentModel, IntentSet, Kind, ScopeCost, review},
+    intent::{self, IntentModel, IntentSet, Kind, ScopeCost, Warning, review},
     text,
 };
 
 use crate::{connect::About, knowledge::load_encoders};
 
-/// The largest file: a hundred thousand examples; the parser has the same bound, this one spares reading it.
-const FILE_BYTES_MAX: u64 = 32 << 20;
-
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Train from a file (our YAML, Rasa's NLU YAML or JSON lines) and publish; workers follow within two seconds
+    /// Train from a file (our YAML, Rasa's NLU YAML, JSON lines or array, or CSV) and publish; workers follow within two seconds
     Train {
         file: PathBuf,
         #[command(flatten)]
@@ -52,7 +49,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         about: About,
     },
-    /// Turn Rasa's NLU YAML or JSON lines into our YAML; the file itself tells which it is
+    /// Turn Rasa's NLU YAML, JSON or CSV into our YAML; the file itself tells which it is
     Import {
         file: PathBuf,
         /// Where to write; without it, to standard output
@@ -144,32 +141,35 @@ async fn validate(file: &Path, test: Option<&Path>, json: bool) -> Result<ExitCo
         let texts: Vec<String> = set.examples.iter().map(|example| example.text.clone()).collect();
         let embeddings = tokio::task::spawn_blocking(move || encoder.encode_many(&texts)).await?;
         warnings.extend(review::near(&set, &embeddings));
+        warnings.extend(review::misplaced(&set, &embeddings));
     } else {
         eprintln!(
             "without the sentence encoder (`talkfleet up` fetches it) examples that say the same in other words are not looked for"
         );
     }
-    let conflicts = warnings.iter().filter(|warning| warning.is_conflict()).count();
+    let leaked = warnings.iter().filter(|warning| matches!(warning, Warning::Leaked { .. })).count();
+    let conflicts = warnings.iter().filter(|warning| warning.is_conflict()).count() - leaked;
     let sentences: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     let (intents, examples) = (set.intents.len(), set.examples.len());
     if json {
         println!(
             "{}",
             serde_json::json!({ "intents": intents, "examples": examples, "out_of_scope": set.out_of_scope.len(),
-                "languages": languages(&set), "conflicts": conflicts, "warnings": sentences })
+                "languages": languages(&set), "conflicts": conflicts, "leaked": leaked, "warnings": sentences })
         );
     } else {
         sentences.iter().for_each(|sentence| println!("{sentence}"));
         println!(
-            "{intents} intents, {examples} examples: {conflicts} conflict(s), {} remark(s)",
-            sentences.len() - conflicts
+            "{intents} intents, {examples} examples: {conflicts} conflict(s), {leaked} line(s) of the test set, {} remark(s)",
+            sentences.len() - conflicts - leaked
         );
     }
-    Ok(if conflicts == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if conflicts + leaked == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The same formats, and the same complaints, as in `talkfleet eval intents`.
 fn parse(file: &Path) -> Result<IntentSet> {
-    intent::parse(&read(file)?).with_context(|| file.display().to_string())
+    crate::eval::taught(file)
 }
 
 fn tell(trained: &Trained, json: bool) -> Result<()> {
@@ -252,18 +252,6 @@ fn import(file: &Path, output: Option<&Path>) -> Result<()> {
 
 fn write_new(file: &Path, text: &str) -> io::Result<()> {
     io::Write::write_all(&mut std::fs::File::create_new(file)?, text.as_bytes())
-}
-
-fn read(file: &Path) -> Result<String> {
-    let about = std::fs::metadata(file).with_context(|| file.display().to_string())?;
-    if !about.is_file() {
-        bail!("{} is no regular file", file.display());
-    }
-    if about.len() > FILE_BYTES_MAX {
-        bail!("{} is larger than {} MiB; split it", file.display(), FILE_BYTES_MAX >> 20);
-    }
-    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-    String::from_utf8(bytes).map_err(|_| anyhow!("{} is not UTF-8; save it as UTF-8", file.display()))
 }
 
 /// Our own format. A JSON string is a YAML string, so nothing can break out of its quotes.
@@ -349,7 +337,26 @@ mod tests {
 
     #[test]
     fn only_readable_files_are_read() {
-        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("regular"));
-        assert!(read(Path::new("/does/not/exist")).is_err());
+        assert!(parse(Path::new("/dev/zero")).unwrap_err().to_string().contains("regular"));
+        assert!(parse(Path::new("/does/not/exist")).is_err());
+    }
+
+    #[test]
+    fn every_format_teaches_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("a.jsonl", "{\"text\": \"余额\", \"intent\": \"查话费\"}\n"),
+            ("a.json", "[{\"text\": \"余额\", \"intent\": \"查话费\"}]"),
+            ("a.csv", "text,intent\n余额,查话费\n"),
+            ("a.yaml", "version: 1\nintents:\n  - name: 查话费\n    examples: {zh: [余额]}\n"),
+        ] {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            let set = parse(&file).unwrap();
+            assert_eq!((set.examples[0].text.as_str(), set.intents[0].name.as_str()), ("余额", "查话费"), "{name}");
+        }
+        let file = folder.path().join("empty.yaml");
+        std::fs::write(&file, "").unwrap();
+        assert!(parse(&file).unwrap_err().to_string().ends_with("is empty"));
     }
 }

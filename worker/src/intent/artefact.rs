@@ -22,8 +22,8 @@ const MAGIC: &[u8; 4] = b"TFIM";
 
 /// Layout of the artefact. A reader refuses any other: a model is retrained in seconds, so nothing is migrated. Raise it with
 /// every change of [`Stored`]; 2 came with the kernel, 3 with the judgement of scope apart from that of the intent, 4
-/// with the transformer's tier.
-pub const VERSION: u16 = 4;
+/// with the transformer's tier, 5 with thresholds of leads.
+pub const VERSION: u16 = 5;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArtefactError {

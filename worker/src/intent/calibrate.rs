@@ -21,6 +21,9 @@ const RATE: f32 = 0.5;
 /// Keeps the weights of a few dozen held-out examples from running away.
 const DECAY: f32 = 0.003;
 
+/// Standard errors by which texts in scope are spread around the held-out ones where the threshold is chosen.
+const SMOOTHED_BY: f32 = 2.0;
+
 /// One held-out text.
 pub(super) struct Sample {
     pub(super) signs: [f32; SIGNS],
@@ -96,9 +99,11 @@ impl Judgement {
 }
 
 impl Verdict {
-    /// How sure the decision is, whichever it was.
-    pub(super) fn certainty(&self) -> f32 {
-        if self.recognised { self.confidence } else { 1.0 - self.in_scope }
+    /// How far the decision is from the next one, in log-probability: the best intent's lead over the second, or that of
+    /// 'out of scope' over the contrary.
+    pub(super) fn margin(&self, lead: f32) -> f32 {
+        let outside = (1.0 - self.in_scope).max(f32::MIN_POSITIVE);
+        if self.recognised { lead } else { (outside / self.in_scope.max(f32::MIN_POSITIVE)).ln() }
     }
 }
 
@@ -173,8 +178,9 @@ fn choose_threshold(in_scope: &Judge, samples: &[Sample], cost: ScopeCost) -> (f
     let below = |sorted: &[f32], threshold: f32| {
         sorted.partition_point(|probability| *probability < threshold) as f32 / sorted.len().max(1) as f32
     };
+    let smoothed = Smoothed::of(&inside);
     let price = |threshold: f32| {
-        let declined = (1.0 - OUT_OF_SCOPE_SHARE) * cost.decline_good * below(&inside, threshold);
+        let declined = (1.0 - OUT_OF_SCOPE_SHARE) * cost.decline_good * smoothed.below(threshold);
         declined + OUT_OF_SCOPE_SHARE * cost.answer_strange * (1.0 - below(&outside, threshold))
     };
     let candidates = inside.iter().chain(&outside).copied().chain([0.0]);
@@ -187,6 +193,35 @@ fn choose_threshold(in_scope: &Judge, samples: &[Sample], cost: ScopeCost) -> (f
         ..Validation::default()
     };
     (threshold, validation)
+}
+
+/// Where the probabilities of texts in scope lie, each held-out one standing for its surroundings: new texts are not the
+/// held-out ones again, and the fewer these are, the further from them.
+struct Smoothed {
+    odds: Vec<f32>,
+    width: f32,
+}
+
+impl Smoothed {
+    fn of(probabilities: &[f32]) -> Self {
+        let odds: Vec<f32> = probabilities.iter().map(|probability| log_odds(*probability)).collect();
+        let count = odds.len().max(1) as f32;
+        let mean = odds.iter().sum::<f32>() / count;
+        let spread = (odds.iter().map(|odds| (odds - mean).powi(2)).sum::<f32>() / count).sqrt();
+        Self { odds, width: (SMOOTHED_BY * spread / count.sqrt()).max(1e-3) }
+    }
+
+    /// The share that is expected below.
+    fn below(&self, probability: f32) -> f32 {
+        let at = log_odds(probability);
+        let share = |odds: &f32| 1.0 / (1.0 + ((odds - at) / self.width).exp());
+        self.odds.iter().map(share).sum::<f32>() / self.odds.len().max(1) as f32
+    }
+}
+
+fn log_odds(probability: f32) -> f32 {
+    let probability = probability.clamp(1e-6, 1.0 - 1e-6);
+    (probability / (1.0 - probability)).ln()
 }
 
 #[cfg(test)]

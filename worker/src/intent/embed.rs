@@ -73,6 +73,14 @@ impl Embeddings {
         });
         Self { joint: joint.collect(), multilingual, joint_by }
     }
+
+    /// Drops the rows of texts that are not kept.
+    pub(super) fn retain(&mut self, kept: &[bool]) {
+        for rows in [&mut self.multilingual, &mut self.joint] {
+            let mut at = kept.iter();
+            rows.retain(|_| at.next().copied().unwrap_or_default());
+        }
+    }
 }
 
 /// Encodes all texts, a thread per core, in the texts' order.

@@ -1,10 +1,11 @@
 //! The figures of this room, measured on public sets and on the demo: `cargo test --release -p talkfleet-worker --lib
-//! intent::figures -- --ignored --nocapture`, with `FIGURES=hwu64,demo` for some of them.
+//! intent::figures -- --ignored --nocapture`, with `FIGURES=hwu64,demo` for some of them; `train.jsonl:test.jsonl` names files
+//! of one's own. What is said of every line of the file `FIGURES_ASK` is printed besides.
 
 use std::{path::PathBuf, time::Instant};
 
 use super::random::Random;
-use super::{Choice, Example, IntentModel, IntentSet, Message, Tier, parse, train};
+use super::{Candidate, Choice, Example, IntentModel, IntentSet, Message, Tier, parse, train};
 use crate::encoder::Encoders;
 
 const PARTS: usize = 5;
@@ -128,6 +129,31 @@ fn measure(name: &str, set: &IntentSet, test: &IntentSet, encoders: &Encoders) {
         }
         tally.row(name);
     }
+    ask_file(&model, encoders);
+}
+
+fn ask_file(model: &IntentModel, encoders: &Encoders) {
+    let Some(file) = std::env::var_os("FIGURES_ASK") else { return };
+    for text in std::fs::read_to_string(file).unwrap().lines() {
+        let found = model.read(&Message::new(text, encoders), Choice::Cascade);
+        let Candidate { name, confidence } = &found.candidates[0];
+        println!("  {text:<34} {:<14} {name:<24} {confidence:.2} in scope {:.2}", found.tier.name(), found.in_scope);
+        if found.intent.is_none() {
+            println!("    declined");
+        }
+    }
+}
+
+/// A test of one's own: files with '+' between them.
+fn own(files: &str) -> IntentSet {
+    let mut all = IntentSet::default();
+    for file in files.split('+') {
+        let found = parse(&std::fs::read_to_string(file).unwrap()).unwrap();
+        all.examples.extend(found.examples);
+        all.intents.extend(found.intents);
+        all.out_of_scope.extend(found.out_of_scope);
+    }
+    all
 }
 
 /// At most `shots` examples an intent, a share of them under a wrong intent.
@@ -194,6 +220,10 @@ fn figures() {
     for name in wanted.split(',') {
         match name {
             "demo" => demo(&encoders),
+            "demo-all" => {
+                let set = parse(include_str!("../../../schemas/demo/intents.yaml")).unwrap();
+                measure(name, &set, &IntentSet::default(), &encoders);
+            }
             "small" => {
                 for (name, shots, wrong) in ["banking77", "hwu64", "clinc150"]
                     .into_iter()
@@ -208,7 +238,10 @@ fn figures() {
                     );
                 }
             }
-            _ => measure(name, &public(name, "train"), &public(name, &part), &encoders),
+            _ => match name.split_once(':') {
+                Some((train, test)) => measure(name, &own(train), &own(test), &encoders),
+                None => measure(name, &public(name, "train"), &public(name, &part), &encoders),
+            },
         }
     }
 }

@@ -7,6 +7,7 @@
 //! is sure enough decides, and the next one is never asked. All thresholds are chosen by cross-validation.
 
 mod artefact;
+mod background;
 mod calibrate;
 mod cascade;
 mod embed;
@@ -36,7 +37,7 @@ pub use artefact::{ArtefactError, VERSION as ARTEFACT_VERSION};
 pub use calibrate::Validation;
 pub use model::IntentModel;
 pub use review::{Warning, review};
-pub use source::{SourceError, parse};
+pub use source::{SourceError, checked, parse};
 pub use tier::{Choice, Message, Tier};
 pub use train::{TrainError, train};
 

@@ -5,9 +5,22 @@ use serde::{Deserialize, Serialize};
 use super::calibrate::{Judgement, Validation, Verdict};
 use super::cascade::Cascade;
 use super::fusion::Fusion;
-use super::parts::{Parts, Voices, three_best};
+use super::parts::{KNOWN, LEAD, NEAREST, Parts, SIGNS, Voices, three_best};
 use super::tier::{Choice, Message, Tier};
 use super::{Candidate, Classified, Kind};
+use crate::text::{self, Script};
+
+/// Words of a message, Chinese characters counting half, up to which it says too little to be judged by the held-out
+/// texts' standard: hardly any of them is so short.
+const SHORT_WORDS_MAX: f32 = 3.0;
+
+/// A short message is unfounded when less than this share of it was ever taught, and no example is nearer than this
+/// cosine: whatever class it then resembles most, it resembles by chance.
+const KNOWN_MIN: f32 = 0.6;
+const NEAR_MIN: f32 = 0.5;
+
+/// What is left of the confidence in an unfounded message.
+const UNFOUNDED: f32 = 0.5;
 
 /// An immutable model; share it by `Arc`, and swap the `Arc` for a new one.
 pub struct IntentModel {
@@ -30,21 +43,15 @@ impl IntentModel {
     /// Recognises a message. It is encoded only for the tiers that are asked.
     pub fn read(&self, message: &Message<'_>, choice: Choice) -> Classified {
         let mut voices = self.parts.listen(message.text());
+        let short = is_short(message.text());
         loop {
-            match choice {
-                Choice::Cascade => {
-                    let found = self.judge(&voices);
-                    if self.cascade.decides(voices.tier, found.verdict.certainty())
-                        || !self.parts.listen_on(&mut voices, message)
-                    {
-                        return self.tell(found, voices.tier);
-                    }
-                }
-                Choice::Always(tier) => {
-                    if voices.tier >= tier || !self.parts.listen_on(&mut voices, message) {
-                        return self.tell(self.judge(&voices), voices.tier);
-                    }
-                }
+            let found = self.judge(&voices, short);
+            let decides = match choice {
+                Choice::Cascade => !found.unfounded && self.cascade.decides(voices.tier, found.margin),
+                Choice::Always(tier) => voices.tier >= tier,
+            };
+            if decides || !self.parts.listen_on(&mut voices, message) {
+                return self.tell(found, voices.tier);
             }
         }
     }
@@ -64,14 +71,25 @@ impl IntentModel {
         Tier::ALL.into_iter().filter(|tier| *tier == Tier::Words || self.parts.embedded(*tier).is_some())
     }
 
-    fn judge(&self, voices: &Voices) -> Found {
+    fn judge(&self, voices: &Voices, short: bool) -> Found {
         let tier = voices.tier;
         let reading = self.parts.read(voices, tier, &self.fusion);
-        Found { verdict: self.judgements[tier as usize].verdict(&reading.signs), scores: reading.scores }
+        let mut verdict = self.judgements[tier as usize].verdict(&reading.signs);
+        let unfounded = short && is_unfounded(&reading.signs);
+        if unfounded {
+            verdict.confidence *= UNFOUNDED;
+            verdict.in_scope *= UNFOUNDED;
+            verdict.recognised = false;
+        }
+        if short && !verdict.recognised {
+            // What it resembles says nothing of so few words.
+            verdict.confidence = verdict.confidence.min(verdict.in_scope);
+        }
+        Found { margin: verdict.margin(reading.signs[LEAD]), verdict, unfounded, scores: reading.scores }
     }
 
     fn tell(&self, found: Found, tier: Tier) -> Classified {
-        let Found { verdict: Verdict { confidence, in_scope, recognised }, scores } = found;
+        let Found { verdict: Verdict { confidence, in_scope, recognised }, scores, .. } = found;
         let order = three_best(&scores);
         let best = &self.classes[order[0]];
         let candidates = order.iter().map(|class| Candidate {
@@ -93,7 +111,23 @@ impl IntentModel {
 /// One tier's reading of a message, judged.
 struct Found {
     verdict: Verdict,
+    margin: f32,
+    unfounded: bool,
     scores: Vec<f32>,
+}
+
+/// Nothing in it was taught, and nothing near to it: by words alone the nearest example is not known.
+fn is_unfounded(signs: &[f32; SIGNS]) -> bool {
+    signs[KNOWN] < KNOWN_MIN && NEAREST.iter().all(|sign| signs[*sign] < NEAR_MIN)
+}
+
+fn is_short(text: &str) -> bool {
+    let text = text::normalise(text);
+    let words = text::runs(&text).map(|run| match run.script {
+        Script::Han => run.text.chars().count() as f32 / 2.0,
+        Script::Word => 1.0,
+    });
+    words.sum::<f32>() <= SHORT_WORDS_MAX
 }
 
 #[cfg(test)]
@@ -172,6 +206,31 @@ mod tests {
         let mut newer = bytes;
         newer[4] = 9;
         assert_eq!(error(&newer), Some(ArtefactError::OtherVersion(9)));
+    }
+
+    #[test]
+    fn a_word_that_nobody_taught_convinces_nobody() {
+        let model = train(&set(), &Encoders::cached(), &mut |_| {}).unwrap();
+        for text in ["zweb flurn", "呃喵"] {
+            let found = model.read(&Message::new(text, &Encoders::cached()), Choice::Cascade);
+            assert!(found.intent.is_none() && found.confidence <= UNFOUNDED, "{text}: {found:?}");
+        }
+        let known = model.read(&Message::new("refund please", &Encoders::cached()), Choice::Cascade);
+        assert_eq!(known.intent.as_deref(), Some("refund"), "{known:?}");
+    }
+
+    #[test]
+    fn short_is_what_is_said_in_three_words() {
+        for (text, short) in [
+            ("not helpful", true),
+            ("that is it.", true),
+            ("穿过一次", true),
+            ("where is my order", false),
+            ("怎么退款给我", true),
+            ("我的包裹到哪里了", false),
+        ] {
+            assert_eq!(is_short(text), short, "{text}");
+        }
     }
 
     #[test]

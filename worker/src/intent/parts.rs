@@ -12,6 +12,11 @@ use super::tier::{Message, Tier};
 /// Signs that the judgement weighs; see [`Reading`].
 pub(super) const SIGNS: usize = 11;
 
+/// The signs that are read elsewhere too: the lead, the share of known n-grams, and by tier the nearest example.
+pub(super) const LEAD: usize = 0;
+pub(super) const KNOWN: usize = 2;
+pub(super) const NEAREST: [usize; 2] = [6, 9];
+
 /// Leads beyond this say nothing more: the classifiers are certain.
 const LEAD_MAX: f32 = 12.0;
 
@@ -185,9 +190,9 @@ impl Parts {
         let lead = order.get(1).map_or(LEAD_MAX, |second| scores[best] - scores[*second]);
         let agree = said.iter().all(|voice| voice[best] >= largest(&voice[..self.intents]));
         let mut signs = [0.0; SIGNS];
-        signs[0] = lead.min(LEAD_MAX);
+        signs[LEAD] = lead.min(LEAD_MAX);
         signs[1] = outside.map_or(0.0, |outside| (scores[best] - outside).clamp(-LEAD_MAX, LEAD_MAX));
-        signs[2] = voices.known_share;
+        signs[KNOWN] = voices.known_share;
         signs[3] = if agree { 1.0 } else { 0.0 };
         signs[4] = voices.largest[0];
         for (at, row) in voices.rows.iter().enumerate().take(tier as usize) {
@@ -195,7 +200,7 @@ impl Parts {
             let Some(embedded) = self.embedded(asked) else { continue };
             let nearest = |class: usize| embedded.neighbours.nearest(class, row);
             signs[5 + 3 * at] = voices.largest[at + 1];
-            signs[6 + 3 * at] = order.iter().map(|class| nearest(*class)).fold(0.0, f32::max);
+            signs[NEAREST[at]] = order.iter().map(|class| nearest(*class)).fold(0.0, f32::max);
             signs[7 + 3 * at] = nearest(self.intents);
         }
         Reading { best, scores, signs }

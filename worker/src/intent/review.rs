@@ -16,6 +16,14 @@ pub const NEAR_FROM: f32 = 0.97;
 /// Pairs of near examples that are told: who has more has one cause for many of them.
 pub const NEAR_MAX: usize = 50;
 
+/// The nearest examples that must agree on another intent before one is called misplaced, and how much nearer they are in
+/// the mean than the nearest of its own.
+const NEIGHBOURS: usize = 3;
+const NEARER_BY: f32 = 0.05;
+
+/// Misplaced examples that are told.
+pub const MISPLACED_MAX: usize = 50;
+
 /// Something a person should look at; training goes on.
 #[derive(Debug, PartialEq)]
 pub enum Warning {
@@ -31,12 +39,16 @@ pub enum Warning {
     Thin { intent: String, examples: usize },
     /// An intent that is named but never exemplified.
     Empty { intent: String },
+    /// An example whose neighbours are all of another intent.
+    Misplaced { text: String, intent: String, looks_like: String, neighbour: String },
+    /// Fewer than two intents have examples: training refuses it.
+    Alone { intents: usize },
 }
 
 impl Warning {
     /// Whether figures or answers are wrong as long as it stands; the rest is advice.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Claimed { .. } | Self::Leaked { .. })
+        matches!(self, Self::Claimed { .. } | Self::Leaked { .. } | Self::Alone { .. })
     }
 }
 
@@ -56,6 +68,16 @@ impl std::fmt::Display for Warning {
             }
             Self::Thin { intent, examples } => {
                 write!(f, "{intent} has {examples} example(s): give it at least {EXAMPLES_MIN} per language")
+            }
+            Self::Misplaced { text, intent, looks_like, neighbour } => write!(
+                f,
+                "{text:?} under {intent} looks like {looks_like} (\"{neighbour}\" and others): is it misplaced?"
+            ),
+            Self::Alone { intents } => {
+                write!(
+                    f,
+                    "{intents} intent(s) with examples: a model tells at least two apart, so add examples of another"
+                )
             }
             Self::Empty { intent } => write!(f, "{intent} has no example and will never be recognised"),
         }
@@ -88,7 +110,50 @@ pub fn review(set: &IntentSet) -> Vec<Warning> {
             _ => None,
         }
     });
-    claimed.chain(repeated).chain(thin).collect()
+    let taught = set.examples.iter().map(|example| example.intent.as_str()).collect::<HashSet<_>>().len();
+    let alone = (taught < 2).then_some(Warning::Alone { intents: taught });
+    alone.into_iter().chain(claimed).chain(repeated).chain(thin).collect()
+}
+
+/// Examples that look like another intent, the surest first, at most [`MISPLACED_MAX`]: of the [`NEIGHBOURS`] nearest
+/// other examples none is of their own intent and all are of one other, clearly nearer than the own intent's best.
+pub fn misplaced(set: &IntentSet, embeddings: &[Vec<f32>]) -> Vec<Warning> {
+    let examples = &set.examples;
+    let mut found: Vec<(f32, Warning)> = Vec::new();
+    for (at, (example, embedding)) in examples.iter().zip(embeddings).enumerate() {
+        let (mut nearest, mut own): (Vec<(f32, usize)>, f32) = (Vec::new(), 0.0);
+        for (other, other_embedding) in embeddings.iter().enumerate().take(examples.len()) {
+            if other == at {
+                continue;
+            }
+            let cosine = cosine(embedding, other_embedding);
+            if examples[other].intent == example.intent {
+                own = own.max(cosine);
+            }
+            let place = nearest.iter().position(|(found, _)| cosine > *found).unwrap_or(nearest.len());
+            if place < NEIGHBOURS {
+                nearest.insert(place, (cosine, other));
+                nearest.truncate(NEIGHBOURS);
+            }
+        }
+        let Some((_, first)) = nearest.first() else { continue };
+        let looks_like = &examples[*first].intent;
+        let agree =
+            nearest.len() == NEIGHBOURS && nearest.iter().all(|(_, other)| examples[*other].intent == *looks_like);
+        let mean = nearest.iter().map(|(cosine, _)| cosine).sum::<f32>() / NEIGHBOURS as f32;
+        if agree && *looks_like != example.intent && mean - own >= NEARER_BY {
+            let warning = Warning::Misplaced {
+                text: example.text.clone(),
+                intent: example.intent.clone(),
+                looks_like: looks_like.clone(),
+                neighbour: examples[*first].text.clone(),
+            };
+            found.push((mean - own, warning));
+        }
+    }
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    found.truncate(MISPLACED_MAX);
+    found.into_iter().map(|(_, warning)| warning).collect()
 }
 
 /// The lines of a test set that the examples hold, up to case, spacing and punctuation.
@@ -181,6 +246,32 @@ mod tests {
         let test = set(&[("where is it", "track"), ("WHERE is it", "track"), ("bye", "greet")]);
         assert_eq!(leaks(&train, &test), [Warning::Leaked { text: "where is it".into() }]);
         assert!(leaks(&train, &set(&[("bye", "greet")])).is_empty());
+    }
+
+    #[test]
+    fn an_example_among_another_intents_is_misplaced() {
+        let set = set(&[
+            ("window seat please", "cancel"),
+            ("a seat at the window", "seat"),
+            ("a seat on the aisle", "seat"),
+            ("seats together", "seat"),
+            ("cancel it", "cancel"),
+            ("call it off", "cancel"),
+            ("undo my order", "cancel"),
+        ]);
+        let side = |at: usize| -> Vec<f32> { (0..DIMENSIONS).map(|k| if k == at { 1.0 } else { 0.0 }).collect() };
+        let embeddings: Vec<Vec<f32>> = (0..7).map(|at| side(usize::from(at > 3))).collect();
+        let found = misplaced(&set, &embeddings);
+        let [Warning::Misplaced { text, looks_like, .. }] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((text.as_str(), looks_like.as_str()), ("window seat please", "seat"));
+        assert!(misplaced(&set, &vec![side(0); 7]).is_empty(), "where all are alike nothing is misplaced");
+        assert!(misplaced(&set, &[]).is_empty());
+    }
+
+    #[test]
+    fn one_intent_is_a_conflict() {
+        let found = review(&set(&[("a", "x"), ("b", "x")]));
+        assert!(found[0].is_conflict() && found[0].to_string().starts_with("1 intent(s) with examples"), "{found:?}");
     }
 
     #[test]

@@ -12,6 +12,10 @@ pub(crate) const FILE_BYTES_MAX: usize = 32 << 20;
 /// Longest example; what is longer is a document that was put into the wrong file.
 pub(crate) const EXAMPLE_CHARS_MAX: usize = 2_000;
 
+/// Longest name of an intent. Letters of any script: a name stands in replies, records and reports, never in a subject, a
+/// key or a metric's label.
+const NAME_CHARS_MAX: usize = 64;
+
 /// What a wrong decision about scope may cost: only the ratio counts, and beyond 10,000 to one nothing changes.
 const SCOPE_COSTS: std::ops::RangeInclusive<f32> = 0.01..=100.0;
 
@@ -34,6 +38,9 @@ pub fn parse(file: &str) -> Result<IntentSet, SourceError> {
         return Err(SourceError::TooLarge { bytes: file.len() });
     }
     let file = file.trim_start_matches('\u{feff}');
+    if file.trim().is_empty() {
+        return Err(SourceError::Whole("the intents file is empty: name intents with examples".into()));
+    }
     let set = if file.trim_start().starts_with('{') {
         json_lines(file)?
     } else if file.lines().any(|line| line.starts_with("nlu:")) {
@@ -44,7 +51,8 @@ pub fn parse(file: &str) -> Result<IntentSet, SourceError> {
     checked(set)
 }
 
-fn checked(set: IntentSet) -> Result<IntentSet, SourceError> {
+/// The bounds of every set, wherever it was read from.
+pub fn checked(set: IntentSet) -> Result<IntentSet, SourceError> {
     if let Some(example) = set.examples.iter().find(|example| example.text.chars().count() > EXAMPLE_CHARS_MAX) {
         let intent = &example.intent;
         return Err(SourceError::Whole(format!(
@@ -53,8 +61,8 @@ fn checked(set: IntentSet) -> Result<IntentSet, SourceError> {
     }
     let unnamed = set.intents.iter().map(|intent| &intent.name).find(|name| {
         name.is_empty()
-            || name.len() > 64
-            || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.' | '?' | '!'))
+            || name.chars().count() > NAME_CHARS_MAX
+            || !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '/' | '.' | '?' | '!'))
     });
     let ScopeCost { decline_good, answer_strange } = set.scope;
     if ![decline_good, answer_strange].iter().all(|cost| SCOPE_COSTS.contains(cost)) {
@@ -66,7 +74,7 @@ fn checked(set: IntentSet) -> Result<IntentSet, SourceError> {
     }
     match unnamed {
         Some(name) => Err(SourceError::Whole(format!(
-            "{name:?} cannot name an intent: up to 64 letters, digits, '_', '-', '.' or '/'"
+            "{name:?} cannot name an intent: take up to {NAME_CHARS_MAX} letters of any script, digits, '_', '-', '.' or '/', and no space"
         ))),
         None => Ok(set),
     }
@@ -218,6 +226,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(set.intents[0].kind, Kind::SmallTalk);
+        assert_eq!(parse("version: 1\nintents:\n  - name: 查话费余额\n").unwrap().intents[0].name, "查话费余额");
         assert_eq!(set.intents[0].replies["en"], ["Hello!"]);
         assert_eq!(set.examples.len(), 3);
         assert_eq!(set.out_of_scope, ["what is 2+2"]);
@@ -252,6 +261,11 @@ mod tests {
         check_error("version: 7\nintents: []\n", "version 7");
         check_error("version: 1\nintents:\n  - name: a\n  - name: a\n", "twice");
         check_error("version: 1\nintents:\n  - name: \"a b\"\n", "cannot name");
+        check_error(
+            &format!("version: 1\nintents:\n  - name: \"{}\"\n", "查".repeat(NAME_CHARS_MAX + 1)),
+            "cannot name",
+        );
+        check_error(" \n", "the intents file is empty: name intents with examples");
         check_error("version: 1\nintents: []\nscope_cost: { decline_good: 0 }\n", "scope_cost is 0 against 1");
         check_error("version: 1\nintents: []\nscope_cost: { decline: 2 }\n", "line 3");
         check_error("{\"text\": \"hi\", \"intent\": \"a\"}\n{\"text\": 5}\n", "line 2");

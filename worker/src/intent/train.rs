@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use super::background::{self, Known};
 use super::calibrate::{Judgement, Outcome, Sample, Validation};
 use super::cascade::{Cascade, Trial};
 use super::embed::Embeddings;
 use super::fusion::{Fusion, Heard};
 use super::model::{Class, IntentModel};
-use super::parts::{Lesson, Parts, Voices};
+use super::parts::{LEAD, Lesson, Parts, Voices};
 use super::random::Random;
 use super::tier::Tier;
 use super::{IntentSet, Kind, ScopeCost};
@@ -17,6 +18,11 @@ const SEED: u64 = 20_260_902;
 
 /// Parts of the cross-validation; each part is judged by a model that has not seen it.
 const FOLDS: usize = 5;
+
+/// In a small set more parts: a model that has seen eight of ten examples is much worse than the finished one, and its
+/// doubts are no measure for that one's. Here a training takes a fraction of a second.
+const FOLDS_OF_A_SMALL_SET: usize = 10;
+const SMALL_SET_EXAMPLES: usize = 600;
 
 /// From this size on one part is judged instead of all five, which keeps training within a minute: 600 held-out
 /// examples then place the thresholds.
@@ -28,9 +34,12 @@ const ONE_FOLD_OUTSIDE_SHARES: usize = 2;
 /// Out-of-scope texts from which they become a class of their own; fewer teach only what they say.
 const OUT_OF_SCOPE_CLASS_FROM: usize = 8;
 
-/// Below this many out-of-scope texts, whole intents are left out of each fold and their examples stand for the
-/// unknown.
+/// Below this many out-of-scope texts of the set's own, whole intents are left out of each fold and their examples stand
+/// for the unknown that is near.
 const LEAVE_INTENTS_OUT_BELOW: usize = 20;
+
+/// From this many intents on one can be left out and two be told apart.
+const LEAVE_INTENTS_OUT_FROM_INTENTS: usize = 3;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrainError {
@@ -45,7 +54,7 @@ pub fn train(set: &IntentSet, encoders: &Encoders, progress: &mut dyn FnMut(f32)
     let folds = corpus.folds();
     let mut judged = Vec::new();
     for fold in 0..corpus.folds_judged() {
-        let unknown = |class: usize| corpus.leaves_intents_out() && class % FOLDS == fold;
+        let unknown = |class: usize| corpus.leaves_intents_out() && class % corpus.parts() == fold;
         let kept: Vec<usize> =
             (0..corpus.texts.len()).filter(|at| folds[*at] != fold && !unknown(corpus.labels[*at])).collect();
         let parts = Parts::train(&corpus.lesson(&kept), &mut |share| {
@@ -73,7 +82,9 @@ struct Corpus<'a> {
     texts: Vec<&'a str>,
     labels: Vec<usize>,
     embeddings: Embeddings,
-    out_of_scope: usize,
+    /// Texts out of scope that the set brought itself, and with those of the background.
+    own_outside: usize,
+    outside: usize,
 }
 
 /// A fold's classifiers, and what they say of the texts that they have not seen.
@@ -113,14 +124,37 @@ impl<'a> Corpus<'a> {
         if classes.len() < 2 {
             return Err(TrainError::TooFewIntents(classes.len()));
         }
+        let (taught, own_outside) = (texts.len(), set.out_of_scope.len());
+        let background = background::lines(&texts, own_outside);
         texts.extend(set.out_of_scope.iter().map(String::as_str));
+        texts.extend(background);
         labels.resize(texts.len(), classes.len());
         let embeddings = Embeddings::of(&texts, encoders, progress);
-        Ok(Self { classes, texts, labels, embeddings, out_of_scope: set.out_of_scope.len() })
+        let mut corpus = Self { classes, texts, labels, embeddings, own_outside, outside: own_outside };
+        corpus.drop_background_near_to(taught);
+        Ok(corpus)
+    }
+
+    /// What a tenant teaches is in scope, also where the background thinks otherwise.
+    fn drop_background_near_to(&mut self, taught: usize) {
+        let from = taught + self.own_outside;
+        let known = |at: usize| Known::new(self.texts[at], self.embeddings.multilingual.get(at).map(Vec::as_slice));
+        let examples: Vec<Known<'_>> = (0..taught).map(known).collect();
+        let is_kept = |at: usize| {
+            let line = known(at);
+            at < from || !examples.iter().any(|example| example.is_near(&line))
+        };
+        let kept: Vec<bool> = (0..self.texts.len()).map(is_kept).collect();
+        drop(examples);
+        self.embeddings.retain(&kept);
+        let mut at = kept.iter();
+        self.texts.retain(|_| at.next().copied().unwrap_or_default());
+        self.labels.truncate(self.texts.len());
+        self.outside = self.texts.len() - taught;
     }
 
     fn lesson<'b>(&'b self, kept: &[usize]) -> Lesson<'b> {
-        let outside_is_a_class = self.out_of_scope >= OUT_OF_SCOPE_CLASS_FROM;
+        let outside_is_a_class = self.outside >= OUT_OF_SCOPE_CLASS_FROM;
         Lesson::of(&self.texts, &self.labels, &self.embeddings, self.classes.len(), outside_is_a_class, kept)
     }
 
@@ -129,11 +163,15 @@ impl<'a> Corpus<'a> {
     }
 
     fn leaves_intents_out(&self) -> bool {
-        self.out_of_scope < LEAVE_INTENTS_OUT_BELOW && self.classes.len() >= 2 * FOLDS
+        self.own_outside < LEAVE_INTENTS_OUT_BELOW && self.classes.len() >= LEAVE_INTENTS_OUT_FROM_INTENTS
     }
 
     fn folds_judged(&self) -> usize {
-        if self.texts.len() >= ONE_FOLD_FROM_EXAMPLES { 1 } else { FOLDS }
+        if self.texts.len() >= ONE_FOLD_FROM_EXAMPLES { 1 } else { self.parts() }
+    }
+
+    fn parts(&self) -> usize {
+        if self.texts.len() < SMALL_SET_EXAMPLES { FOLDS_OF_A_SMALL_SET } else { FOLDS }
     }
 
     /// Which part every text belongs to: each class is dealt out evenly, in shuffled order.
@@ -145,7 +183,7 @@ impl<'a> Corpus<'a> {
         for at in order {
             let label = self.labels[at];
             let outside = label == self.classes.len() && self.folds_judged() == 1;
-            let shares = if outside { ONE_FOLD_OUTSIDE_SHARES } else { FOLDS };
+            let shares = if outside { ONE_FOLD_OUTSIDE_SHARES } else { self.parts() };
             folds[at] = (dealt[label] + label) % shares;
             dealt[label] += 1;
         }
@@ -214,18 +252,18 @@ fn trials<'a>(
             let tier = tier as usize;
             let sample = &samples[tier][next[tier]];
             next[tier] += 1;
-            (judgements[tier].verdict(&sample.signs), sample.outcome)
+            (judgements[tier].verdict(&sample.signs), sample.signs[LEAD], sample.outcome)
         });
         let read: Vec<_> = read.collect();
-        let taken = read.last().is_some_and(|(verdict, _)| verdict.recognised);
-        let in_scope = read.last().is_some_and(|(_, outcome)| *outcome != Outcome::OutOfScope);
-        let decided = read.iter().map(|(verdict, outcome)| {
+        let taken = read.last().is_some_and(|(verdict, ..)| verdict.recognised);
+        let in_scope = read.last().is_some_and(|(.., outcome)| *outcome != Outcome::OutOfScope);
+        let decided = read.iter().map(|(verdict, lead, outcome)| {
             let right = match outcome {
                 Outcome::Right => verdict.recognised || !taken,
                 Outcome::Wrong => false,
                 Outcome::OutOfScope => !verdict.recognised,
             };
-            (verdict.certainty(), right)
+            (verdict.margin(*lead), right)
         });
         let weight = if in_scope { inside } else { outside };
         Trial { tiers: decided.collect(), in_scope, weight, chars: held.chars as f32 }

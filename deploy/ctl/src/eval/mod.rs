@@ -33,6 +33,8 @@ mod retrieval;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::intents::taught;
+
 use std::process::ExitCode;
 
 use anyhow::Result;

@@ -13,12 +13,17 @@ const FILE_BYTES_MAX: u64 = 128 << 20;
 /// The most rows of one file.
 const ROWS_MAX: usize = 500_000;
 
+/// The longest name of a column.
+const NAME_CHARS_MAX: usize = 32;
+
 /// One labelled line.
 #[derive(Debug)]
 pub struct Row {
     file: String,
     line: u64,
     cells: HashMap<String, Value>,
+    /// Its names come from the first row of a CSV file.
+    is_csv: bool,
 }
 
 impl Row {
@@ -27,7 +32,7 @@ impl Row {
         match self.optional(name)? {
             Some(text) => Ok(text),
             None if self.cells.contains_key(name) => Err(self.wrong(&format!("its {name} is empty"))),
-            None => Err(self.wrong(&format!("it has no \"{name}\"{}", self.others()))),
+            None => Err(self.without(name)),
         }
     }
 
@@ -66,11 +71,30 @@ impl Row {
         anyhow!("{} line {}: {what}", self.file, self.line)
     }
 
-    fn others(&self) -> String {
-        let mut names: Vec<String> = self.cells.keys().map(|name| shown(name)).collect();
-        names.sort();
-        if names.is_empty() { String::new() } else { format!("; it has {}", names.join(", ")) }
+    /// A complaint that nothing stands under a name. In CSV the first row is to blame: without its names a file has lost a
+    /// customer's message to them, and that is not repeated.
+    pub fn without(&self, name: &str) -> anyhow::Error {
+        let mut names: Vec<&str> = self.cells.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let are_names = !names.is_empty() && names.iter().all(|name| is_name(name));
+        let all = || names.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+        match (self.is_csv, are_names) {
+            (true, true) => {
+                anyhow!("{}: its first row names no column \"{name}\", only {}; rename the columns", self.file, all())
+            }
+            (true, false) => anyhow!(
+                "{}: the first row must name the columns, such as text,intent, and it names no \"{name}\"",
+                self.file
+            ),
+            (false, _) if names.is_empty() => self.wrong(&format!("it has no \"{name}\"")),
+            (false, _) => self.wrong(&format!("it has no \"{name}\"; it has {}", all())),
+        }
     }
+}
+
+/// Whether somebody named a column so: one word of a programmer's.
+fn is_name(text: &str) -> bool {
+    (1..=NAME_CHARS_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
 }
 
 /// A file's text, whatever encoding an office saved it in.
@@ -99,6 +123,7 @@ pub fn rows(path: &Path) -> Result<Vec<Row>> {
 /// All rows of a file's text.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Row>> {
     let rows = match text.trim_start().chars().next() {
+        Some('{') if is_spread(text) => objects(file, text)?,
         Some('{') => lines(file, text)?,
         Some('[') => array(file, text)?,
         _ => csv(file, text)?,
@@ -112,12 +137,31 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Whether the first object goes over several lines, as programs print JSON for people.
+fn is_spread(text: &str) -> bool {
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    serde_json::from_str::<Value>(first).is_err_and(|error| error.is_eof())
+        && matches!(serde_json::Deserializer::from_str(text).into_iter::<Value>().next(), Some(Ok(_)))
+}
+
+/// Objects one after the other, each over several lines.
+fn objects(file: &str, text: &str) -> Result<Vec<Row>> {
+    let all: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
+    let all = all.map_err(|error| anyhow!("{file} line {}: it is no JSON ({})", error.line(), short(&error)))?;
+    if let [Value::Object(one)] = all.as_slice()
+        && one.values().any(Value::is_array)
+    {
+        bail!("{file} is one JSON object around its rows; give the rows alone: an array, or one object a line");
+    }
+    numbered(file, all)
+}
+
 fn lines(file: &str, text: &str) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (line, content) in (1..).zip(text.lines()).filter(|(_, content)| !content.trim().is_empty()) {
         match serde_json::from_str(content) {
             Ok(Value::Object(cells)) => {
-                rows.push(Row { file: file.to_owned(), line, cells: cells.into_iter().collect() });
+                rows.push(Row { file: file.to_owned(), line, cells: cells.into_iter().collect(), is_csv: false });
             }
             Ok(_) => bail!("{file} line {line}: it is no JSON object"),
             Err(error) => bail!("{file} line {line}: it is no JSON ({})", short(&error)),
@@ -135,9 +179,16 @@ fn short(error: &serde_json::Error) -> String {
 
 fn array(file: &str, text: &str) -> Result<Vec<Row>> {
     let all: Vec<Value> = serde_json::from_str(text).with_context(|| format!("{file} is no JSON array"))?;
-    let row = |(number, value): (u64, Value)| match value {
-        Value::Object(cells) => Ok(Row { file: file.to_owned(), line: number, cells: cells.into_iter().collect() }),
-        _ => Err(anyhow!("{file}: item {number} is no JSON object")),
+    numbered(file, all)
+}
+
+/// Rows by their number.
+fn numbered(file: &str, all: Vec<Value>) -> Result<Vec<Row>> {
+    let row = |(line, value): (u64, Value)| match value {
+        Value::Object(cells) => {
+            Ok(Row { file: file.to_owned(), line, cells: cells.into_iter().collect(), is_csv: false })
+        }
+        _ => Err(anyhow!("{file}: item {line} is no JSON object")),
     };
     (1..).zip(all).map(row).collect()
 }
@@ -165,7 +216,7 @@ fn csv(file: &str, text: &str) -> Result<Vec<Row>> {
             bail!("{file} line {line}: it has {} cells where the first row names {}", record.len(), names.len());
         }
         let cells = names.iter().cloned().zip(record.iter().map(Value::from)).collect();
-        rows.push(Row { file: file.to_owned(), line, cells });
+        rows.push(Row { file: file.to_owned(), line, cells, is_csv: true });
     }
     Ok(rows)
 }
@@ -190,6 +241,16 @@ mod tests {
         check("[{\"text\": \"a, b\", \"intent\": \"x\"}, {\"text\": \"退货\"}]", &both);
         check("text,intent\n\"a, b\",x\n退货,\n", &both);
         check("Intent;TEXT\nx;a, b\n;退货\n", &both);
+        check("{\n \"text\": \"a, b\",\n \"intent\": \"x\"\n}\n{\n \"text\": \"退货\"\n}\n", &both);
+    }
+
+    #[test]
+    fn a_customers_message_is_no_name_of_a_column() {
+        for text in ["\"where is my parcel\",track\nhi,greet\n", "退货,refund\n你好,greet\n"] {
+            fails(text, "f: the first row must name the columns, such as text,intent");
+            let error = parse("f", text).unwrap()[0].text("text").unwrap_err().to_string();
+            assert!(!error.contains("parcel") && !error.contains("退货"), "{error}");
+        }
     }
 
     #[track_caller]
@@ -203,7 +264,8 @@ mod tests {
         fails("{\"text\": \"a\"}\n{\"text\": }\n", "f line 2: it is no JSON (expected value, column 10)");
         fails("{\"txt\": \"a\", \"intent\": \"b\"}\n", "f line 1: it has no \"text\"; it has intent, txt");
         fails("{\"text\": [1]}\n", "its text is no text");
-        fails("question,answer\na,b\n", "f line 2: it has no \"text\"; it has answer, question");
+        fails("question,answer\na,b\n", "f: its first row names no column \"text\", only answer, question; rename");
+        fails("{\n \"intents\": [{\"text\": \"a\"}]\n}\n", "f is one JSON object around its rows");
         fails("text,intent\na\n", "f line 2: it has 1 cells where the first row names 2");
         fails("text,intent\n", "holds no row");
         fails("text,intent\n ,x\n", "its text is empty");

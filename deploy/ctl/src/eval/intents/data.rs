@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use talkfleet_worker::intent::{self, Example, Intent, IntentSet};
 
 use crate::eval::read;
@@ -50,25 +50,41 @@ fn read_one(file: &Path) -> Result<Vec<Labelled>> {
 
 fn labelled(file: &Path, intent_may_miss: bool) -> Result<Vec<Labelled>> {
     let text = read::text(file)?;
-    if is_yaml(&text) {
+    if is_yaml(file, &text) {
         let set = intent::parse(&text).with_context(|| file.display().to_string())?;
         let examples = set.examples.into_iter().map(|one| Labelled { text: one.text, intent: Some(one.intent) });
         let outside = set.out_of_scope.into_iter().map(|text| Labelled { text, intent: None });
         return Ok(examples.chain(outside).collect());
     }
+    rows(file, &text, intent_may_miss)
+}
+
+fn rows(file: &Path, text: &str, intent_may_miss: bool) -> Result<Vec<Labelled>> {
     let row = |row: &read::Row| {
         if !intent_may_miss && !row.names("intent") {
             row.text("text")?;
-            return Err(row.wrong("it has no \"intent\"; write null (in CSV nothing) for a text out of scope"));
+            let what = row.without("intent");
+            return Err(anyhow!("{what}; write null (in CSV nothing) for a text out of scope"));
         }
         Ok(Labelled { text: row.text("text")?, intent: row.optional("intent")? })
     };
-    read::parse(&file.display().to_string(), &text)?.iter().map(row).collect()
+    read::parse(&file.display().to_string(), text)?.iter().map(row).collect()
+}
+
+/// A file of any of the formats as the desk is taught by it: YAML with kinds and replies, rows with texts and names.
+pub fn taught(file: &Path) -> Result<IntentSet> {
+    let text = read::text(file)?;
+    let found = match is_yaml(file, &text) {
+        true => intent::parse(&text),
+        false => intent::checked(set(&rows(file, &text, false)?)),
+    };
+    found.with_context(|| file.display().to_string())
 }
 
 /// Our own format and Rasa's begin their blocks at the margin.
-fn is_yaml(text: &str) -> bool {
-    text.lines().any(|line| ["nlu:", "intents:"].iter().any(|key| line.starts_with(key)))
+fn is_yaml(file: &Path, text: &str) -> bool {
+    let named = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("yaml") || end.eq_ignore_ascii_case("yml"));
+    named || text.lines().any(|line| ["nlu:", "intents:"].iter().any(|key| line.starts_with(key)))
 }
 
 /// What a model is trained from.
@@ -124,7 +140,7 @@ mod tests {
         let (_folder, path) = file("a.csv", "text\nhow is the weather\n");
         assert_eq!(read_out_of_scope(std::slice::from_ref(&path)).unwrap()[0].intent, None);
         let error = read(&[path]).unwrap_err().to_string();
-        assert!(error.contains("line 2: it has no \"intent\"; write null"), "{error}");
+        assert!(error.contains("no column \"intent\", only text; rename the columns; write null"), "{error}");
         let (_folder, path) = file("a.csv", "text,intent\na,oos\nb,refund\n");
         let error = read_out_of_scope(&[path]).unwrap_err().to_string();
         assert!(error.contains("the intent 'refund': \"b\""), "{error}");

@@ -40,6 +40,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
 
+pub use self::data::taught;
 use self::{
     data::Labelled,
     measure::{Held, Measured},
