@@ -18,7 +18,7 @@ use talkfleet_worker::{
     text,
 };
 
-use crate::{connect::About, knowledge::load_encoders};
+use crate::{connect::About, knowledge::load_encoders, width::padded};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -231,7 +231,8 @@ async fn show(about: &About) -> Result<()> {
     let mut table = format!("version {version}\n\n{:<28} {:<11} {:<16} DESCRIPTION\n", "INTENT", "KIND", "EXAMPLES");
     for card in &artefact.intents {
         let counts: Vec<String> = card.examples.iter().map(|(tag, count)| format!("{tag} {count}")).collect();
-        writeln!(table, "{:<28} {:<11} {:<16} {}", card.name, kind(card.kind), counts.join(", "), card.description)?;
+        let name = padded(&card.name, 28);
+        writeln!(table, "{name} {:<11} {:<16} {}", kind(card.kind), counts.join(", "), card.description)?;
     }
     println!("{table}{:<28} {:<11} {}", "out of scope", "", artefact.out_of_scope);
     Ok(())

@@ -39,6 +39,9 @@ pub mod gate;
 /// PURE: pages and drawings that reports are made of.
 mod page;
 
+/// Text in the columns of a terminal.
+mod width;
+
 /// `talkfleet schema`: what under `schemas/` is written from the code.
 pub mod schema;
 

@@ -68,6 +68,14 @@ pub(super) struct Outcome {
     pub(super) escalated: f32,
 }
 
+impl Trial {
+    /// Whether it counts towards the price: it is in scope, and the transformer could have been asked. What only the first
+    /// two tiers read is within the price whoever decides.
+    fn is_priced(&self) -> bool {
+        self.in_scope && self.tiers.len() == Tier::ALL.len()
+    }
+}
+
 impl Default for Cascade {
     fn default() -> Self {
         Self { sure: [f32::INFINITY; 2] }
@@ -111,7 +119,7 @@ impl Cascade {
             |wanted: fn(&&Trial) -> bool| trials.iter().filter(wanted).map(|trial| trial.weight).sum::<f32>();
         let (inside, outside) = (total_of(|trial| trial.in_scope), total_of(|trial| !trial.in_scope));
         let total = inside + outside;
-        let read: f32 = trials.iter().filter(|trial| trial.in_scope).map(|trial| trial.weight * trial.chars).sum();
+        let read: f32 = trials.iter().filter(|trial| trial.is_priced()).map(|trial| trial.weight * trial.chars).sum();
         let mut sum = Outcome::default();
         for trial in trials {
             let last = trial.tiers.len() - 1;
@@ -123,7 +131,7 @@ impl Cascade {
                 sum.right_inside += if trial.in_scope { trial.weight / inside } else { 0.0 };
                 sum.right_outside += if trial.in_scope { 0.0 } else { trial.weight / outside };
             }
-            sum.cost += if trial.in_scope { COSTS[at] * trial.weight * trial.chars / read } else { 0.0 };
+            sum.cost += if trial.is_priced() { COSTS[at] * trial.weight * trial.chars / read } else { 0.0 };
             sum.escalated += if at == Tier::Transformer as usize { share } else { 0.0 };
         }
         sum

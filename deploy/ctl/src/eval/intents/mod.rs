@@ -92,7 +92,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", required = true)]
     train: Vec<PathBuf>,
     /// What is asked; may be left out with --cross-validate
-    #[arg(long, value_name = "FILE", required_unless_present = "cross_validate")]
+    #[arg(long, value_name = "FILE")]
     test: Vec<PathBuf>,
     /// Choose the threshold on these lines, with the fewest mistakes when a fifth of the traffic is out of scope
     #[arg(long, value_name = "FILE")]
@@ -151,6 +151,12 @@ fn write(folder: &Folder, report: &Report, predictions: &[measure::Prediction]) 
 }
 
 fn read(args: &Args) -> Result<Files> {
+    if args.test.is_empty() && !args.cross_validate {
+        bail!(
+            "nothing is asked: give labelled lines that were not taught by --test FILE, or --cross-validate to judge every \
+             training line by a model that has not seen it"
+        );
+    }
     let train = data::read(&args.train)?;
     let mut test = data::read(&args.test)?;
     test.append(&mut data::read_out_of_scope(&args.out_of_scope)?);

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use super::report::{Figures, Report};
-use crate::page::{escape::is_hidden, grouped, micros, percent};
+use crate::{
+    page::{escape::is_hidden, grouped, micros, percent},
+    width::padded,
+};
 
 /// Confused pairs that a terminal shows.
 const CONFUSIONS_MAX: usize = 8;
@@ -18,7 +21,7 @@ pub fn text(report: &Report, page: Option<&Path>) -> String {
         lines.push(String::new());
         lines.push(format!("{:<36}{:<36}{:>7}", "intent", "taken for", "times"));
         for pair in report.confusions.iter().take(CONFUSIONS_MAX) {
-            lines.push(format!("{:<36}{:<36}{:>7}", pair.intent, pair.taken_for, pair.count));
+            lines.push(format!("{}{}{:>7}", padded(&pair.intent, 36), padded(&pair.taken_for, 36), pair.count));
         }
     }
     if !report.warnings.is_empty() {
