@@ -15,6 +15,10 @@ use crate::{
 /// Earlier messages among which the one that a message leans on is looked for: further back another matter was spoken of.
 const BACK_MAX: usize = 3;
 
+/// Characters of the message before that are searched along, and of a message that is searched with one: a longer one names
+/// enough by itself, and every word is encoded.
+const JOINED_CHARS_MAX: usize = 300;
+
 /// From this confidence on chat and the wish for a human go on with nothing, even if they take up what was said: "that was
 /// great, thank you". The fragment "what about Ningbo" is taken for either at 0.7.
 const CHAT_SURE_MIN: f32 = 0.9;
@@ -69,12 +73,13 @@ pub fn wider(
         return Some(Wider::Each(parts));
     }
     let answered = is_answered(config, alone.intent, alone.found);
-    let before = before(history).filter(|_| lean > Lean::No || !answered);
-    if let Some(before) = before {
-        return Some(Wider::Also { text: joined(&before, &message.text), lean });
-    }
     let story = text::told(&message.text).filter(|_| !answered);
-    story.map(|text| Wider::Also { text, lean: Lean::Short })
+    if let Some(text) = story {
+        return Some(Wider::Also { text, lean: Lean::Short });
+    }
+    let is_short = message.text.chars().count() <= JOINED_CHARS_MAX;
+    let before = before(history).filter(|_| is_short && (lean > Lean::No || !answered));
+    before.map(|before| Wider::Also { text: joined(&before, &message.text), lean })
 }
 
 /// Chat and the wish for a human are complete, and what is not the shop's matter does not become it by what was said.
@@ -90,7 +95,7 @@ fn says_all(config: &PlanConfig, lean: Lean, intent: Option<&IntentReply>) -> bo
 fn before(history: &[Exchange]) -> Option<String> {
     let earlier = history.iter().rev().take(BACK_MAX).map(|exchange| bare(&exchange.question).text);
     let weighed = earlier.map(|question| (lean(&question), question)).filter(|(lean, _)| *lean < Lean::Strong);
-    weighed.min_by_key(|(lean, _)| *lean).map(|(_, question)| question.into_owned())
+    weighed.min_by_key(|(lean, _)| *lean).map(|(_, question)| question.chars().take(JOINED_CHARS_MAX).collect())
 }
 
 /// Both, the later one twice: it says what is wanted, and the earlier one only of what.
@@ -245,6 +250,24 @@ mod tests {
             &intent("small_talk", "goodbye", 0.6),
             also("thanks? how much how much", Lean::Strong),
         );
+    }
+
+    #[test]
+    fn what_is_long_is_searched_without_the_rest() {
+        let question = intent("question", "delivery_time", 0.8);
+        let long = "parcel ".repeat(100);
+        let head: String = long.chars().take(JOINED_CHARS_MAX).collect();
+        check(
+            &[&long],
+            "and when?",
+            &question,
+            also(&format!("{}? and when? and when?", head.trim_end()), Lean::Strong),
+        );
+        let story = format!("{long}. It stopped working. What now?");
+        let (found, history) = (found("delivery", 0.01), history(&["Do you ship to Japan?"]));
+        let alone = Alone { intent: Some(&question), found: Some(&found) };
+        let told = wider(&config(), &bare(&story), Language::English, &history, alone);
+        assert_eq!(told, also("It stopped working. What now?", Lean::Short));
     }
 
     #[test]
