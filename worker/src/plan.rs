@@ -5,7 +5,6 @@ use talkfleet_shared::chat::{Intent, IntentReply, RetrieveReply};
 use crate::config::PlanConfig;
 
 /// Small talk that is this sure is no question, however near an article comes: "are you a robot?" is asked of the robot.
-/// On the demo's own questions and a stranger's 434, no question about the shop was ever taken for it.
 const SMALL_TALK_SURE_MIN: f32 = 0.97;
 
 /// What is known when the plan is made; a role that could not be asked left None.

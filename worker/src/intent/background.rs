@@ -26,6 +26,10 @@ const LANGUAGE_SHARE_MIN: f32 = 0.05;
 /// Cosine from which a line is near to a taught example.
 const NEAR_FROM: f32 = 0.55;
 
+/// The same for texts of few words, which the encoder holds near to one another whatever they say: "its late" and "bye".
+const FEW_WORDS: usize = 3;
+const FEW_WORDS_NEAR_FROM: f32 = 0.75;
+
 /// Share of common words (of Chinese, characters) from which it is, whatever the encoder says.
 const SAME_WORDS_FROM: f32 = 0.6;
 
@@ -67,7 +71,9 @@ impl<'a> Known<'a> {
     pub(super) fn is_near(&self, other: &Self) -> bool {
         let common = self.words.intersection(&other.words).count() as f32;
         let all = (self.words.len() + other.words.len()).max(1) as f32;
-        let by_meaning = || self.embedding.zip(other.embedding).is_some_and(|(a, b)| cosine(a, b) >= NEAR_FROM);
+        let few = self.words.len().min(other.words.len()) <= FEW_WORDS;
+        let near_from = if few { FEW_WORDS_NEAR_FROM } else { NEAR_FROM };
+        let by_meaning = || self.embedding.zip(other.embedding).is_some_and(|(a, b)| cosine(a, b) >= near_from);
         2.0 * common / all >= SAME_WORDS_FROM || by_meaning()
     }
 }
@@ -120,8 +126,12 @@ mod tests {
         assert!(known("will it rain this weekend").is_near(&known("Will it rain tomorrow?")));
         assert!(!known("will it rain this weekend").is_near(&known("where is it")));
         assert!(known("no").is_near(&known("no")) && !known("no").is_near(&known("there is no sound")));
-        let (a, b) = ([1.0, 0.0], [0.8, 0.6]);
-        assert!(Known::new("x", Some(&a)).is_near(&Known::new("y", Some(&b))));
-        assert!(!Known::new("x", Some(&a)).is_near(&Known::new("y", Some(&[0.0, 1.0]))));
+        let (text, other) = ("will it rain this weekend", "is a storm on its way here");
+        let near = |text, other, cosine: f32| {
+            let (a, b) = ([1.0, 0.0], [cosine, (1.0 - cosine * cosine).sqrt()]);
+            Known::new(text, Some(&a)).is_near(&Known::new(other, Some(&b)))
+        };
+        assert!(near(text, other, 0.6) && !near(text, other, 0.5));
+        assert!(!near("its late", "bye", 0.6) && near("its late", "bye", 0.8), "fragments are near to all fragments");
     }
 }
