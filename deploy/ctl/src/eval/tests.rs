@@ -77,6 +77,7 @@ async fn intents_of_a_small_file_are_told_line_by_line() {
         ["examples", "intents", "test_examples", "test_out_of_scope", "leaked"].map(|name| report[name].as_u64());
     assert_eq!(counts, [12, 2, 4, 1, 1].map(Some));
     assert_eq!(report["tier"], "words");
+    assert!(report["source"].as_str().unwrap().starts_with("train.csv, asked test.jsonl + oos.csv, 20"));
     assert_eq!(report["cross_validation"]["folds"], 2);
     // A tenth and a quarter of so few lines are the same three.
     let points = report["learning_curve"].as_array().unwrap().iter().map(|point| point["examples"].as_u64().unwrap());

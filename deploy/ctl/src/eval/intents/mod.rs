@@ -194,6 +194,7 @@ fn measure(subject: &Subject, files: &Files, args: &Args) -> Result<Outcome> {
     let mut report = Report::of(&Evidence {
         measured: &measured,
         review: &review,
+        source: source(args),
         examples: train.len(),
         intents: intents.len(),
         threshold,
@@ -202,6 +203,17 @@ fn measure(subject: &Subject, files: &Files, args: &Args) -> Result<Outcome> {
     });
     neighbours::add(subject, train, &mut report.errors);
     Ok((report, measured.predictions))
+}
+
+/// `train.jsonl, asked test.jsonl, 2026-11-23`.
+fn source(args: &Args) -> String {
+    let names = |files: &[PathBuf]| {
+        let name = |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files.iter().map(name).collect::<Vec<_>>().join(" + ")
+    };
+    let asked: Vec<PathBuf> = args.test.iter().chain(&args.out_of_scope).cloned().collect();
+    let asked = if asked.is_empty() { "cross-validated".to_owned() } else { format!("asked {}", names(&asked)) };
+    format!("{}, {asked}, {}", names(&args.train), time::OffsetDateTime::now_utc().date())
 }
 
 /// What the test file says, the learning curve, and the threshold that the validation file chose.

@@ -29,6 +29,8 @@ const CHOICES: usize = 12;
 pub struct Evidence<'a> {
     pub measured: &'a Measured,
     pub review: &'a Review,
+    /// The files, and the day.
+    pub source: String,
     /// Lines and intents that were taught.
     pub examples: usize,
     pub intents: usize,
@@ -106,6 +108,8 @@ pub struct Report {
     pub shape: u32,
     #[serde(flatten)]
     pub figures: Figures,
+    /// The files, and the day.
+    pub source: String,
     pub warnings: Vec<String>,
     pub cascade: Vec<Handed>,
     pub per_intent: Vec<Class>,
@@ -170,6 +174,7 @@ impl Report {
         Self {
             shape: SHAPE,
             figures: figures(evidence, &inside, &outside, &counts, calibration::error(&reliability)),
+            source: evidence.source.clone(),
             warnings: evidence.review.warnings.clone(),
             cascade: lists::cascade(evidence.measured),
             confusions: lists::confusions(&counts, &inside),

@@ -40,10 +40,11 @@ pub fn page(report: &Report) -> String {
         tables::errors(report),
     ];
     let kicker = format!(
-        "Intents · tier {} · {} intents taught by {} lines",
+        "Intents · tier {} · {} intents taught by {} lines · {}",
         figures.tier,
         figures.intents,
-        grouped(figures.examples)
+        grouped(figures.examples),
+        report.source
     );
     let sentence =
         format!("{} of {} lines get the right intent.", percent(figures.accuracy), grouped(figures.test_examples));
