@@ -24,7 +24,7 @@ const JOINED_CHARS_MAX: usize = 300;
 const CHAT_SURE_MIN: f32 = 0.9;
 
 /// From this confidence on a message is about something else than the shop, and so is whatever it would be joined with.
-const ELSEWHERE_SURE_MIN: f32 = 0.95;
+const ELSEWHERE_SURE_MIN: f32 = 0.98;
 
 /// A message that takes up what was said is understood by both, unless its own words alone are answered twice as well:
 /// then the two do not belong together. Fitted on the demo's own `follow-ups.jsonl`.
