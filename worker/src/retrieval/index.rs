@@ -146,7 +146,7 @@ impl Index {
         self.look_again(&search, &spreads, &mut ranked);
         let counted = self.passages_of.iter().filter(|(language, _)| search.counts(**language));
         let passages = counted.map(|(_, count)| count).sum();
-        Ok(Ranking { search, wordings, spreads, passages, ranked })
+        Ok(Ranking { search, wordings, passages, ranked })
     }
 
     /// The cosine of an embedding to the sentence at a place of a found passage; each sentence is encoded once, when

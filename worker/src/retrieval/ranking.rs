@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answerable::{Signs, answers};
 use super::index::Index;
-use super::rank::{Candidate, Ranked, Spreads, Tuning, Worded};
+use super::rank::{Candidate, Ranked, Tuning, Worded};
 use super::shelf::Found;
 use super::{Passage, Question, Tier};
 use crate::text::Language;
@@ -48,7 +48,6 @@ impl Search<'_> {
 pub(super) struct Ranking<'a> {
     pub(super) search: Search<'a>,
     pub(super) wordings: Wordings,
-    pub(super) spreads: Spreads,
     /// Passages that the spreads are taken from.
     pub(super) passages: usize,
     pub(super) ranked: Vec<Ranked>,
@@ -83,7 +82,6 @@ impl Ranking<'_> {
             wording: document.and_then(|document| document.meaning),
             coverage: self.search.found.coverage(entry.passage.language, candidate.words),
             mixed: *mixed,
-            apart: candidate.meaning.map_or(0.0, |cosine| self.spreads.meaning.deviations(cosine)),
             passages: self.passages,
         })
     }

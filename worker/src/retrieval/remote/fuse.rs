@@ -102,8 +102,7 @@ pub(super) fn fuse(found: &Found, language: Language, count: usize, by_meaning: 
         let bound = found.bounds.get(&text.language).filter(|bound| **bound > 0.0);
         let coverage = bound.map_or(0.0, |bound| (words / bound).min(1.0));
         let wording = document.and_then(|document| document.meaning);
-        let apart = meaning.map_or(0.0, |cosine| spreads.meaning.deviations(cosine));
-        let score = answers(&Signs { meaning, wording, coverage, mixed: ranked.mixed, apart, passages });
+        let score = answers(&Signs { meaning, wording, coverage, mixed: ranked.mixed, passages });
         let asked = document.is_some_and(|document| document.words > 0.0);
         let matches = words > 0.0 || asked || by_meaning;
         matches.then(|| Fused { text: slot, score, words, meaning: meaning.unwrap_or_default() })
