@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use talkfleet_shared::{
-    chat::{Feedback, TurnRecord},
+    chat::Feedback,
     envelope::EnvelopeError,
     id::{RequestId, TenantId},
     subject,
 };
+
+use crate::store::Journaled;
 
 /// What the journal holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub(super) enum EntryKind {
 /// One entry, read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Entry {
-    Turn(Box<TurnRecord>),
+    Turn(Box<Journaled>),
     Feedback(Feedback),
 }
 
@@ -44,7 +46,7 @@ impl Entry {
 
     fn tenant(&self) -> &TenantId {
         match self {
-            Self::Turn(record) => &record.tenant,
+            Self::Turn(turn) => &turn.record.tenant,
             Self::Feedback(feedback) => &feedback.tenant,
         }
     }
@@ -53,7 +55,7 @@ impl Entry {
 /// Rows for one transaction; of verdicts about the same request only the last is kept.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) turns: Vec<TurnRecord>,
+    pub(super) turns: Vec<Journaled>,
     feedback: Vec<Feedback>,
     places: HashMap<(TenantId, RequestId), usize>,
 }
@@ -61,7 +63,7 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn add(&mut self, entry: Entry) {
         let feedback = match entry {
-            Entry::Turn(record) => return self.turns.push(*record),
+            Entry::Turn(turn) => return self.turns.push(*turn),
             Entry::Feedback(feedback) => feedback,
         };
         let key = (feedback.tenant.clone(), feedback.request.clone());

@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use self::batch::{Batch, Entry, EntryKind};
 pub use self::history::serve_history;
-use crate::store::{Store, StoreError, Written};
+use crate::store::{Journaled, Store, StoreError, Written};
 
 /// Waits between attempts to write while the database is away.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -180,7 +180,9 @@ impl Archive {
 
 fn read_entry(delivery: &Delivery) -> Result<Entry, String> {
     Entry::read(delivery.subject(), |kind| match kind {
-        EntryKind::Turn => delivery.read().map(|record| Entry::Turn(Box::new(record))),
+        EntryKind::Turn => {
+            delivery.read().map(|record| Entry::Turn(Box::new(Journaled { record, body: delivery.body().clone() })))
+        }
         EntryKind::Feedback => delivery.read().map(Entry::Feedback),
     })
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::{Row, types::Json};
 use talkfleet_shared::{
     chat::{Citation, Feedback, HistoryTurn, Outcome, Position, TurnRecord, Verdict},
+    envelope::{self, Format},
     id::{ConversationId, RequestId, TenantId, UserId},
 };
 
@@ -18,16 +20,16 @@ const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 const INSERT_TURNS: &str = "
 with fresh as (
     insert into turns (tenant, request, conversation, user_id, channel, question, language, intent, confidence, kind,
-        rung, outcome, answer, citations, timings, usage, versions, attempt, frames, trace, asked_at, ended_at, record)
+        rung, outcome, answer, citations, timings, usage, versions, attempt, frames, trace, asked_at, ended_at, body)
     select tenant, request, conversation, user_id, channel, question, language, intent, confidence, kind,
         rung, outcome, answer, citations::jsonb, timings::jsonb, usage::jsonb, versions::jsonb, attempt, frames, trace,
-        to_timestamp(asked_at_ms / 1000.0), to_timestamp(ended_at_ms / 1000.0), record::jsonb
+        to_timestamp(asked_at_ms / 1000.0), to_timestamp(ended_at_ms / 1000.0), body
     from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
         $9::real[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-        $17::text[], $18::int[], $19::int[], $20::text[], $21::bigint[], $22::bigint[], $23::text[])
+        $17::text[], $18::int[], $19::int[], $20::text[], $21::bigint[], $22::bigint[], $23::bytea[])
         as row (tenant, request, conversation, user_id, channel, question, language, intent, confidence, kind,
         rung, outcome, answer, citations, timings, usage, versions, attempt, frames, trace, asked_at_ms, ended_at_ms,
-        record)
+        body)
     on conflict (tenant, request) do nothing
     returning tenant, (ended_at at time zone 'utc')::date as day, usage
 ), cost as (
@@ -61,7 +63,7 @@ pub struct Written {
 
 impl Store {
     /// Writes turns and verdicts in one transaction; of verdicts about the same request the caller keeps only the last.
-    pub async fn write_archive(&self, turns: &[TurnRecord], feedback: &[Feedback]) -> Result<Written, StoreError> {
+    pub async fn write_archive(&self, turns: &[Journaled], feedback: &[Feedback]) -> Result<Written, StoreError> {
         let rows: Vec<TurnRow> = turns.iter().map(TurnRow::of).collect::<Result<_, _>>()?;
         within(WRITE_TIMEOUT, async {
             let mut transaction = self.pool.begin().await?;
@@ -96,10 +98,9 @@ impl Store {
 
     /// One archived record.
     pub async fn record(&self, tenant: &TenantId, request: &RequestId) -> Result<Option<TurnRecord>, StoreError> {
-        let query = sqlx::query_scalar("select record from turns where tenant = $1 and request = $2");
-        let query = query.bind(tenant.as_str()).bind(request.as_str());
-        let row: Option<Json<TurnRecord>> = within(READ_TIMEOUT, query.fetch_optional(&self.pool)).await?;
-        Ok(row.map(|Json(record)| record))
+        let query = sqlx::query("select record, body from turns where tenant = $1 and request = $2");
+        let query = query.bind(tenant.as_str()).bind(request.as_str()).try_map(|row| kept(&row, "record"));
+        within(READ_TIMEOUT, query.fetch_optional(&self.pool)).await
     }
 
     /// Archived records that were asked in `from_ms..to_ms`, oldest first, from the one after `after`: what replay
@@ -113,20 +114,20 @@ impl Store {
         rows_max: u32,
     ) -> Result<Vec<TurnRecord>, StoreError> {
         const SQL: &str = "
-            select record from turns
+            select record, body from turns
             where tenant = $1 and asked_at >= to_timestamp($2 / 1000.0) and asked_at < to_timestamp($3 / 1000.0)
                 and (asked_at, request) > (to_timestamp($4 / 1000.0), $5)
             order by asked_at, request limit $6";
         let position = after.map_or((0, ""), |record| (record.asked_at_ms, record.request.as_str()));
-        let query = sqlx::query_scalar(SQL)
+        let query = sqlx::query(SQL)
             .bind(tenant.as_str())
             .bind(millis(from_ms))
             .bind(millis(to_ms))
             .bind(millis(position.0))
             .bind(position.1)
-            .bind(i64::from(rows_max));
-        let rows: Vec<Json<TurnRecord>> = within(READ_TIMEOUT, query.fetch_all(&self.pool)).await?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
+            .bind(i64::from(rows_max))
+            .try_map(|row| kept(&row, "record"));
+        within(READ_TIMEOUT, query.fetch_all(&self.pool)).await
     }
 }
 
@@ -151,7 +152,7 @@ async fn history(
     turns_max: u32,
 ) -> Result<Vec<HistoryTurn>, StoreError> {
     const SQL: &str = "
-        select request, user_id, question, record->'outcome' as outcome,
+        select request, user_id, question, jsonb_build_object('outcome', record->'outcome') as head, body,
             (extract(epoch from asked_at) * 1000)::bigint as asked_at_ms
         from turns where tenant = $1 and conversation = $2
         order by asked_at desc, request desc limit $3";
@@ -170,14 +171,42 @@ fn turn_of(row: &sqlx::postgres::PgRow) -> Result<HistoryTurn, sqlx::Error> {
         id: RequestId::parse(id).map_err(|error| sqlx::Error::Decode(error.into()))?,
         user: user.map(UserId::parse).transpose().map_err(|error| sqlx::Error::Decode(error.into()))?,
         question: row.try_get("question")?,
-        outcome: row.try_get::<Json<Outcome>, _>("outcome")?.0,
+        outcome: kept::<Ended>(row, "head")?.outcome,
         asked_at_ms: row.try_get::<i64, _>("asked_at_ms")?.unsigned_abs(),
     })
+}
+
+/// What history wants of a record.
+#[derive(Deserialize)]
+struct Ended {
+    outcome: Outcome,
+}
+
+/// Reads a record, or a part of one, from its bytes; rows of older versions have it as JSON in `column`.
+fn kept<T>(row: &sqlx::postgres::PgRow, column: &str) -> Result<T, sqlx::Error>
+where
+    T: DeserializeOwned + Send + Unpin + 'static,
+{
+    match row.try_get::<Option<&[u8]>, _>("body")? {
+        Some(body) => {
+            let read = Format::detect(None, body).and_then(|format| envelope::decode_large(body, format));
+            read.map_err(|error| sqlx::Error::Decode(error.into()))
+        }
+        None => Ok(row.try_get::<Json<T>, _>(column)?.0),
+    }
+}
+
+/// A record with the bytes that it was read from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Journaled {
+    pub record: TurnRecord,
+    pub body: Bytes,
 }
 
 /// A record as columns: what is asked for often stands alone, the whole record beside it.
 struct TurnRow<'a> {
     record: &'a TurnRecord,
+    body: &'a [u8],
     question: String,
     kind: Option<&'static str>,
     rung: Option<&'static str>,
@@ -187,11 +216,10 @@ struct TurnRow<'a> {
     timings: String,
     usage: Option<String>,
     versions: String,
-    whole: String,
 }
 
 impl<'a> TurnRow<'a> {
-    fn of(record: &'a TurnRecord) -> Result<Self, StoreError> {
+    fn of(Journaled { record, body }: &'a Journaled) -> Result<Self, StoreError> {
         let (answer, citations): (&str, &[Citation]) = match &record.outcome {
             Outcome::Answered { answer } => (&answer.text, &answer.citations),
             Outcome::Cancelled { text, .. } => (text, &[]),
@@ -203,6 +231,7 @@ impl<'a> TurnRow<'a> {
         };
         Ok(Self {
             record,
+            body,
             question: without_nul(record.ask.text.as_str()),
             kind: answered.map(|answer| answer.kind.name()),
             rung: answered.map(|answer| answer.rung.name()),
@@ -212,7 +241,6 @@ impl<'a> TurnRow<'a> {
             timings: json(&record.timings)?,
             usage: record.usage.as_ref().map(json).transpose()?,
             versions: json(&record.versions)?,
-            whole: json(record)?,
         })
     }
 }
@@ -248,7 +276,7 @@ fn insert_turns(rows: &[TurnRow<'_>]) -> sqlx::query::QueryScalar<'static, Postg
         .bind(column(rows, |row| row.record.trace.as_deref().map(without_nul)))
         .bind(column(rows, |row| millis(row.record.asked_at_ms)))
         .bind(column(rows, |row| millis(row.record.ended_at_ms)))
-        .bind(text(|row| row.whole.clone()))
+        .bind(column(rows, |row| row.body.to_vec()))
 }
 
 fn insert_feedback(verdicts: &[Feedback]) -> sqlx::query::Query<'static, Postgres, Arguments> {

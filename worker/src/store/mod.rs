@@ -21,7 +21,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use talkfleet_shared::config::Url;
 
 pub use self::{
-    archive::Written,
+    archive::{Journaled, Written},
     knowledge::{Change, Document, Known, Listed, Passage, Snapshot, SnapshotDocument, Source},
     sample::{Count, Sampled},
 };

@@ -131,7 +131,7 @@ async fn memory_calls(desk: &Desk) -> BTreeSet<String> {
 
 async fn archived(desk: &Desk, mark: &str) -> i64 {
     let pool = sqlx::PgPool::connect(&desk.engines.database_url).await.unwrap();
-    let sql = "select count(*) from turns where record->'ask'->'metadata'->>'mark' = $1";
+    let sql = "select count(*) from turns where position(convert_to($1, 'UTF8') in body) > 0";
     sqlx::query_scalar(sql).bind(mark).fetch_one(&pool).await.unwrap()
 }
 
