@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
-use talkfleet_shared::{chat::TEXT_CHARS_MAX, id::ChannelId};
+use talkfleet_shared::{
+    chat::{DeliveryClass, TEXT_CHARS_MAX},
+    id::ChannelId,
+};
 
 /// The name of the table whose values hold for every channel that has none of its own.
 const DEFAULT: &str = "default";
@@ -35,6 +38,7 @@ pub enum OnDisconnect {
 /// What holds for one channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelPolicy {
+    pub delivery: DeliveryClass,
     pub burst: OnBurst,
     pub quiet_ms: u64,
     pub burst_ms_max: u64,
@@ -48,6 +52,7 @@ pub struct ChannelPolicy {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    delivery: Option<DeliveryClass>,
     burst: Option<OnBurst>,
     quiet_ms: Option<u64>,
     burst_ms_max: Option<u64>,
@@ -95,6 +100,10 @@ impl ChannelPolicy {
                 problems.push(line);
             }
         };
+        must(
+            self.delivery.is_durable() || matches!(self.burst, OnBurst::Queue | OnBurst::Reject),
+            format!("delivery is \"{}\", which only goes with burst = \"queue\" or \"reject\"", self.delivery.name()),
+        );
         must(self.quiet_ms > 0, "quiet_ms must be above 0; burst = \"queue\" merges nothing".into());
         must(
             self.burst_ms_max >= self.quiet_ms,
@@ -118,6 +127,7 @@ impl Written {
     fn whole(&self) -> Result<ChannelPolicy, String> {
         let lacks = |key: &str| format!("{DEFAULT} lacks {key}");
         Ok(ChannelPolicy {
+            delivery: self.delivery.ok_or_else(|| lacks("delivery"))?,
             burst: self.burst.ok_or_else(|| lacks("burst"))?,
             quiet_ms: self.quiet_ms.ok_or_else(|| lacks("quiet_ms"))?,
             burst_ms_max: self.burst_ms_max.ok_or_else(|| lacks("burst_ms_max"))?,
@@ -130,6 +140,7 @@ impl Written {
 
     fn over(&self, default: ChannelPolicy) -> ChannelPolicy {
         ChannelPolicy {
+            delivery: self.delivery.unwrap_or(default.delivery),
             burst: self.burst.unwrap_or(default.burst),
             quiet_ms: self.quiet_ms.unwrap_or(default.quiet_ms),
             burst_ms_max: self.burst_ms_max.unwrap_or(default.burst_ms_max),
@@ -180,6 +191,7 @@ mod tests {
     fn impossible_values_are_named() {
         refused("channels.sms.burst", "mix", "channels.sms.burst");
         refused("channels.sms.burts", "merge", "did you mean 'burst'?");
+        refused("channels.sms.delivery", "quick", "channels.sms.delivery");
         refused("channels.default.quiet_ms", "0", "channels.default.quiet_ms must be above 0");
         refused("channels.sms.burst_ms_max", "20", "channels.sms.burst_ms_max is 20");
         refused("channels.sms.burst_messages_max", "1", "channels.sms.burst_messages_max is 1");

@@ -31,7 +31,7 @@ pub(crate) async fn serve(desk: Arc<Desk>, shutdown: Shutdown) {
 
 async fn answer(desk: Arc<Desk>, call: ServiceCall) -> Result<(), BusError> {
     let every_frame = call.header(header::STREAM).is_some_and(|wish| wish.eq_ignore_ascii_case(EVERY_FRAME));
-    let story = match submission(&call) {
+    let story = match submission(&call, !every_frame) {
         Ok(submission) => desk.submit(submission).await,
         Err(problem) => Err(problem),
     };
@@ -57,7 +57,7 @@ async fn answer(desk: Arc<Desk>, call: ServiceCall) -> Result<(), BusError> {
     call.refuse(&frames.cut().unwrap_or_else(|| Problem::new(Code::Internal))).await
 }
 
-fn submission(call: &ServiceCall) -> Result<Submission, Problem> {
+fn submission(call: &ServiceCall, last_only: bool) -> Result<Submission, Problem> {
     let body: ChatBody = call
         .question()
         .map_err(|error| Problem::because(Code::BadJson, format!("The message is refused: {error}.")))?;
@@ -70,6 +70,7 @@ fn submission(call: &ServiceCall) -> Result<Submission, Problem> {
         budget: asked.budget,
         idempotency_key: key.map(|key| intake::idempotency_key(key.as_bytes())).transpose()?,
         face: "nats",
+        last_only,
         trace: call.trace(),
     })
 }

@@ -87,6 +87,7 @@ codes! {
     TooManyRequests    "too_many_requests"   429 1013 Later  "Too many requests; wait as Retry-After says.";
     TooManyConnections "too_many_connections" 503 1013 Later "Too many connections; try again later.";
     Overloaded         "overloaded"          503 1013 Later  "The desk is full; try again as Retry-After says.";
+    WorkerAway         "worker_away"         503 1013 Later  "No worker has this message any more; send it again as Retry-After says.";
     SlowConsumer       "slow_consumer"       503 1008 SameId "The frames were not read in time; resume after the last one seen.";
     // What broke here.
     BrokerAway         "broker_away"         503 1011 SameId "The queue cannot be reached, so the outcome is unknown; retry with the same Idempotency-Key.";

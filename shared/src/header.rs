@@ -18,12 +18,21 @@ pub const REPLY_TO: &str = "Talkfleet-Reply-To";
 /// How long the whole turn may take, in milliseconds from the moment that the broker stored it; on a question to a role, how
 /// long its caller waits.
 pub const BUDGET_MS: &str = "Talkfleet-Budget-Ms";
+/// On an ask that goes past the queue: its conversation, which elsewhere stands in the subject.
+pub const CONVERSATION: &str = "Talkfleet-Conversation";
+/// On an ask that goes past the queue: its delivery class, `journaled` or `fast`.
+pub const DELIVERY: &str = "Talkfleet-Delivery";
+/// On an ask: it begins its conversation, so that there is nothing to remember.
+pub const OPENING: &str = "Talkfleet-Opening";
 /// The version of the body's shape.
 pub const SCHEMA: &str = "Talkfleet-Schema";
 /// Who is on whose behalf cancelling or resuming: only their own requests are found.
 pub const USER: &str = "Talkfleet-User";
-/// On `chat.v1.chat.<tenant>`: `frames` asks for every frame instead of the final answer alone.
+/// On `chat.v1.chat.<tenant>`: `frames` asks for every frame instead of the final answer alone. On an ask: `last` says that
+/// nobody listens to any frame but the last one.
 pub const STREAM: &str = "Talkfleet-Stream";
+/// What it says on an ask.
+pub const LAST: &str = "last";
 /// On a dead letter: why it was set aside.
 pub const REASON: &str = "Talkfleet-Reason";
 /// On a dead letter: the subject that it was taken from.

@@ -115,6 +115,10 @@ metrics! {
     model_cost_micros: Counter = Counter::default(), "model_cost_micros";
     /// Answers of a model that were cut off where the passages do not support them, by reason
     ungrounded: Family<Reason, Counter> = Family::default(), "ungrounded";
+    /// Records of journaled turns, which are stored after the answer was told: sent, stored and lost
+    journaled: Family<Reason, Counter> = Family::default(), "journaled";
+    /// Asks that came past the queue and found no room here
+    direct_refused: Counter = Counter::default(), "direct_refused";
     /// Rows written to the archive, by table
     archived: Family<Row, Counter> = Family::default(), "archived";
     /// Batches that the archive could not write at once

@@ -26,6 +26,11 @@ pub fn every_ask() -> String {
     format!("{PREFIX}.ask.*.*.*")
 }
 
+/// A customer's message that goes to a worker at once, past the queue.
+pub fn direct(tenant: &TenantId) -> String {
+    format!("{PREFIX}.direct.{tenant}")
+}
+
 /// The tenant and conversation of an ask's subject.
 pub fn parse_ask(subject: &str) -> Option<(TenantId, ConversationId)> {
     let mut tokens = subject.strip_prefix(PREFIX)?.strip_prefix(".ask.")?.split('.');

@@ -6,6 +6,9 @@ pub mod config;
 /// Asks are taken, kept alive, settled and, on the way out, handed back.
 mod consume;
 
+/// Asks that come past the queue.
+mod direct;
+
 /// One turn, told by its owner.
 mod turn;
 
@@ -226,6 +229,8 @@ async fn answer(
     let clock = turn::follow(&roles.bus, doors).await;
     let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));
     doors.spawn(reaper::run(desk.clone(), doors.clone()));
+    let places = config.roles.direct_concurrency;
+    doors.spawn(direct::run(desk.clone(), places, config.turn.grace(), doors.clone()));
     let (config, until) = (config.clone(), doors.clone());
     doors.spawn(async move {
         roles_are_home(desk.bus.health(), &until).await;

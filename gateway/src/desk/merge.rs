@@ -8,7 +8,7 @@ use std::{
 
 use talkfleet_shared::{
     bus::{CallError, HandOvers, HandedOver},
-    chat::{Ask, FrameBody, Position, Problem},
+    chat::{Ask, DeliveryClass, FrameBody, Position, Problem},
     clock,
     error::Code,
     id::{ConversationId, RequestId, TenantId},
@@ -135,7 +135,7 @@ impl Desk {
         let Part { request, inbox, outcome } = self.part(submission, &named)?;
         let deadline = outcome.await.map_err(|_| gone())??;
         let named = named.merged_into(request, deadline);
-        let frames = self.tell(submission, &named, inbox);
+        let frames = self.tell(submission, &named, inbox, false);
         Ok((named, frames))
     }
 
@@ -161,7 +161,7 @@ impl Desk {
         self.remember(submission, &named, deadline);
         let (conversation, channel) = (Some(named.conversation.clone()), Some(ask.channel.clone()));
         let running = Running { inbox, early: Vec::new(), deadline, conversation, channel };
-        let (opening, tally) = (Some(named.accepted()), self.tally(submission, &named));
+        let (opening, tally) = (Some(named.accepted(DeliveryClass::Durable)), self.tally(submission, &named));
         let frames = self.follow(&submission.principal, &named.request, Position::default(), running, opening, tally);
         Ok(Some((named, frames)))
     }
@@ -220,7 +220,7 @@ impl Desk {
             self.metrics().saved.get_or_create(&Reason { reason: "left" }).inc();
             return;
         }
-        let published = self.publish(&submission, &named, &reply_to, &mut place).await;
+        let published = self.publish(&submission, &named, &reply_to, &mut place, false).await;
         drop(place);
         let outcome = published.map(|_| named.began + named.budget);
         if let Ok(deadline) = &outcome {
@@ -268,7 +268,9 @@ impl Desk {
             let told = match outcome {
                 None => handed.give_back().await,
                 Some(outcome) => match outcome.await.unwrap_or_else(|_| Err(gone())) {
-                    Ok(deadline) => handed.accept(&accepted(request, conversation, deadline)).await,
+                    Ok(deadline) => {
+                        handed.accept(&accepted(request, conversation, deadline, DeliveryClass::Durable)).await
+                    }
                     Err(problem) => handed.refuse(&problem).await,
                 },
             };

@@ -44,7 +44,7 @@ use std::{
 use talkfleet_shared::{
     bus::{Bus, BusError, CallError},
     chance,
-    chat::{Ask, Feedback, HistoryReply, HistoryRequest, Problem, Verdict},
+    chat::{Ask, DeliveryClass, Feedback, HistoryReply, HistoryRequest, Problem, Verdict},
     error::Code,
     id::{ChannelId, ConversationId, GatewayId, RequestId, UserId},
     lifecycle::Shutdown,
@@ -89,6 +89,8 @@ pub struct Submission {
     pub idempotency_key: Option<String>,
     /// Which face it came through, for the metrics: `http`, `sse`, `ws`, `openai`, `nats`.
     pub face: &'static str,
+    /// Only how it ends is told: the frames before need not be sent.
+    pub last_only: bool,
     pub trace: Trace,
 }
 
@@ -97,6 +99,8 @@ pub struct Submission {
 pub struct Story {
     pub request: RequestId,
     pub conversation: ConversationId,
+    /// What is promised of it.
+    pub delivery: DeliveryClass,
     /// What is left of the caller's limit, when there is one.
     pub allowance: Option<Allowance>,
     /// `accepted` first, then what the desk says, exactly one last.

@@ -70,6 +70,8 @@ impl Desk {
         opening: Option<Frame>,
         tally: Tally,
     ) -> Frames {
+        let class = running.channel.as_ref().map(|channel| self.config.channels.policy(channel).delivery);
+        let class = class.unwrap_or_default();
         Frames::running(Script {
             bus: self.bus.clone(),
             inbox: running.inbox,
@@ -83,6 +85,9 @@ impl Desk {
             deadline: running.deadline,
             patience: Delays::new(LOOK.0, LOOK.1),
             came_back: true,
+            class,
+            last_only: false,
+            place: None,
             tally,
         })
     }

@@ -10,7 +10,7 @@ use std::{
 use futures::{Stream, StreamExt, stream::BoxStream};
 use talkfleet_shared::{
     bus::{Bus, ResumeRequest},
-    chat::{Frame, FrameBody, Position, Problem, TurnRecord},
+    chat::{DeliveryClass, Frame, FrameBody, Position, Problem, TurnRecord},
     clock,
     error::Code,
     id::{ConversationId, RequestId, TenantId, UserId},
@@ -21,6 +21,7 @@ use talkfleet_shared::{
 
 use super::{
     audience::Seat,
+    line::Place,
     order::{Next, Order},
 };
 use crate::relay::Inbox;
@@ -34,6 +35,9 @@ const OUTAGE_MAX: Duration = Duration::from_secs(12);
 
 /// How long a frame may be missing before the record is read.
 const GAP_PATIENCE: Duration = Duration::from_millis(300);
+
+/// How often in a row the owner of a turn that no queue keeps may leave a question unanswered before it is given up.
+const SILENCES_MAX: u32 = 2;
 
 /// A request that took this long is worth a line in the log.
 const SLOW: Duration = Duration::from_secs(10);
@@ -75,7 +79,7 @@ impl Frames {
     pub(super) fn retold(record: &TurnRecord) -> Self {
         let conversation = record.conversation.clone();
         // Its deadline is over: nothing is left to wait for.
-        let body = FrameBody::Accepted { conversation, deadline_ms: 0 };
+        let body = FrameBody::Accepted { conversation, deadline_ms: 0, delivery: DeliveryClass::Durable };
         let opening = Frame { request: record.request.clone(), attempt: record.attempt, seq: 0, body };
         let all = std::iter::once(opening).chain(record.frames(Position::default()));
         Self { told: futures::stream::iter(all.collect::<Vec<_>>()).boxed(), cut: Arc::default() }
@@ -98,6 +102,11 @@ fn expired() -> FrameBody {
     FrameBody::Expired { problem: Problem::new(Code::Expired) }
 }
 
+/// Its worker died and nobody else has the message.
+fn lost() -> FrameBody {
+    FrameBody::Failed { problem: Problem::new(Code::WorkerAway).retry_after_ms(super::jittered_ms(1_000)) }
+}
+
 /// What is needed to tell a running turn.
 pub(super) struct Script {
     pub bus: Bus,
@@ -118,10 +127,25 @@ pub(super) struct Script {
     pub patience: Delays,
     /// Whether frames are sent elsewhere unless its owner is asked, again and again, for them.
     pub came_back: bool,
+    /// What is promised of it.
+    pub class: DeliveryClass,
+    /// No frame but the last is sent here.
+    pub last_only: bool,
+    /// In the conversation's line, where nobody else keeps its order.
+    pub place: Option<Place>,
     pub tally: Tally,
 }
 
 impl Script {
+    /// What to do with a frame; where only the last one is sent, none before it is missed.
+    fn judge(&self, order: &mut Order, frame: &Frame) -> Next {
+        match (self.last_only, frame.body.is_last()) {
+            (false, _) => order.judge(frame),
+            (true, true) => Next::Show,
+            (true, false) => Next::Drop,
+        }
+    }
+
     async fn record(&self) -> Option<TurnRecord> {
         match self.bus.read_record(&self.tenant, None, &self.request).await {
             Ok(record) => record,
@@ -155,6 +179,7 @@ enum Heard {
 
 fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Frame> + Send {
     async_stream::stream! {
+        let _place = script.place.take();
         let mut order = Order::after(script.after);
         if let Some(opening) = script.opening.take() {
             yield opening;
@@ -163,7 +188,7 @@ fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Fram
         let mut quiet_until = clock::now() + script.patience.next_delay();
         let alarm = tokio::time::sleep_until(quiet_until.into());
         tokio::pin!(alarm);
-        let mut asked_at = None;
+        let (mut asked_at, mut silences) = (None, 0);
         loop {
             let heard = match early.next() {
                 Some(frame) => Heard::Frame(frame),
@@ -175,7 +200,9 @@ fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Fram
             };
             let mut look = false;
             match heard {
-                Heard::Frame(frame) => match order.judge(&frame) {
+                Heard::Frame(frame) => {
+                    silences = 0;
+                    match script.judge(&mut order, &frame) {
                     Next::Show => {
                         script.tally.shown(&frame);
                         let last = frame.body.is_last();
@@ -194,8 +221,12 @@ fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Fram
                     }
                     Next::Missing => {}
                     Next::Ended => look = true,
-                },
-                Heard::Nothing => look = true,
+                    }
+                }
+                Heard::Nothing => {
+                    look = true;
+                    silences += 1;
+                }
                 Heard::Closing => {
                     script.tally.over();
                     let _ = cut.set(Code::Draining);
@@ -205,7 +236,7 @@ fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Fram
             if !look {
                 continue;
             }
-            if let Some(record) = script.record().await {
+            if script.class != DeliveryClass::Fast && let Some(record) = script.record().await {
                 for frame in order.rest(&record) {
                     script.tally.shown(&frame);
                     yield frame;
@@ -214,6 +245,13 @@ fn tell(mut script: Script, cut: Arc<OnceLock<Code>>) -> impl Stream<Item = Fram
             }
             let now = clock::now();
             let over_at = script.deadline + DEADLINE_GRACE;
+            if !script.class.is_durable() && (now >= over_at || silences > SILENCES_MAX) {
+                let body = if now >= over_at { expired() } else { lost() };
+                let last = order.closing(&script.request, body);
+                script.tally.shown(&last);
+                yield last;
+                return;
+            }
             if now >= over_at {
                 if let Some(record) = script.expire().await {
                     for frame in order.rest(&record) {

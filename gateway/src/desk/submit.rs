@@ -7,7 +7,7 @@ use std::{
 
 use talkfleet_shared::{
     bus::{self, Accepted, AskHeaders, SubmitError},
-    chat::{Ask, Frame, FrameBody, Position, Problem, TurnRecord},
+    chat::{Ask, DeliveryClass, Frame, FrameBody, Position, Problem, TurnRecord},
     clock,
     envelope::{self, Format},
     error::Code,
@@ -34,6 +34,9 @@ const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::f
 
 /// How long nothing may come before the record is read; doubled up to the second figure, since a lost frame is rare.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(8));
+
+/// The same for a message that no queue brings to another worker when its own dies.
+const DIRECT_PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 
 /// A submission whose names are settled.
 #[derive(Clone)]
@@ -77,16 +80,19 @@ impl Desk {
         }
         let allowance = self.limiter.admit(&principal.tenant, submission.ask.user.as_ref())?;
         let named = self.name(&submission)?;
+        let delivery = self.policy(&submission).delivery;
         let frames = match self.way(&submission, &named).await? {
             Way::Told(frames) => frames,
             Way::Join => self.join(&submission, &named).await?,
             Way::Queue if self.is_merged(&submission) => {
                 let (named, frames) = self.merge(&submission, named).await?;
-                return Ok(Story { request: named.request, conversation: named.conversation, allowance, frames });
+                let Named { request, conversation, .. } = named;
+                return Ok(Story { request, conversation, delivery, allowance, frames });
             }
-            Way::Queue => self.queue(&submission, &named).await?,
+            Way::Queue if delivery.is_durable() => self.queue(&submission, &named).await?,
+            Way::Queue => self.hand_over_directly(&submission, &named, delivery).await?,
         };
-        Ok(Story { request: named.request, conversation: named.conversation, allowance, frames })
+        Ok(Story { request: named.request, conversation: named.conversation, delivery, allowance, frames })
     }
 
     fn name(&self, submission: &Submission) -> Result<Named, Problem> {
@@ -170,32 +176,79 @@ impl Desk {
         let mut place = self.place(submission, named)?;
         // The inbox stands before the ask is published: an answer can come before the broker's ack.
         let inbox = self.open_inbox(named.request.clone())?;
-        let accepted = self.publish(submission, named, &inbox.subject(), &mut place).await?;
+        let accepted = self.publish(submission, named, &inbox.subject(), &mut place, submission.last_only).await?;
         drop(place);
         if accepted.duplicate {
             return self.join(submission, named).await;
         }
         self.remember(submission, named, named.began + named.budget);
-        Ok(self.tell(submission, named, inbox))
+        Ok(self.tell(submission, named, inbox, submission.last_only))
+    }
+
+    /// Hands a message to a worker past the queue. Nobody else keeps its conversation's order, so it keeps its place in
+    /// the line until it is answered.
+    async fn hand_over_directly(
+        &self,
+        submission: &Submission,
+        named: &Named,
+        class: DeliveryClass,
+    ) -> Result<Frames, Problem> {
+        let mut place = self.place(submission, named)?;
+        let reached = tokio::time::timeout_at(named.patient_until().into(), place.reach_head());
+        reached.await.map_err(|_| busy())?;
+        let inbox = self.open_inbox(named.request.clone())?;
+        let headers =
+            AskHeaders { last_only: submission.last_only, ..self.ask_headers(submission, named, inbox.subject()) };
+        let tenant = &submission.principal.tenant;
+        match self.bus.submit_direct(tenant, &named.conversation, &submission.ask, &headers, class).await {
+            Ok(()) => {}
+            Err(SubmitError::TooLarge) => return Err(Problem::new(Code::BodyTooLarge)),
+            Err(error) => {
+                tracing::warn!(request.id = %named.request, %error, "a message could not be handed over");
+                return Err(broker_away());
+            }
+        }
+        self.remember(submission, named, named.began + named.budget);
+        let patience = Delays::new(DIRECT_PATIENCE.0, DIRECT_PATIENCE.1);
+        let script = Script { patience, ..self.script(submission, named, inbox) };
+        Ok(Frames::running(Script { class, last_only: submission.last_only, place: Some(place), ..script }))
+    }
+
+    fn ask_headers(&self, submission: &Submission, named: &Named, reply_to: String) -> AskHeaders {
+        AskHeaders {
+            request: named.request.clone(),
+            reply_to,
+            budget: named.budget.saturating_sub(clock::since(named.began)),
+            trace: submission.trace,
+            last_only: false,
+            opening: submission.conversation.is_none() && submission.idempotency_key.is_none(),
+        }
     }
 
     /// Tells a request that was accepted just now to its sender.
-    pub(super) fn tell(&self, submission: &Submission, named: &Named, inbox: Inbox) -> Frames {
-        Frames::running(Script {
+    pub(super) fn tell(&self, submission: &Submission, named: &Named, inbox: Inbox, last_only: bool) -> Frames {
+        Frames::running(Script { last_only, ..self.script(submission, named, inbox) })
+    }
+
+    fn script(&self, submission: &Submission, named: &Named, inbox: Inbox) -> Script {
+        Script {
             bus: self.bus.clone(),
             inbox,
             tenant: submission.principal.tenant.clone(),
             conversation: Some(named.conversation.clone()),
             request: named.request.clone(),
             user: submission.principal.acts_for().cloned(),
-            opening: Some(named.accepted()),
+            opening: Some(named.accepted(self.policy(submission).delivery)),
             early: Vec::new(),
             after: Position { attempt: 1, seq: 0 },
             deadline: named.began + named.budget,
             patience: Delays::new(PATIENCE.0, PATIENCE.1),
             came_back: false,
+            class: DeliveryClass::Durable,
+            last_only: false,
+            place: None,
             tally: self.tally(submission, named),
-        })
+        }
     }
 
     /// Publishes at the head of the line, again and again while the message before is not settled or the broker elects a
@@ -206,18 +259,14 @@ impl Desk {
         named: &Named,
         reply_to: &str,
         place: &mut Place,
+        last_only: bool,
     ) -> Result<Accepted, Problem> {
         let patient_until = named.patient_until();
         let reached = tokio::time::timeout_at(patient_until.into(), place.reach_head());
         reached.await.map_err(|_| busy())?;
         let (mut delays, mut stopped) = (Delays::new(BUSY_RETRY.0, BUSY_RETRY.1), None);
         loop {
-            let headers = AskHeaders {
-                request: named.request.clone(),
-                reply_to: reply_to.to_owned(),
-                budget: named.budget.saturating_sub(clock::since(named.began)),
-                trace: submission.trace,
-            };
+            let headers = AskHeaders { last_only, ..self.ask_headers(submission, named, reply_to.to_owned()) };
             let tenant = &submission.principal.tenant;
             match self.bus.submit(tenant, &named.conversation, &submission.ask, &headers).await {
                 Ok(accepted) => {
@@ -263,7 +312,7 @@ impl Desk {
             &named.request,
             Position::default(),
             running,
-            Some(named.accepted()),
+            Some(named.accepted(self.policy(submission).delivery)),
             tally,
         ))
     }
@@ -304,8 +353,8 @@ impl Named {
         self.began + self.budget / 2
     }
 
-    pub(super) fn accepted(&self) -> Frame {
-        accepted(self.request.clone(), self.conversation.clone(), self.began + self.budget)
+    pub(super) fn accepted(&self, delivery: DeliveryClass) -> Frame {
+        accepted(self.request.clone(), self.conversation.clone(), self.began + self.budget, delivery)
     }
 
     /// The same message as part of a burst.
@@ -325,9 +374,14 @@ impl Named {
 }
 
 /// Tells that a request is on the queue, and how long it may take.
-pub(super) fn accepted(request: RequestId, conversation: ConversationId, deadline: Instant) -> Frame {
+pub(super) fn accepted(
+    request: RequestId,
+    conversation: ConversationId,
+    deadline: Instant,
+    delivery: DeliveryClass,
+) -> Frame {
     let left = deadline.saturating_duration_since(clock::now());
-    let body = FrameBody::Accepted { conversation, deadline_ms: left.as_millis() as u64 };
+    let body = FrameBody::Accepted { conversation, deadline_ms: left.as_millis() as u64, delivery };
     Frame { request, attempt: 1, seq: 0, body }
 }
 

@@ -43,11 +43,12 @@ pub fn submission(
     asked: Asked,
     headers: &HeaderMap,
     face: &'static str,
+    last_only: bool,
 ) -> Result<Submission, Problem> {
     let Asked { conversation, ask, budget } = asked;
     let key = headers.get("idempotency-key").map(|value| intake::idempotency_key(value.as_bytes()));
     let (idempotency_key, trace) = (key.transpose()?, Trace::follow(text(headers, TRACEPARENT), &mut rand::rng()));
-    Ok(Submission { principal, conversation, ask, budget, idempotency_key, face, trace })
+    Ok(Submission { principal, conversation, ask, budget, idempotency_key, face, last_only, trace })
 }
 
 /// The last frame that the client saw: `after`, else the header that browsers send by themselves.

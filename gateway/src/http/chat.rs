@@ -22,7 +22,7 @@ use super::{
     body::Strict,
     caller::{self, Caller},
     contract,
-    error::{ProblemBody, REQUEST_HEADER, Refusal},
+    error::{DELIVERY_HEADER, ProblemBody, REQUEST_HEADER, Refusal},
     sse,
 };
 use crate::{
@@ -58,11 +58,15 @@ async fn ask(
     let streamed = body.stream.unwrap_or(false) || sse::is_wanted(&headers);
     let after = caller::position(&headers, None)?;
     let face = if streamed { "sse" } else { "http" };
-    let story = desk.submit(caller::submission(principal, body.parse()?, &headers, face)?).await?;
-    let Story { request, frames, allowance, .. } = story;
+    let story = desk.submit(caller::submission(principal, body.parse()?, &headers, face, !streamed)?).await?;
+    let Story { request, frames, allowance, delivery, .. } = story;
     let response =
         if streamed { sse::respond(frames, after, desk.config()) } else { whole(request.clone(), frames).await };
-    Ok(with_headers(response, &request, allowance))
+    let mut response = with_headers(response, &request, allowance);
+    if !delivery.is_durable() {
+        response.headers_mut().insert(DELIVERY_HEADER, HeaderValue::from_static(delivery.name()));
+    }
+    Ok(response)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

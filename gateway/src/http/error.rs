@@ -12,6 +12,9 @@ use utoipa::ToSchema;
 /// The id of the request that a response is about.
 pub const REQUEST_HEADER: HeaderName = HeaderName::from_static("talkfleet-request");
 
+/// Its delivery class, unless it is durable.
+pub const DELIVERY_HEADER: HeaderName = HeaderName::from_static("talkfleet-delivery");
+
 /// A problem on its way to the client, with the request that it befell, if that is known.
 #[derive(Debug)]
 pub struct Refusal {

@@ -250,7 +250,7 @@ fn json(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use talkfleet_shared::chat;
+    use talkfleet_shared::chat::{self, DeliveryClass};
 
     use super::*;
 
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn a_stream_begins_with_the_role_and_ends_with_done() {
         let conversation = ConversationId::parse("c1").unwrap();
-        let accepted = FrameBody::Accepted { conversation, deadline_ms: 1 };
+        let accepted = FrameBody::Accepted { conversation, deadline_ms: 1, delivery: DeliveryClass::Durable };
         let events = events(true, vec![accepted, delta("On its "), delta("way."), done("On its way.")]);
         assert_eq!(events.len(), 6, "{events:#?}");
         assert_eq!(events[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));

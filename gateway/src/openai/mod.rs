@@ -78,7 +78,7 @@ async fn complete(
 ) -> Result<Response, Refusal> {
     let Caller(principal) = caller?;
     let wanted = request::parse(body?.0)?;
-    let story = desk.submit(submission(principal, wanted.asked, &headers, FACE)?).await?;
+    let story = desk.submit(submission(principal, wanted.asked, &headers, FACE, !wanted.stream)?).await?;
     let created = desk::unix_ms() / 1_000;
     let request_id = HeaderValue::from_str(story.request.as_str());
     let mut response = if wanted.stream {

@@ -26,7 +26,8 @@ use crate::{
 pub(super) fn ask(desk: Arc<Desk>, principal: Principal, wish: AskWish) -> BoxStream<'static, Told> {
     let AskWish { reference, asked: Asked { conversation, ask, budget }, idempotency_key } = wish;
     let trace = Trace::start(&mut rand::rng());
-    let submission = Submission { principal, conversation, ask, budget, idempotency_key, face: FACE, trace };
+    let submission =
+        Submission { principal, conversation, ask, budget, idempotency_key, face: FACE, last_only: false, trace };
     let begun = async move {
         match desk.submit(submission).await {
             Ok(story) => frames(Some(reference), story.request, story.frames),

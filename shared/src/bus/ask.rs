@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Bus, BusError, Stored, StoredAsk, headers_for, insert_checked};
 use crate::{
-    chat::Ask,
+    chat::{Ask, DeliveryClass},
     envelope::{self, Format},
     header,
     id::{ConversationId, RequestId, TenantId},
@@ -27,6 +27,10 @@ pub struct AskHeaders {
     pub reply_to: String,
     pub budget: Duration,
     pub trace: Trace,
+    /// Whoever waits wants the last frame alone.
+    pub last_only: bool,
+    /// It begins its conversation.
+    pub opening: bool,
 }
 
 /// The broker has stored the ask.
@@ -98,13 +102,33 @@ impl Bus {
 }
 
 impl AskHeaders {
+    /// Of an ask that lies on the queue.
     fn to_map(&self) -> HeaderMap {
-        let mut headers = headers_for(Format::MessagePack);
+        let mut headers = self.common();
         headers.insert(header::MESSAGE_ID, self.request.as_str());
+        headers.insert(header::TTL, time_to_live(self.budget));
+        headers
+    }
+
+    /// Of an ask that goes past it.
+    pub(super) fn to_direct(&self, conversation: &ConversationId, class: DeliveryClass) -> HeaderMap {
+        let mut headers = self.common();
+        headers.insert(header::CONVERSATION, conversation.as_str());
+        headers.insert(header::DELIVERY, class.name());
+        headers
+    }
+
+    fn common(&self) -> HeaderMap {
+        let mut headers = headers_for(Format::MessagePack);
         headers.insert(header::REQUEST, self.request.as_str());
         headers.insert(header::BUDGET_MS, HeaderValue::from(self.budget.as_millis() as u64));
         headers.insert(header::TRACEPARENT, self.trace.to_string());
-        headers.insert(header::TTL, time_to_live(self.budget));
+        if self.last_only {
+            headers.insert(header::STREAM, header::LAST);
+        }
+        if self.opening {
+            headers.insert(header::OPENING, "1");
+        }
         if !self.reply_to.is_empty() {
             insert_checked(&mut headers, header::REPLY_TO, &self.reply_to);
         }

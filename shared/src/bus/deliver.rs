@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Bus, BusError, DeadLetter, Kept, Lane, bring_home, dead::millis, header_of, wire::Taken};
 use crate::{
-    chat::Ask,
+    chat::{Ask, DeliveryClass},
     dead::{Attempt, History, Why},
     envelope::{self, EnvelopeError, Format},
     header,
@@ -61,6 +61,52 @@ pub struct AskDelivery {
     /// When the answer must be there, by the broker's clock.
     pub deadline: OffsetDateTime,
     pub trace: Trace,
+    pub class: DeliveryClass,
+    /// Whoever waits wants the last frame alone.
+    pub last_only: bool,
+    /// It begins its conversation: there is nothing to remember.
+    pub opening: bool,
+}
+
+/// What is known of an ask beside its headers and body.
+pub(super) struct Arrival {
+    pub(super) tenant: TenantId,
+    pub(super) conversation: ConversationId,
+    pub(super) attempt: u32,
+    pub(super) asked_at: OffsetDateTime,
+    pub(super) class: DeliveryClass,
+}
+
+/// An ask with its headers read; what is wrong with it else.
+pub(super) fn read_delivery(
+    headers: Option<&HeaderMap>,
+    body: &[u8],
+    arrival: Arrival,
+) -> Result<AskDelivery, EnvelopeError> {
+    let shape = |what: &str| EnvelopeError::Shape(what.to_owned());
+    let ask = read_ask(headers, body)?;
+    let id = header_of(headers, header::REQUEST).or_else(|| header_of(headers, header::MESSAGE_ID));
+    let request = id.ok_or_else(|| shape("neither Talkfleet-Request nor Nats-Msg-Id names the request"))?;
+    let request = RequestId::parse(request).map_err(|error| shape(&format!("the request's id {error}")))?;
+    let budget = header_of(headers, header::BUDGET_MS)
+        .and_then(|ms| ms.parse().ok())
+        .map_or(BUDGET_DEFAULT, Duration::from_millis);
+    let Arrival { tenant, conversation, attempt, asked_at, class } = arrival;
+    Ok(AskDelivery {
+        tenant,
+        conversation,
+        request,
+        reply_to: header_of(headers, header::REPLY_TO).filter(|to| subject::is_reply(to)).map(str::to_owned),
+        ask,
+        digest: digest(body),
+        attempt,
+        asked_at,
+        deadline: asked_at + budget.min(BUDGET_MAX),
+        trace: Trace::follow(header_of(headers, header::TRACEPARENT), &mut rand::rng()),
+        class,
+        last_only: header_of(headers, header::STREAM) == Some(header::LAST),
+        opening: header_of(headers, header::OPENING).is_some(),
+    })
 }
 
 impl Delivery {
@@ -95,30 +141,11 @@ impl Delivery {
     /// The ask that this message carries; what is wrong with it else.
     pub fn ask(&self) -> Result<AskDelivery, EnvelopeError> {
         let shape = |what: &str| EnvelopeError::Shape(what.to_owned());
-        let headers = self.headers();
-        let ask = read_ask(headers, self.body())?;
         let (tenant, conversation) =
             subject::parse_ask(self.subject()).ok_or_else(|| shape("the subject is no ask's"))?;
-        let id = header_of(headers, header::REQUEST).or_else(|| header_of(headers, header::MESSAGE_ID));
-        let request = id.ok_or_else(|| shape("neither Talkfleet-Request nor Nats-Msg-Id names the request"))?;
-        let request = RequestId::parse(request).map_err(|error| shape(&format!("the request's id {error}")))?;
         let (attempt, asked_at) = self.taken.facts().map_err(|error| shape(&error.to_string()))?;
-        let budget = header_of(headers, header::BUDGET_MS)
-            .and_then(|ms| ms.parse().ok())
-            .map_or(BUDGET_DEFAULT, Duration::from_millis);
-        let reply_to = header_of(headers, header::REPLY_TO).filter(|to| subject::is_reply(to)).map(str::to_owned);
-        Ok(AskDelivery {
-            tenant,
-            conversation,
-            request,
-            reply_to,
-            ask,
-            digest: digest(self.body()),
-            attempt,
-            asked_at,
-            deadline: asked_at + budget.min(BUDGET_MAX),
-            trace: Trace::follow(header_of(headers, header::TRACEPARENT), &mut rand::rng()),
-        })
+        let arrival = Arrival { tenant, conversation, attempt, asked_at, class: DeliveryClass::Durable };
+        read_delivery(self.headers(), self.body(), arrival)
     }
 
     /// Tells the broker that work goes on, so that it does not deliver the message again.
@@ -134,9 +161,9 @@ impl Delivery {
         }
         let sent = async {
             match how {
-                Settle::Done => self.taken.ack_confirmed(AckKind::Ack).await,
+                Settle::Done => self.taken.ack_confirmed(&self.bus.wire, AckKind::Ack).await,
                 Settle::Again(_) => self.taken.ack(AckKind::Nak(None)).await,
-                Settle::Aside => self.taken.ack_confirmed(AckKind::Term).await,
+                Settle::Aside => self.taken.ack_confirmed(&self.bus.wire, AckKind::Term).await,
             }
         };
         self.bus.within(self.bus.publish_timeout, sent).await

@@ -15,6 +15,9 @@ mod pull;
 /// One delivery, settled once.
 mod deliver;
 
+/// Asks that go to a worker at once, past the queue.
+mod direct;
+
 /// What gateways ask of one another.
 mod peer;
 
@@ -63,6 +66,7 @@ pub use self::{
     connect::SERVER_VERSION_MIN,
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
     deliver::{AskDelivery, BUDGET_MAX, Delivery, Settle, StoredAsk, digest},
+    direct::{DirectAsk, DirectAsks},
     fence::{Fence, Rules, SHADOW_USER, fence},
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},

@@ -1,15 +1,19 @@
 //! Frames to a waiting client, and the two wishes that reach a running turn from outside: stop, and tell me the rest.
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Message, StatusCode};
 
 use super::{Bus, BusError, Lane, bring_home, header_of, headers_for, insert_checked, wire::Heard};
 use crate::{
-    chat::{Frame, Position},
+    chat::{Frame, FrameBody, Position, Problem},
     envelope::{self, Format},
+    error::Code,
     header,
     id::{GatewayId, RequestId, TenantId, UserId},
     subject, topology,
 };
+
+/// How long a client waits after nobody was there, in milliseconds: as long as a worker takes to start.
+const NOBODY_RETRY_MS: u64 = 1_000;
 
 /// Messages of a subscription under the subjects of the live fleet.
 pub(super) struct Inbound {
@@ -44,6 +48,10 @@ impl Mailbox {
         loop {
             let message = self.0.next().await?;
             let Some(address) = subject::parse_reply(&message.subject) else { continue };
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                let frame = nobody_answers(&address);
+                return Some((address, frame));
+            }
             let format = Format::detect(header_of(message.headers.as_ref(), header::CONTENT_TYPE), &message.payload);
             match format.and_then(|format| envelope::decode_large(&message.payload, format)) {
                 Ok(frame) => return Some((address, frame)),
@@ -158,6 +166,12 @@ impl Bus {
         let heard = self.wire.subscribe(self.lane.subject(subject), group).await?;
         Ok(Inbound { heard, lane: self.lane.clone() })
     }
+}
+
+/// What becomes of an ask that went past the queue when no worker listens: its only frame.
+fn nobody_answers(request: &RequestId) -> Frame {
+    let problem = Problem::new(Code::WorkerAway).retry_after_ms(NOBODY_RETRY_MS);
+    Frame { request: request.clone(), attempt: 1, seq: 1, body: FrameBody::Failed { problem } }
 }
 
 fn on_behalf_of(user: Option<&UserId>) -> HeaderMap {

@@ -100,6 +100,22 @@ impl Wire {
         }
     }
 
+    /// Publishes; when nobody hears it, the broker says so on `reply`. A model keeps silent.
+    pub(super) async fn publish_from(
+        &self,
+        subject: String,
+        reply: String,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(), BusError> {
+        match self {
+            Self::Nats(nats) => {
+                nats.client.publish_with_reply_and_headers(subject, reply, headers, body).await.map_err(refused)
+            }
+            Self::Model(link) => link.publish(subject, headers, body).await,
+        }
+    }
+
     /// The broker knows of it when this returns. Each message reaches one of those who subscribe within a group.
     pub(super) async fn subscribe(&self, subject: String, group: Option<&str>) -> Result<Heard, BusError> {
         match self {
@@ -311,10 +327,22 @@ impl Taken {
     }
 
     /// Tells the broker, and waits until it has confirmed.
-    pub(super) async fn ack_confirmed(&self, kind: AckKind) -> Result<(), BusError> {
-        match self {
-            Self::Nats(message) => message.double_ack_with(kind).await.map_err(refused),
-            Self::Model(taken) => taken.ack_confirmed(kind).await,
+    ///
+    /// Not by the library's own double ack, which subscribes and unsubscribes for each one: that costs the broker twice as much.
+    pub(super) async fn ack_confirmed(&self, wire: &Wire, kind: AckKind) -> Result<(), BusError> {
+        match (self, wire) {
+            (Self::Nats(message), Wire::Nats(nats)) => {
+                let ack_to =
+                    message.reply.clone().ok_or_else(|| refused("the message names nobody to acknowledge to"))?;
+                let ack = async_nats::Request::new().payload(kind.into()).timeout(Some(ROUND_TRIP_TIMEOUT));
+                match nats.client.send_request(ack_to, ack).await {
+                    Ok(_) => Ok(()),
+                    Err(error) if error.kind() == RequestErrorKind::TimedOut => Err(BusError::Timeout),
+                    Err(error) => Err(refused(error)),
+                }
+            }
+            (Self::Model(taken), _) => taken.ack_confirmed(kind).await,
+            (Self::Nats(_), Wire::Model(_)) => Err(refused("a model of the broker delivered nothing of this kind")),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Citation, Intent, Language, Outcome, Problem};
+use super::{Answer, Citation, DeliveryClass, Intent, Language, Outcome, Problem};
 use crate::id::{ConversationId, RequestId};
 
 /// One piece of one answer.
@@ -23,10 +23,13 @@ pub struct Frame {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FrameBody {
-    /// The broker has stored the message; from here on exactly one outcome will exist.
+    /// The message was taken. Of a durable one the broker has a copy, and exactly one outcome will exist.
     Accepted {
         conversation: ConversationId,
         deadline_ms: u64,
+        /// What is promised of it.
+        #[serde(default, skip_serializing_if = "DeliveryClass::is_durable")]
+        delivery: DeliveryClass,
     },
     /// Another worker took over: forget the text so far.
     Restart,

@@ -3,6 +3,9 @@
 /// What a customer says, and the bounds on it.
 mod ask;
 
+/// What is promised of a message.
+mod class;
+
 /// What the desk says: answers, citations, intents and problems.
 mod answer;
 
@@ -20,6 +23,7 @@ pub use ask::{
     Ask, Exchange, HISTORY_TURNS_MAX, Language, METADATA_PAIRS_MAX, METADATA_VALUE_CHARS_MAX, MessageText, ModelUse,
     Replayed, TEXT_CHARS_MAX, TextError,
 };
+pub use class::DeliveryClass;
 pub use frame::{Frame, FrameBody, Position};
 pub use record::{Feedback, ModelCall, TurnHead, TurnRecord, Unanswered, Verdict, Versions};
 pub use role::{

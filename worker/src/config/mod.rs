@@ -91,6 +91,7 @@ pub struct RolesConfig {
     /// 0 is one per core.
     pub retrieval_concurrency: usize,
     pub response_concurrency: usize,
+    pub direct_concurrency: usize,
     pub archive_batch_rows: usize,
     pub archive_batch_wait_ms: u64,
 }

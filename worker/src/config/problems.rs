@@ -29,6 +29,9 @@ impl WorkerConfig {
         wrong(roles.enabled.is_empty(), &|| {
             "roles.enabled is empty; give some of intent, retrieval, response, archive".into()
         });
+        wrong(!(1..=10_000).contains(&roles.direct_concurrency), &|| {
+            format!("roles.direct_concurrency is {}; give 1 to 10000", roles.direct_concurrency)
+        });
         wrong(!(1..=10_000).contains(&roles.response_concurrency), &|| {
             format!("roles.response_concurrency is {}; give 1 to 10000", roles.response_concurrency)
         });
@@ -216,6 +219,7 @@ mod tests {
         refused("roles.enabled", "[]", "roles.enabled is empty");
         refused("roles.enabled", r#"["cook"]"#, "cook");
         refused("roles.response_concurrency", "0", "give 1 to 10000");
+        refused("roles.direct_concurrency", "0", "give 1 to 10000");
         refused("turn.keep_alive_ms", "5000", "give 100 to 1500");
         refused("turn.grace_ms", "25000", "orchestrators lose patience");
         refused("plan.answerable_min", "1.5", "plan.answerable_min is 1.5");

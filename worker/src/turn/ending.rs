@@ -6,7 +6,7 @@ use talkfleet_shared::{
     bus::{Bus, BusError, Settle, Written},
     chat::{Outcome, Position, TurnRecord},
     clock,
-    metrics::Turn,
+    metrics::{Reason, Turn},
     retry::Delays,
 };
 
@@ -22,11 +22,33 @@ pub async fn end(desk: &Desk, line: &Line, record: TurnRecord, voice: Voice<'_>)
         Written::First => {
             remember(desk, &record).await;
             voice.end(&record.outcome).await;
-            count(desk, &record);
+            count(desk, &record.outcome, record.timings.total_ms);
             Ok(Settle::Done)
         }
         Written::Second(winner) => Ok(end_again(desk, line, &winner).await),
     }
+}
+
+/// Ends a turn whose record is stored after it was told: memory, last frame, record. Who asks next finds it in the memory.
+pub async fn end_journaled(desk: &Desk, record: &TurnRecord, voice: Voice<'_>) {
+    let journaled = |reason| _ = desk.bus.metrics().journaled.get_or_create(&Reason { reason }).inc();
+    remember(desk, record).await;
+    voice.end(&record.outcome).await;
+    count(desk, &record.outcome, record.timings.total_ms);
+    journaled("sent");
+    match write_patiently(&desk.bus, record).await {
+        Ok(_) => journaled("stored"),
+        Err(error) => {
+            journaled("lost");
+            tracing::warn!(%error, request.id = %record.request, "an answer that was told is in no record");
+        }
+    }
+}
+
+/// Ends a turn of which nothing is kept.
+pub async fn end_unkept(desk: &Desk, outcome: &Outcome, took: time::Duration, voice: Voice<'_>) {
+    voice.end(outcome).await;
+    count(desk, outcome, took.as_seconds_f64() * 1_000.0);
 }
 
 /// Ends a turn whose outcome is stored already: only steps that may be repeated.
@@ -62,12 +84,12 @@ async fn remember(desk: &Desk, record: &TurnRecord) {
     }
 }
 
-fn count(desk: &Desk, record: &TurnRecord) {
-    let (kind, rung) = match &record.outcome {
+fn count(desk: &Desk, outcome: &Outcome, total_ms: f64) {
+    let (kind, rung) = match outcome {
         Outcome::Answered { answer } => (answer.kind.name(), answer.rung.name()),
         Outcome::Failed { .. } | Outcome::Expired { .. } | Outcome::Cancelled { .. } => ("none", "none"),
     };
     let metrics = desk.bus.metrics();
-    metrics.turns.get_or_create(&Turn { outcome: record.outcome.name(), kind, rung }).inc();
-    metrics.turn_time.observe(record.timings.total_ms / 1_000.0);
+    metrics.turns.get_or_create(&Turn { outcome: outcome.name(), kind, rung }).inc();
+    metrics.turn_time.observe(total_ms / 1_000.0);
 }

@@ -38,7 +38,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, BusError, Settle},
-    chat::{Intent, IntentReply, Language, Outcome, Problem, RetrieveReply, TAKEOVER},
+    chat::{DeliveryClass, Intent, IntentReply, Language, Outcome, Problem, RetrieveReply, TAKEOVER},
     clock::{now, since},
     error::Code,
     metrics::Reason,
@@ -198,12 +198,23 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
         Ended::Spoken(spoken) => draft.answered(ask, voice.text(), *spoken, desk.now()),
         Ended::Cancelled | Ended::TakenOver => Outcome::Cancelled { text: voice.said().text, by: None },
         Ended::Expired => Outcome::Expired { problem: Problem::new(Code::Expired) },
+        Ended::HandBack if !ask.class.is_durable() => Outcome::Failed { problem: Problem::new(Code::WorkerAway) },
         Ended::HandBack if i64::from(ask.attempt) < DELIVERIES_MAX => return Ok(Settle::Again(Duration::ZERO)),
         Ended::HandBack => Outcome::Failed { problem: Problem::new(Code::TurnFailed) },
     };
     count_saved(desk, &outcome, &voice);
+    if ask.class == DeliveryClass::Fast {
+        ending::end_unkept(desk, &outcome, desk.now() - ask.asked_at, voice).await;
+        return Ok(Settle::Done);
+    }
     let record = draft.record(ask, voice.said(), outcome, desk.now());
-    ending::end(desk, place.line(), record, voice).await
+    match ask.class {
+        DeliveryClass::Durable => ending::end(desk, place.line(), record, voice).await,
+        DeliveryClass::Journaled | DeliveryClass::Fast => {
+            ending::end_journaled(desk, &record, voice).await;
+            Ok(Settle::Done)
+        }
+    }
 }
 
 /// Waits until a deadline has passed; one that has is not waited for at all, as even an empty sleep takes a millisecond.
@@ -317,7 +328,10 @@ async fn recall(desk: &Desk, ask: &AskDelivery, caller: Caller<'_>) -> Recalled 
     if let Some(history) = &ask.ask.history {
         return Recalled { history: history.clone(), degraded: false };
     }
-    let Some(memory) = &desk.memory else { return Recalled { history: Vec::new(), degraded: false } };
+    let has_past = !ask.opening && ask.class != DeliveryClass::Fast;
+    let Some(memory) = desk.memory.as_ref().filter(|_| has_past) else {
+        return Recalled { history: Vec::new(), degraded: false };
+    };
     let started = now();
     let user = ask.ask.user.as_ref();
     let recalled = memory.recall(&ask.tenant, &ask.conversation, user, desk.now()).await;

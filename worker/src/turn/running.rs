@@ -52,6 +52,8 @@ pub struct Line {
 struct Log {
     frames: Vec<Frame>,
     listeners: Vec<String>,
+    /// Who wants the last frame alone, while nobody else listens.
+    last_only: bool,
 }
 
 /// A turn's place among the running; left when dropped.
@@ -113,9 +115,10 @@ impl Running {
 impl Line {
     fn new(desk: &Desk, ask: &AskDelivery) -> Self {
         let (now, conversation) = (desk.now(), (ask.tenant.clone(), ask.conversation.clone()));
-        let log = Log { frames: Vec::new(), listeners: ask.reply_to.iter().cloned().collect() };
+        let log =
+            Log { frames: Vec::new(), listeners: ask.reply_to.iter().cloned().collect(), last_only: ask.last_only };
         let (user, cancelled) = (ask.ask.user.clone(), CancellationToken::new());
-        let body = FrameBody::Accepted { conversation: ask.conversation.clone(), deadline_ms: 0 };
+        let body = FrameBody::Accepted { conversation: ask.conversation.clone(), deadline_ms: 0, delivery: ask.class };
         let accepted = Frame { request: ask.request.clone(), attempt: ask.attempt, seq: 0, body };
         Self {
             bus: desk.bus.clone(),
@@ -179,8 +182,8 @@ impl Line {
 
     async fn emit_all(&self, mut log: tokio::sync::MutexGuard<'_, Log>, frame: Frame) {
         log.frames.push(frame);
-        let Log { frames, listeners } = &*log;
-        let Some(frame) = frames.last() else { return };
+        let Log { frames, listeners, last_only } = &*log;
+        let Some(frame) = frames.last().filter(|frame| !last_only || frame.body.is_last()) else { return };
         for reply_to in listeners {
             emit(&self.bus, reply_to, frame).await;
         }
@@ -188,6 +191,7 @@ impl Line {
 
     async fn join(&self, reply_to: String, after: Position) {
         let mut log = self.log.lock().await;
+        log.last_only = false;
         emit(&self.bus, &reply_to, &self.accepted()).await;
         for frame in log.frames.iter().filter(|frame| after.wants(frame)) {
             emit(&self.bus, &reply_to, frame).await;

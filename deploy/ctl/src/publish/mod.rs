@@ -103,6 +103,8 @@ async fn publish(bus: &Bus, messages: Vec<Message>, args: &Args) -> Result<Repor
                 request: request.clone(),
                 budget,
                 trace: Trace::start(&mut rand::rng()),
+                last_only: false,
+                opening: false,
             };
             // The mailbox entry comes first: an answer may be faster than the broker's ack.
             lock(&waiting).insert(request.clone(), (intended, permit));

@@ -257,6 +257,8 @@ impl Driver {
             reply_to: String::new(),
             budget: self.plan.budget,
             trace: Trace::start(&mut rand::rng()),
+            last_only: false,
+            opening: false,
         };
         let conversation = conversation_again(&self.plan.run, track.side, original);
         let ask = self.plan.model.map_or_else(|| turn.ask.clone(), |model| ask_again(turn, model));

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use talkfleet_shared::{
     chat::{
-        Answer, Ask, Citation, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply, HistoryRequest, HistoryTurn,
-        Intent, IntentReply, IntentRequest, Kind, Language, MessageText, ModelCall, ModelUse, Outcome, Passage,
-        Problem, Replayed, RetrieveReply, RetrieveRequest, Rung, TAKEOVER, Timings, TurnRecord, Usage, Verdict,
-        Versions,
+        Answer, Ask, Citation, DeliveryClass, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply,
+        HistoryRequest, HistoryTurn, Intent, IntentReply, IntentRequest, Kind, Language, MessageText, ModelCall,
+        ModelUse, Outcome, Passage, Problem, Replayed, RetrieveReply, RetrieveRequest, Rung, TAKEOVER, Timings,
+        TurnRecord, Usage, Verdict, Versions,
     },
     error::Code,
     id::{ChannelId, ConversationId, RequestId, TenantId, UserId},
@@ -57,7 +57,13 @@ pub(super) fn frames() -> Result<Cases<Frame>> {
     let frame = |seq, body| Frame { request: request.clone(), attempt: 1, seq, body };
     let problem = |code| Problem::new(code);
     Ok(vec![
-        ("accepted", frame(0, FrameBody::Accepted { conversation, deadline_ms: NOW_MS + 30_000 })),
+        (
+            "accepted",
+            frame(
+                0,
+                FrameBody::Accepted { conversation, deadline_ms: NOW_MS + 30_000, delivery: DeliveryClass::Durable },
+            ),
+        ),
         ("restart", Frame { attempt: 2, ..frame(1, FrameBody::Restart) }),
         ("intent", frame(1, FrameBody::Intent { intent: intent(), language: Language::English })),
         ("sources", frame(2, FrameBody::Sources { citations: vec![citation()] })),

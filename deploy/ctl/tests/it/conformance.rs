@@ -92,6 +92,8 @@ async fn submit(bus: &Bus, talk: &str, id: &str) -> Result<bool, SubmitError> {
         reply_to: subject::reply(&GatewayId::parse("g1").unwrap(), &request(id)),
         budget: Duration::from_secs(30),
         trace: Trace::start(&mut rand::rng()),
+        last_only: false,
+        opening: false,
     };
     bus.submit(&tenant(), &conversation(talk), &ask(id), &headers).await.map(|accepted| accepted.duplicate)
 }

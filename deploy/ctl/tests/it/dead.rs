@@ -195,6 +195,8 @@ async fn a_redrive_stops_at_the_first_error_and_letters_are_dropped() {
         reply_to: subject::reply(&GatewayId::new(), &RequestId::new()),
         budget: Duration::from_secs(60),
         trace: Trace::start(&mut rand::rng()),
+        last_only: false,
+        opening: false,
     };
     // Its customer is asking something else, and nobody answers.
     let busy = talk("busy");

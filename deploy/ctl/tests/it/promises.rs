@@ -26,7 +26,14 @@ fn ask(text: &str) -> Ask {
 fn headers(gateway: &GatewayId, budget_ms: u64) -> AskHeaders {
     let request = RequestId::new();
     let reply_to = subject::reply(gateway, &request);
-    AskHeaders { request, reply_to, budget: Duration::from_millis(budget_ms), trace: Trace::start(&mut rand::rng()) }
+    AskHeaders {
+        request,
+        reply_to,
+        budget: Duration::from_millis(budget_ms),
+        trace: Trace::start(&mut rand::rng()),
+        last_only: false,
+        opening: false,
+    }
 }
 
 #[tokio::test]

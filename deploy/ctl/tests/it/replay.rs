@@ -8,11 +8,13 @@ use talkfleet::up::fleet::{Fleet, FleetOptions};
 use talkfleet_shared::{
     bus::{Bus, BusError, Start, StoredRecord},
     chat::{Outcome, Problem, TurnRecord},
+    envelope::{self, Format},
     error::Code,
     id::{ConversationId, RequestId, TenantId},
     metrics::Metrics,
     topology,
 };
+use talkfleet_worker::store::Journaled;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
@@ -442,12 +444,14 @@ async fn what_the_journal_forgot_comes_from_the_archive() {
     let old = desk.bus.records_of(&demo, &ConversationId::parse("old").unwrap()).await.unwrap().remove(0);
     let (day_ms, mut turns) = (86_400_000, Vec::new());
     for n in 0..3 {
-        turns.push(TurnRecord {
+        let record = TurnRecord {
             tenant: TenantId::parse(&tenant).unwrap(),
             request: RequestId::new(),
             asked_at_ms: old.asked_at_ms - day_ms + n,
             ..old.clone()
-        });
+        };
+        let body = envelope::encode(&record, Format::MessagePack).unwrap();
+        turns.push(Journaled { record, body });
     }
     let url = talkfleet_shared::config::Url::new(&desk.engines.database_url);
     let store = talkfleet_worker::store::Store::connect(&url, 1);
@@ -539,7 +543,8 @@ async fn a_replay_waits_while_the_live_fleet_has_much_to_do() {
     for n in 0..3 {
         let conversation = ConversationId::parse(&format!("waits-{n}")).unwrap();
         let (request, trace) = (RequestId::new(), Trace::start(&mut rand::rng()));
-        let headers = AskHeaders { request, reply_to: String::new(), budget: PATIENCE, trace };
+        let headers =
+            AskHeaders { request, reply_to: String::new(), budget: PATIENCE, trace, last_only: false, opening: false };
         let ask = Ask::new(MessageText::parse("hello").unwrap());
         desk.bus.submit(&tenant, &conversation, &ask, &headers).await.unwrap();
     }
@@ -639,7 +644,14 @@ async fn publish_all(desk: &Desk, name: &str) {
         tokio::spawn(async move {
             let TurnHead { tenant, conversation, ask, .. } = stored.head().unwrap();
             let (request, trace) = (RequestId::new(), Trace::start(&mut rand::rng()));
-            let headers = AskHeaders { request, reply_to: String::new(), budget: PATIENCE, trace };
+            let headers = AskHeaders {
+                request,
+                reply_to: String::new(),
+                budget: PATIENCE,
+                trace,
+                last_only: false,
+                opening: false,
+            };
             let ask = Ask { history: Some(Vec::new()), ..ask };
             bus.submit(&tenant, &conversation, &ask, &headers).await.unwrap();
         })

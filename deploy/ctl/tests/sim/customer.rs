@@ -198,6 +198,7 @@ impl Told {
             budget: None,
             idempotency_key: Some(self.key.clone()),
             face: "http",
+            last_only: false,
             trace: Trace::start(&mut rand::rng()),
         }
     }

@@ -75,6 +75,8 @@ async fn ask_one(bus: &Bus, gateway: &GatewayId, waiting: &Waiting, text: Ask, p
         request: request.clone(),
         budget: pace.deadline,
         trace: Trace::start(&mut rand::rng()),
+        last_only: false,
+        opening: false,
     };
     let (sender, last_frame) = oneshot::channel();
     // The mailbox entry comes first: an answer may be faster than the broker's ack.
