@@ -142,6 +142,10 @@ pub(super) fn failed(recipe: &Recipe, what: String) -> EngineError {
     EngineError::Failed { engine: recipe.engine, what, gist, log: recipe.log.clone() }
 }
 
+/// How many threads of Go's runtime run at once. Beside gateways and workers on the same cores, threads of the broker that
+/// look for work and find none cost more than a third of its CPU: half of the cores are enough.
+const BROKER_THREADS: &str = "GOMAXPROCS";
+
 /// The command of a recipe, with its log, its handle, its identity and a process group of its own: the terminal's Ctrl-C
 /// must reach the fleet, which drains before its engines end.
 fn command(recipe: &Recipe) -> io::Result<Command> {
@@ -153,6 +157,10 @@ fn command(recipe: &Recipe) -> io::Result<Command> {
         None => Stdio::null(),
     });
     command.stdout(log.try_clone()?).stderr(log);
+    if recipe.engine == Engine::Nats && std::env::var_os(BROKER_THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        command.env(BROKER_THREADS, (cores / 2).max(1).to_string());
+    }
     Identity::apply(recipe.run_as, &mut command);
     Ok(command)
 }

@@ -8,6 +8,9 @@ mod harness;
 /// One question over every face, answered with the right article.
 mod faces;
 
+/// What each delivery class promises.
+mod delivery;
+
 /// The demo's held-out questions: how often it is right, and how often it declines.
 mod paraphrases;
 
