@@ -23,5 +23,6 @@ pub use ask::{
 pub use frame::{Frame, FrameBody, Position};
 pub use record::{Feedback, ModelCall, TurnHead, TurnRecord, Unanswered, Verdict, Versions};
 pub use role::{
-    HistoryReply, HistoryRequest, HistoryTurn, IntentReply, IntentRequest, Passage, RetrieveReply, RetrieveRequest,
+    ArchiveChange, HistoryReply, HistoryRequest, HistoryTurn, IntentReply, IntentRequest, Passage, RetrieveReply,
+    RetrieveRequest,
 };
