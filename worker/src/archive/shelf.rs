@@ -114,10 +114,9 @@ impl Shelf {
         }
         for (tenant, conversations) in changed {
             let conversations: Vec<_> = conversations.into_iter().cloned().collect();
-            self.note(tenant, &conversations, position).await;
+            let keys = keys_of(tenant, &conversations);
+            self.note(&keys, position).await;
             if let Some(copies) = &self.copies {
-                let keys: Vec<_> =
-                    conversations.iter().map(|conversation| Key::history(tenant, conversation)).collect();
                 copies.changed(&keys).await;
             }
             for some in conversations.chunks(TOLD_MAX) {
@@ -132,16 +131,12 @@ impl Shelf {
         }
     }
 
-    /// These conversations exist, and what was read of them before is old.
-    async fn note(&self, tenant: &TenantId, conversations: &[ConversationId], position: Option<Lsn>) {
-        for conversation in conversations {
-            let key = Key::history(tenant, conversation);
-            self.known.add(&key);
-            if let Some(copies) = &self.copies {
-                copies.drop_here(&key).await;
-            }
+    /// These conversations exist, and from where on a replica holds what was written of them.
+    async fn note(&self, keys: &[Key], position: Option<Lsn>) {
+        for key in keys {
+            self.known.add(key);
             if let Some(position) = position {
-                self.written.insert(key, position).await;
+                self.written.insert(key.clone(), position).await;
             }
         }
     }
@@ -171,8 +166,13 @@ impl Shelf {
 
     async fn hear(&self, mut changes: Changes) {
         while let Some((tenant, change)) = changes.next().await {
-            let position = change.position.as_deref().and_then(Lsn::parse);
-            self.note(&tenant, &change.conversations, position).await;
+            let keys = keys_of(&tenant, &change.conversations);
+            // Noted first: whoever reads anew after the copy was dropped must not read it where it is not yet.
+            self.note(&keys, change.position.as_deref().and_then(Lsn::parse)).await;
+            let Some(copies) = &self.copies else { continue };
+            for key in &keys {
+                copies.drop_here(key).await;
+            }
         }
     }
 
@@ -190,7 +190,10 @@ impl Shelf {
                     delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
                     self.until_stale(missed).await;
                 }
-                Ok(_) => self.forget(),
+                Ok(_) => {
+                    self.forget();
+                    tokio::time::sleep(delays.next_delay()).await;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "what the archive holds cannot be listed; every conversation may exist");
                     tokio::time::sleep(delays.next_delay()).await;
@@ -242,6 +245,10 @@ impl Shelf {
             copies.drop_all_here();
         }
     }
+}
+
+fn keys_of(tenant: &TenantId, conversations: &[ConversationId]) -> Vec<Key> {
+    conversations.iter().map(|conversation| Key::history(tenant, conversation)).collect()
 }
 
 fn bytes_of(turn: &HistoryTurn) -> usize {

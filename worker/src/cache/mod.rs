@@ -152,13 +152,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
     /// What lies under these keys has changed: no copy of it is kept, here or in Redis. Other processes must be told.
     pub async fn changed(&self, keys: &[Key]) {
-        for key in keys {
-            self.drop_here(key).await;
-        }
+        // Redis first: what is fetched from there until it has forgotten is dropped after it.
         if let Some(redis) = &self.redis
             && let Err(error) = redis.forget(keys.iter().map(Key::place)).await
         {
             tracing::debug!(%error, "copies in Redis are left to expire");
+        }
+        for key in keys {
+            self.drop_here(key).await;
         }
     }
 

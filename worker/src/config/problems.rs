@@ -67,6 +67,13 @@ impl WorkerConfig {
         }
         wrong(database.connections_max == 0, &|| "database.connections_max is 0; give 1 or more".into());
         wrong(database.fallback_reads_max == 0, &|| "database.fallback_reads_max is 0; give 1 or more".into());
+        let (reads, connections) = (database.fallback_reads_max, database.connections_max as usize);
+        wrong(!database.replica_urls.is_empty() && reads >= connections, &|| {
+            format!(
+                "database.fallback_reads_max is {reads}; stay below database.connections_max, {connections}, so that \
+                 what is written finds a connection"
+            )
+        });
         let cache = &self.cache;
         for (key, value, range) in [
             ("database.acquire_timeout_ms", database.acquire_timeout_ms, 10..=60_000),

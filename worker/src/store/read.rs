@@ -105,14 +105,14 @@ impl Store {
         }
         if let Some(place) = self.replicas.choose(reading.seen) {
             match self.read_at(&self.replicas.pools[place], "replica", reading.patience, &query).await {
-                // Away, or in the way of what it replays; the primary may still answer.
-                Err(StoreError::Away(error)) => {
-                    self.replicas.known().standings[place] = Standing::Away;
-                    tracing::warn!(error, replica = place, "a replica failed; the primary is asked");
-                }
-                answered => {
+                Ok(answer) => {
                     self.count("replica");
-                    return answered;
+                    return Ok(answer);
+                }
+                // Away, in the way of what it replays, or before a migration that it has not replayed.
+                Err(error) => {
+                    self.replicas.known().standings[place] = Standing::Away;
+                    tracing::warn!(%error, replica = place, "a replica failed; the primary is asked");
                 }
             }
         }
@@ -234,5 +234,57 @@ fn lag_s(standing: Standing) -> Option<f64> {
     match standing {
         Standing::Replays { lag: Some(lag), .. } => Some(lag.as_secs_f64()),
         Standing::Away | Standing::Replays { lag: None, .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::WorkerConfig;
+
+    /// A store whose primary and replica both refuse connections.
+    fn nowhere(fallback_reads_max: usize) -> Store {
+        let url = "postgres://me:hidden@127.0.0.1:1/none";
+        let flags = [
+            ("database.url", url.to_owned()),
+            ("database.replica_urls", format!("[\"{url}\"]")),
+            ("database.fallback_reads_max", fallback_reads_max.to_string()),
+            ("database.acquire_timeout_ms", "20".to_owned()),
+        ];
+        let flags = flags.map(|(key, value)| (key.to_owned(), value));
+        let config = WorkerConfig::load(None, &flags).unwrap();
+        Store::open(&config.database, Metrics::new("worker")).unwrap()
+    }
+
+    async fn read(store: &Store) -> StoreError {
+        let reading = Reading { seen: Lsn::default(), patience: Duration::from_millis(50) };
+        let one = store.read(reading, |mut connection| async move {
+            sqlx::query_scalar::<_, i32>("select 1").fetch_one(&mut *connection).await
+        });
+        one.await.unwrap_err()
+    }
+
+    fn counted(store: &Store, target: &'static str) -> u64 {
+        store.metrics.database_reads.get_or_create(&Target { target }).get()
+    }
+
+    #[tokio::test]
+    async fn only_so_many_reads_fall_back_to_the_primary_at_once() {
+        let store = nowhere(1);
+        assert!(matches!(read(&store).await, StoreError::Away(_)));
+        assert_eq!((counted(&store, "fallback"), counted(&store, "refused")), (1, 0));
+        let _busy = store.replicas.fallbacks.try_acquire().unwrap();
+        let error = read(&store).await.to_string();
+        assert!(error.contains("database.fallback_reads_max"), "{error}");
+        assert_eq!((counted(&store, "fallback"), counted(&store, "refused")), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_fails_is_left_alone_until_it_is_measured() {
+        let store = nowhere(4);
+        store.replicas.known().standings[0] = Standing::Replays { replayed: Lsn::default(), lag: Some(Duration::ZERO) };
+        read(&store).await;
+        assert_eq!((counted(&store, "replica"), counted(&store, "fallback")), (0, 1));
+        assert_eq!(store.replicas.choose(Lsn::default()), None);
     }
 }
