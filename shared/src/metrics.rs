@@ -32,6 +32,10 @@ labels! {
     Reason { reason }
     Direction { direction }
     Row { table }
+    CacheOutcome { cache, outcome }
+    CacheSource { cache, source }
+    Target { target }
+    Pool { pool }
 }
 
 fn seconds() -> Histogram {
@@ -111,6 +115,23 @@ metrics! {
     intent_remote_calls: Family<Reason, Counter> = Family::default(), "intent_remote_calls";
     /// Questions whose answer a model may just have given, by what became of the look-up
     answer_cache: Family<Reason, Counter> = Family::default(), "answer_cache";
+    /// Look-ups of copies, by cache and outcome: hit, nothing, unknown, joined, miss or failed
+    cache_lookups: Family<CacheOutcome, Counter> = Family::default(), "cache_lookups";
+    /// What was fetched because this process had no copy, by cache and source
+    cache_loads: Family<CacheSource, Counter> = Family::default(), "cache_loads";
+    /// Keys in the filter of what exists; 0 while it is not filled
+    cache_known: Gauge = Gauge::default(), "cache_known";
+    /// Reads of the database, by target: replica, primary (there are no replicas), fallback (none would do) or refused (the
+    /// primary had its fill)
+    database_reads: Family<Target, Counter> = Family::default(), "database_reads";
+    /// Connections to the database in use, by pool
+    database_connections: Family<Pool, Gauge> = Family::default(), "database_connections";
+    /// Time that a connection to the database was waited for, by pool
+    database_wait: Family<Pool, Histogram> = Family::new_with_constructor(seconds as fn() -> Histogram), "database_wait", Seconds;
+    /// Replicas that answer
+    replicas: Gauge = Gauge::default(), "replicas";
+    /// How far behind the last of the replicas that answer is at most
+    replica_lag: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default(), "replica_lag", Seconds;
     /// What models charged, in millionths of the configured prices' currency
     model_cost_micros: Counter = Counter::default(), "model_cost_micros";
     /// Answers of a model that were cut off where the passages do not support them, by reason

@@ -55,6 +55,11 @@ pub fn history(tenant: &TenantId) -> String {
     format!("{PREFIX}.history.{tenant}")
 }
 
+/// What the archive has just taken in, for whoever keeps copies: `chat.v1.changed.<tenant>`.
+pub fn changed(tenant: &TenantId) -> String {
+    format!("{PREFIX}.changed.{tenant}")
+}
+
 /// The ingress for people with a plain NATS tool.
 pub fn chat(tenant: &TenantId) -> String {
     format!("{PREFIX}.chat.{tenant}")

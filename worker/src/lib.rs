@@ -18,8 +18,14 @@ mod roles;
 /// PURE: what the desk does with a message.
 mod plan;
 
-/// What was said before, and the one door to Redis.
+/// What was said before.
 mod memory;
+
+/// The one door to Redis.
+mod redis;
+
+/// Copies of what is dear to make.
+mod cache;
 
 /// The ladder of speakers.
 pub mod response;
@@ -73,11 +79,12 @@ use talkfleet_shared::{
 use tokio::net::TcpListener;
 
 use crate::{
-    archive::ArchiveConfig,
+    archive::{ArchiveConfig, Shelf},
     catalog::{Backend, Catalog, What},
     config::{Role, WorkerConfig},
     intent::remote::Remote,
-    memory::{Memory, MemoryError},
+    memory::Memory,
+    redis::{Redis, RedisError},
     response::Speakers,
     retrieval::Tuning,
     roles::{Embeddings, Home, IntentRole, RetrievalRole, Roles},
@@ -103,7 +110,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
-    Memory(#[from] MemoryError),
+    Redis(#[from] RedisError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -132,19 +139,20 @@ impl Worker {
         let admin = listener.local_addr().map_err(listen)?;
         let (metrics, health) = (Metrics::new("worker"), Health::new());
         let bus = Bus::connect(&config.nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
-        let store = Store::lazy(&config.database.url, config.database.connections_max)?;
+        let store = Store::open(&config.database, metrics.clone())?;
+        let redis = Redis::new(&config.redis.url)?;
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
         rooms.spawn(admin::serve(listener, health, metrics, rooms.clone()));
+        rooms.spawn(store.clone().follow_replicas(rooms.clone()));
 
         let roles = play_at_home(&config, &bus, &store, &doors).await?;
         if config.plays(Role::Response) {
             // What is replayed brings its history along, and must not be remembered as if it had been said.
             let live = bus.lane().is_live();
-            let memory = live.then(|| Memory::new(&config.redis.url, config.memory.clone())).transpose()?;
-            answer(&config, roles, memory, &doors).await?;
+            answer(&config, roles, live.then(|| redis.clone()), &doors).await?;
         }
         if config.plays(Role::Archive) {
-            keep_the_archive(&config, &bus, &store, &doors);
+            keep_the_archive(&config, &bus, &store, redis, &doors);
         }
         let names: Vec<_> = config.roles.enabled.iter().map(|role| role.name()).collect();
         tracing::info!(roles = names.join(","), %admin, worker = bus.who(), "the worker is at work");
@@ -219,13 +227,9 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
 }
 
 /// Opens the response role: turns are taken and answered, poison is reaped.
-async fn answer(
-    config: &WorkerConfig,
-    roles: Roles,
-    memory: Option<Memory>,
-    doors: &Shutdown,
-) -> Result<(), StartError> {
-    let speakers = Speakers::new(config, roles.bus.metrics().clone())?;
+async fn answer(config: &WorkerConfig, roles: Roles, redis: Option<Redis>, doors: &Shutdown) -> Result<(), StartError> {
+    let speakers = Speakers::new(config, redis.clone(), roles.bus.metrics().clone())?;
+    let memory = redis.map(|redis| Memory::new(redis, config.memory.clone()));
     let clock = turn::follow(&roles.bus, doors).await;
     let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));
     doors.spawn(reaper::run(desk.clone(), doors.clone()));
@@ -251,11 +255,13 @@ async fn roles_are_home(health: &Health, until: &Shutdown) {
 }
 
 /// Opens the archive role.
-fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &Shutdown) {
+fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redis, doors: &Shutdown) {
     let gather = ArchiveConfig {
         batch_rows: config.roles.archive_batch_rows,
         batch_wait: Duration::from_millis(config.roles.archive_batch_wait_ms),
     };
-    doors.spawn(archive::run(bus.clone(), store.clone(), gather, doors.clone()));
-    doors.spawn(archive::serve_history(bus.clone(), store.clone(), doors.clone()));
+    let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), redis, config.cache.clone()));
+    doors.spawn(shelf.clone().follow(doors.clone()));
+    doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, doors.clone()));
+    doors.spawn(archive::serve_history(bus.clone(), shelf, doors.clone()));
 }

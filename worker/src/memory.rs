@@ -1,53 +1,22 @@
-//! The desk's memory of a conversation, and the one door to Redis: short waits, and every loss of it is survivable.
+//! The desk's memory of a conversation, in Redis: short waits, and every loss of it is survivable.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
-
-use redis::{
-    Client, IntoConnectionInfo, RedisError,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-    io::tcp::TcpSettings,
-};
 use serde::{Deserialize, Serialize};
 use talkfleet_shared::{
     chat::{Exchange, Outcome, TurnRecord},
-    config::Url,
     id::{ConversationId, RequestId, TenantId, UserId},
 };
 use time::OffsetDateTime;
 
-use crate::{breaker::Breaker, config::MemoryConfig, turn::millis};
-
-/// How long a turn waits for its memory: a hundred times what a healthy Redis needs.
-const PATIENCE: Duration = Duration::from_millis(150);
-
-/// How long one attempt to connect may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// A Redis that failed this often in a row is not waited for again until the pause is over.
-const FAILURES_MAX: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(2);
-
-/// Why the memory could not be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum MemoryError {
-    #[error("redis.url cannot be used: {0}")]
-    Url(RedisError),
-    #[error("Redis did not answer in time")]
-    Timeout,
-    #[error("Redis failed a moment ago and is left alone")]
-    Paused,
-    #[error("Redis: {0}")]
-    Redis(#[from] RedisError),
-}
+use crate::{
+    config::MemoryConfig,
+    redis::{Redis, RedisError},
+    turn::millis,
+};
 
 /// The memory of every conversation.
 pub struct Memory {
-    redis: ConnectionManager,
+    redis: Redis,
     config: MemoryConfig,
-    breaker: Mutex<Breaker>,
 }
 
 /// One exchange as it lies in Redis: a member of a sorted set whose score is the time of the question.
@@ -63,19 +32,8 @@ struct Kept {
 }
 
 impl Memory {
-    /// Prepares the connection; it is made with the first use, so that a worker starts without Redis.
-    pub fn new(url: &Url, config: MemoryConfig) -> Result<Self, MemoryError> {
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let info = url.reveal().into_connection_info().map_err(MemoryError::Url)?.set_tcp_settings(tcp);
-        let client = Client::open(info).map_err(MemoryError::Url)?;
-        let retries = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(PATIENCE))
-            .set_number_of_retries(2)
-            .set_min_delay(Duration::from_millis(50))
-            .set_max_delay(Duration::from_millis(500));
-        let redis = ConnectionManager::new_lazy_with_config(client, retries).map_err(MemoryError::Url)?;
-        Ok(Self { redis, config, breaker: Mutex::new(Breaker::new(FAILURES_MAX, PAUSE)) })
+    pub fn new(redis: Redis, config: MemoryConfig) -> Self {
+        Self { redis, config }
     }
 
     /// The latest exchanges of a conversation, oldest first; of a named customer only their own.
@@ -85,48 +43,20 @@ impl Memory {
         conversation: &ConversationId,
         user: Option<&UserId>,
         now: OffsetDateTime,
-    ) -> Result<Vec<Exchange>, MemoryError> {
-        let mut command = redis::cmd("ZRANGEBYSCORE");
+    ) -> Result<Vec<Exchange>, RedisError> {
         let oldest_ms = millis(now).saturating_sub(self.config.age_s.saturating_mul(1_000));
-        command.arg(key(tenant, conversation)).arg(oldest_ms).arg("+inf");
-        let mut redis = self.redis.clone();
-        let members: Vec<Vec<u8>> = self.within_patience(command.query_async(&mut redis)).await?;
+        let members = self.redis.members_from(&key(tenant, conversation), oldest_ms).await?;
         let kept = members.iter().filter_map(|member| serde_json::from_slice(member).ok());
         Ok(latest(kept.collect(), user, &self.config))
     }
 
     /// Appends what an ended turn said; appending the same record again changes nothing.
-    pub async fn append(&self, record: &TurnRecord) -> Result<(), MemoryError> {
+    pub async fn append(&self, record: &TurnRecord) -> Result<(), RedisError> {
         let Some(kept) = worth_keeping(record, self.config.bytes_max) else { return Ok(()) };
         let Ok(member) = serde_json::to_vec(&kept) else { return Ok(()) };
         let key = key(&record.tenant, &record.conversation);
-        let surplus = -1 - self.config.turns_max as isize;
-        let mut pipe = redis::pipe();
-        pipe.zadd(&key, member, record.asked_at_ms).ignore();
-        pipe.zremrangebyrank(&key, 0, surplus).ignore();
-        pipe.expire(&key, self.config.age_s as i64).ignore();
-        let mut redis = self.redis.clone();
-        self.within_patience(pipe.query_async::<()>(&mut redis)).await
-    }
-
-    /// Runs a command while Redis is well; after failures it is spared, and turns do not wait for it.
-    async fn within_patience<T>(&self, command: impl Future<Output = Result<T, RedisError>>) -> Result<T, MemoryError> {
-        if !self.breaker().enter(Instant::now()) {
-            return Err(MemoryError::Paused);
-        }
-        let answered = match tokio::time::timeout(PATIENCE, command).await {
-            Ok(answered) => answered.map_err(MemoryError::from),
-            Err(_) => Err(MemoryError::Timeout),
-        };
-        match &answered {
-            Ok(_) => self.breaker().succeeded(),
-            Err(_) => self.breaker().failed(Instant::now()),
-        }
-        answered
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        let MemoryConfig { turns_max, age_s, .. } = self.config;
+        self.redis.add_member(&key, (member, record.asked_at_ms), turns_max, age_s).await
     }
 }
 
@@ -183,7 +113,12 @@ fn latest(kept: Vec<Kept>, user: Option<&UserId>, config: &MemoryConfig) -> Vec<
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use talkfleet_shared::config::Url;
+
     use super::*;
+    use crate::redis::{FAILURES_MAX, PATIENCE};
 
     fn kept(n: usize, user: Option<&str>, bytes: usize) -> Kept {
         Kept {
@@ -219,14 +154,15 @@ mod tests {
         // A port that was free a moment ago refuses at once.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = MemoryConfig { turns_max: 3, bytes_max: 100, age_s: 60 };
-        let memory = Memory::new(&Url::new(format!("redis://127.0.0.1:{port}")), config).unwrap();
+        let redis = Redis::new(&Url::new(format!("redis://127.0.0.1:{port}"))).unwrap();
+        let memory = Memory::new(redis, config);
         let (tenant, conversation) = (TenantId::parse("t").unwrap(), ConversationId::parse("c").unwrap());
         let recall = || memory.recall(&tenant, &conversation, None, OffsetDateTime::UNIX_EPOCH);
         for _ in 0..FAILURES_MAX {
             let started = Instant::now();
-            assert!(matches!(recall().await, Err(MemoryError::Timeout | MemoryError::Redis(_))));
+            assert!(matches!(recall().await, Err(RedisError::Timeout | RedisError::Redis(_))));
             assert!(started.elapsed() < PATIENCE * 3);
         }
-        assert!(matches!(recall().await, Err(MemoryError::Paused)));
+        assert!(matches!(recall().await, Err(RedisError::Paused)));
     }
 }

@@ -39,6 +39,9 @@ mod record;
 /// Frames to a waiting client, wishes to stop and to resume.
 mod reply;
 
+/// What the archive has just taken in, told to whoever keeps copies.
+mod changes;
+
 /// Roles as services: asked over a queue group, discovered by `$SRV`.
 mod service;
 
@@ -63,6 +66,7 @@ use self::wire::{Kept, Nats, StoreError, Stored, Wire};
 pub use self::{
     apply::{Change, ServerInfo},
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
+    changes::Changes,
     connect::SERVER_VERSION_MIN,
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
     deliver::{AskDelivery, BUDGET_MAX, Delivery, Settle, StoredAsk, digest},

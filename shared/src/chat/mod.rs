@@ -27,5 +27,6 @@ pub use class::DeliveryClass;
 pub use frame::{Frame, FrameBody, Position};
 pub use record::{Feedback, ModelCall, TurnHead, TurnRecord, Unanswered, Verdict, Versions};
 pub use role::{
-    HistoryReply, HistoryRequest, HistoryTurn, IntentReply, IntentRequest, Passage, RetrieveReply, RetrieveRequest,
+    ArchiveChange, HistoryReply, HistoryRequest, HistoryTurn, IntentReply, IntentRequest, Passage, RetrieveReply,
+    RetrieveRequest,
 };

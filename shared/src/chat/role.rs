@@ -83,6 +83,16 @@ pub struct HistoryReply {
     pub turns: Vec<HistoryTurn>,
 }
 
+/// Told on `chat.v1.changed.<tenant>`: the archive holds more of these conversations than it did. Whoever keeps copies
+/// drops them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ArchiveChange {
+    pub conversations: Vec<ConversationId>,
+    /// PostgreSQL's position in its log (`16/B374D848`): a replica that has not come so far does not hold it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+}
+
 /// One turn as the customer saw it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryTurn {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,10 +14,8 @@ use talkfleet_shared::{
     lifecycle::Shutdown,
 };
 
-use crate::store::{Store, StoreError};
-
-/// The most turns of one answer: what a screen can show, and far below the broker's largest message.
-const TURNS_MAX: u32 = 200;
+use super::shelf::{Shelf, TURNS_MAX};
+use crate::store::StoreError;
 
 /// Calls under way at once; more would wait for one of the database's few connections until nobody listens.
 const CALLS_MAX: usize = 256;
@@ -26,19 +25,19 @@ const CALLS_MAX: usize = 256;
 const ARCHIVE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Answers `chat.v1.history.<tenant>` until shutdown.
-pub async fn serve_history(bus: Bus, store: Store, shutdown: Shutdown) {
+pub async fn serve_history(bus: Bus, shelf: Arc<Shelf>, shutdown: Shutdown) {
     let offer = Offer {
         what: "history",
         description: "The turns of a conversation, oldest first",
         metadata: HashMap::new(),
         calls_max: CALLS_MAX,
     };
-    bus.serve(offer, &shutdown, |call| answer(bus.clone(), store.clone(), call)).await;
+    bus.serve(offer, &shutdown, |call| answer(bus.clone(), shelf.clone(), call)).await;
 }
 
-async fn answer(bus: Bus, store: Store, call: ServiceCall) -> Result<(), BusError> {
+async fn answer(bus: Bus, shelf: Arc<Shelf>, call: ServiceCall) -> Result<(), BusError> {
     match call.question::<HistoryRequest>() {
-        Ok(question) => match history(&bus, &store, call.tenant(), &question).await {
+        Ok(question) => match history(&bus, &shelf, call.tenant(), &question).await {
             Some(reply) => call.answer(&reply).await,
             None => call.refuse(&Problem::new(Code::HistoryAway)).await,
         },
@@ -47,13 +46,13 @@ async fn answer(bus: Bus, store: Store, call: ServiceCall) -> Result<(), BusErro
 }
 
 /// None when neither the database nor the broker can tell.
-async fn history(bus: &Bus, store: &Store, tenant: &TenantId, question: &HistoryRequest) -> Option<HistoryReply> {
+async fn history(bus: &Bus, shelf: &Shelf, tenant: &TenantId, question: &HistoryRequest) -> Option<HistoryReply> {
     let turns_max = question.turns_max.clamp(1, TURNS_MAX);
     let (archived, recent) = tokio::join!(
-        tokio::time::timeout(ARCHIVE_TIMEOUT, store.history(tenant, &question.conversation, turns_max)),
+        tokio::time::timeout(ARCHIVE_TIMEOUT, shelf.turns(tenant, &question.conversation)),
         bus.records_of(tenant, &question.conversation)
     );
-    let archived = archived.unwrap_or_else(|_| Err(StoreError::Away("it took too long".into())));
+    let archived = archived.unwrap_or_else(|_| Err(StoreError::Away("it took too long".into()).into()));
     if let Err(error) = &archived {
         tracing::warn!(%error, "history without the archive");
     }
@@ -64,13 +63,16 @@ async fn history(bus: &Bus, store: &Store, tenant: &TenantId, question: &History
         return None;
     }
     let recent = recent.unwrap_or_default().into_iter().map(HistoryTurn::from).collect();
-    Some(HistoryReply { turns: merged(archived.unwrap_or_default(), recent, turns_max as usize) })
+    Some(HistoryReply { turns: merged(&archived.unwrap_or_default(), recent, turns_max as usize) })
 }
 
 /// PURE: both accounts as one, oldest first, each request once, the newest kept.
-fn merged(archived: Vec<HistoryTurn>, recent: Vec<HistoryTurn>, turns_max: usize) -> Vec<HistoryTurn> {
+fn merged(archived: &[HistoryTurn], recent: Vec<HistoryTurn>, turns_max: usize) -> Vec<HistoryTurn> {
     let mut seen = HashSet::new();
-    let mut turns: Vec<_> = archived.into_iter().chain(recent).filter(|turn| seen.insert(turn.id.clone())).collect();
+    // The newest of the archive only: a copy may hold many more than were asked for.
+    let archived = &archived[archived.len().saturating_sub(turns_max)..];
+    let mut turns: Vec<_> =
+        archived.iter().cloned().chain(recent).filter(|turn| seen.insert(turn.id.clone())).collect();
     turns.sort_by(|a, b| (a.asked_at_ms, a.id.as_str()).cmp(&(b.asked_at_ms, b.id.as_str())));
     turns.split_off(turns.len().saturating_sub(turns_max))
 }
@@ -88,9 +90,9 @@ mod tests {
 
     #[test]
     fn two_accounts_become_one() {
-        let turns = merged(vec![turn("a", 1), turn("b", 2)], vec![turn("d", 4), turn("b", 2), turn("c", 2)], 3);
+        let turns = merged(&[turn("a", 1), turn("b", 2)], vec![turn("d", 4), turn("b", 2), turn("c", 2)], 3);
         let ids: Vec<_> = turns.iter().map(|turn| turn.id.as_str()).collect();
         assert_eq!(ids, ["b", "c", "d"]);
-        assert!(merged(Vec::new(), Vec::new(), 3).is_empty());
+        assert!(merged(&[], Vec::new(), 3).is_empty());
     }
 }

@@ -1,10 +1,14 @@
 //! The archive role: the journal into PostgreSQL in batches, and a conversation's history back out of it.
 //!
-//! Whoever hosts the role spawns two tasks, each ending by itself once `shutdown` was asked:
-//! [`run`] (reads JOURNAL, writes rows, acknowledges) and [`serve_history`] (answers `chat.v1.history.<tenant>`).
+//! Whoever hosts the role spawns three tasks, each ending by itself once `shutdown` was asked:
+//! [`run`] (reads JOURNAL, writes rows, acknowledges), [`serve_history`] (answers `chat.v1.history.<tenant>`) and
+//! [`Shelf::follow`] (drops copies where other workers write).
 
 /// PURE: what a batch consists of.
 mod batch;
+
+/// Conversations' archived turns, as copies over the database.
+mod shelf;
 
 /// Answering what was said in a conversation.
 mod history;
@@ -23,7 +27,7 @@ use talkfleet_shared::{
 use tokio::sync::{Semaphore, mpsc};
 
 use self::batch::{Batch, Entry, EntryKind};
-pub use self::history::serve_history;
+pub use self::{history::serve_history, shelf::Shelf};
 use crate::store::{Journaled, Store, StoreError, Written};
 
 /// Waits between attempts to write while the database is away.
@@ -43,7 +47,7 @@ pub struct ArchiveConfig {
 }
 
 /// Reads the journal into the database until shutdown; what is not written is not acknowledged, so nothing is lost.
-pub async fn run(bus: Bus, store: Store, config: ArchiveConfig, shutdown: Shutdown) {
+pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: ArchiveConfig, shutdown: Shutdown) {
     if !schema_is_there(&store, &bus, &shutdown).await {
         return;
     }
@@ -54,7 +58,7 @@ pub async fn run(bus: Bus, store: Store, config: ArchiveConfig, shutdown: Shutdo
     let (sender, mut receiver) = mpsc::channel(rows);
     let reader = tokio::spawn(read(deliveries, sender, shutdown.clone()));
     let (metrics, health) = (bus.metrics().clone(), bus.health().clone());
-    let archive = Archive { store, metrics, health, shutdown };
+    let archive = Archive { store, shelf, metrics, health, shutdown };
     while let Some(first) = receiver.recv().await {
         archive.write(gather(first, &mut receiver, rows, config.batch_wait).await).await;
     }
@@ -108,6 +112,7 @@ async fn gather(
 
 struct Archive {
     store: Store,
+    shelf: Arc<Shelf>,
     metrics: Arc<Metrics>,
     health: Health,
     shutdown: Shutdown,
@@ -142,6 +147,8 @@ impl Archive {
                 Ok(written) => {
                     self.health.up(DATABASE);
                     self.count(written);
+                    // Before it is acknowledged: whoever is given the batch again tells it again.
+                    self.shelf.took_in(&batch.turns, written.position).await;
                     return Ok(());
                 }
                 Err(StoreError::Rejected(_)) => return Err(Stopped::Refused),

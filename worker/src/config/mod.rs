@@ -26,6 +26,7 @@ pub struct WorkerConfig {
     pub roles: RolesConfig,
     pub redis: RedisConfig,
     pub database: DatabaseConfig,
+    pub cache: CacheConfig,
     pub models: ModelsConfig,
     pub intent: IntentConfig,
     pub retrieval: RetrievalConfig,
@@ -121,6 +122,25 @@ pub struct RedisConfig {
 pub struct DatabaseConfig {
     pub url: Url,
     pub connections_max: u32,
+    pub acquire_timeout_ms: u64,
+    pub statement_timeout_ms: u64,
+    /// Empty for none.
+    pub replica_urls: Vec<Url>,
+    pub replica_lag_max_ms: u64,
+    pub fallback_reads_max: usize,
+}
+
+/// Copies before the database.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheConfig {
+    /// 0 for none.
+    pub history_bytes_max: u64,
+    pub history_local_ttl_s: u64,
+    pub history_ttl_s: u64,
+    pub nothing_ttl_s: u64,
+    pub known_keys_min: usize,
+    pub known_refresh_s: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

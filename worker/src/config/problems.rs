@@ -13,6 +13,7 @@ impl Checked for WorkerConfig {
             }
         };
         self.check_roles(&mut wrong);
+        self.check_database(&mut wrong);
         self.check_remote_intent(&mut wrong);
         self.check_answers(&mut wrong);
         self.check_shadow(&mut wrong);
@@ -20,6 +21,10 @@ impl Checked for WorkerConfig {
         problems
     }
 }
+
+/// How old a copy of the archive may be: with the fifth that chance adds still younger than the broker's own records, which
+/// are kept for an hour and fill in what a copy lacks.
+const COPY_AGE_MAX_S: u64 = 2_400;
 
 type Wrong<'a> = dyn FnMut(bool, &dyn Fn() -> String) + 'a;
 
@@ -44,10 +49,6 @@ impl WorkerConfig {
         wrong(!["redis://", "rediss://", "unix://"].iter().any(|s| self.redis.url.reveal().starts_with(s)), &|| {
             format!("redis.url '{}' should look like redis://host:6379", self.redis.url)
         });
-        wrong(!["postgres://", "postgresql://"].iter().any(|s| self.database.url.reveal().starts_with(s)), &|| {
-            format!("database.url '{}' should look like postgres://user@host:5432/name", self.database.url)
-        });
-        wrong(self.database.connections_max == 0, &|| "database.connections_max is 0; give 1 or more".into());
         let first_wait = REDELIVERY_WAITS[0].as_millis() as u64;
         wrong(!(100..=first_wait / 2).contains(&self.turn.keep_alive_ms), &|| {
             format!("turn.keep_alive_ms is {}; give 100 to {}", self.turn.keep_alive_ms, first_wait / 2)
@@ -56,6 +57,39 @@ impl WorkerConfig {
             let below = GRACE.as_millis();
             format!("turn.grace_ms is {}; stay below {below}, where orchestrators lose patience", self.turn.grace_ms)
         });
+    }
+
+    fn check_database(&self, wrong: &mut Wrong<'_>) {
+        let database = &self.database;
+        let addresses = std::iter::once(("url", &database.url))
+            .chain(database.replica_urls.iter().map(|url| ("replica_urls", url)));
+        for (key, url) in addresses {
+            wrong(!["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme)), &|| {
+                format!("database.{key} '{url}' should look like postgres://user@host:5432/name")
+            });
+        }
+        wrong(database.connections_max == 0, &|| "database.connections_max is 0; give 1 or more".into());
+        wrong(database.fallback_reads_max == 0, &|| "database.fallback_reads_max is 0; give 1 or more".into());
+        let (reads, connections) = (database.fallback_reads_max, database.connections_max as usize);
+        wrong(!database.replica_urls.is_empty() && reads >= connections, &|| {
+            format!(
+                "database.fallback_reads_max is {reads}; stay below database.connections_max, {connections}, so that \
+                 what is written finds a connection"
+            )
+        });
+        let cache = &self.cache;
+        for (key, value, range) in [
+            ("database.acquire_timeout_ms", database.acquire_timeout_ms, 10..=60_000),
+            ("database.statement_timeout_ms", database.statement_timeout_ms, 10..=60_000),
+            ("database.replica_lag_max_ms", database.replica_lag_max_ms, 100..=600_000),
+            ("cache.history_local_ttl_s", cache.history_local_ttl_s, 1..=COPY_AGE_MAX_S),
+            ("cache.history_ttl_s", cache.history_ttl_s, 1..=COPY_AGE_MAX_S),
+            ("cache.nothing_ttl_s", cache.nothing_ttl_s, 1..=COPY_AGE_MAX_S),
+            ("cache.known_refresh_s", cache.known_refresh_s, 1..=COPY_AGE_MAX_S),
+            ("cache.known_keys_min", cache.known_keys_min as u64, 1..=1_000_000_000),
+        ] {
+            wrong(!range.contains(&value), &|| format!("{key} is {value}; give {} to {}", range.start(), range.end()));
+        }
     }
 
     fn check_remote_intent(&self, wrong: &mut Wrong<'_>) {
@@ -224,6 +258,11 @@ mod tests {
         refused("turn.grace_ms", "25000", "orchestrators lose patience");
         refused("plan.answerable_min", "1.5", "plan.answerable_min is 1.5");
         refused("plan.answerable_min", "0.9", "must not be below");
+        refused("database.replica_urls", "[\"mysql://a\"]", "postgres://user@host");
+        refused("database.fallback_reads_max", "0", "1 or more");
+        refused("database.statement_timeout_ms", "0", "10 to 60000");
+        refused("cache.history_ttl_s", "3600", "1 to 2400");
+        refused("cache.known_keys_min", "0", "1 to 1000000000");
         refused("plan.answer_cache_ttl_s", "0", "plan.answer_cache_entries = 0");
         refused("plan.approved_confidence_min", "2.0", "give 0 to 1");
         refused("model.base_url", "api.deepseek.com", "https://host/v1");

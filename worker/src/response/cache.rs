@@ -5,29 +5,42 @@
 
 use std::{sync::Arc, time::Duration};
 
-use moka::future::Cache;
+use serde::{Deserialize, Serialize};
 use talkfleet_shared::{
     chat::{Citation, ModelCall},
     metrics::{Metrics, Reason},
 };
 
 use super::{Brief, Spoken};
-use crate::{config::WorkerConfig, text};
+use crate::{
+    cache::{Cache, Key, Plan, Times},
+    config::WorkerConfig,
+    redis::Redis,
+    text,
+};
 
 /// Entities by which a question is one customer's own.
 const PERSONAL: [&str; 4] = ["email", "order_number", "card", "phone"];
 
+/// For how long one process alone asks the model: an answer that takes longer is not shared. After a worker that died, the
+/// others wait in vain for this long, each time [`WAIT_MAX`].
+const LEASE: Duration = Duration::from_secs(30);
+
+/// How long another process waits for that answer before it asks the model itself: most answers are whole by then, and
+/// the customer sees nothing meanwhile.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+
 /// An answer that a model gave to its end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Kept {
     pub text: String,
     pub citations: Vec<Citation>,
     pub call: Option<ModelCall>,
 }
 
-/// Answers by key; none when the configuration keeps none.
+/// Answers by key, in this process and in Redis; none when the configuration keeps none.
 pub struct AnswerCache {
-    kept: Option<Cache<String, Arc<Kept>>>,
+    kept: Option<Cache<Kept>>,
     /// All settings that shape an answer.
     settings: String,
     metrics: Arc<Metrics>,
@@ -48,21 +61,30 @@ pub enum Lookup<M> {
 struct NotKept;
 
 impl AnswerCache {
-    pub fn new(config: &WorkerConfig, metrics: Arc<Metrics>) -> Self {
+    /// Without Redis this process's answers alone.
+    pub fn new(config: &WorkerConfig, redis: Option<Redis>, metrics: Arc<Metrics>) -> Self {
         let (plan, model) = (&config.plan, &config.model);
         let age = Duration::from_secs(plan.answer_cache_ttl_s);
-        let entries = plan.answer_cache_entries;
+        let cache = Plan {
+            name: "answers",
+            source: "model",
+            weight_max: plan.answer_cache_entries,
+            weigh: |_: &Kept| 1,
+            times: Times { local: age, shared: age, nothing: age },
+            lease: LEASE,
+            wait_max: WAIT_MAX,
+        };
         let names: Vec<&str> = model.fallbacks.iter().map(|other| other.name.as_str()).collect();
         let shape = (&model.name, names, model.max_tokens, model.temperature, plan.passages_max, plan.grounding);
         Self {
-            kept: (entries > 0).then(|| Cache::builder().max_capacity(entries).time_to_live(age).build()),
+            kept: (plan.answer_cache_entries > 0).then(|| Cache::new(cache, redis, metrics.clone())),
             settings: format!("{shape:?}"),
             metrics,
         }
     }
 
     /// The key of a question whose answer may be told to others; None for one that is its customer's own.
-    pub fn key(&self, brief: &Brief<'_>) -> Option<String> {
+    pub fn key(&self, brief: &Brief<'_>) -> Option<Key> {
         let versions = [brief.found?.version.as_str(), brief.intents_version];
         let personal = brief.intent.entities.iter().any(|entity| PERSONAL.contains(&entity.kind.as_str()));
         let own = personal || !brief.history.is_empty() || brief.replayed.is_some();
@@ -71,16 +93,15 @@ impl AnswerCache {
             return None;
         }
         let question = text::normalise(brief.text);
-        // Neither a tenant's id nor a version nor a normalised text holds a line break, so no two keys meet.
-        let parts = [brief.tenant.as_str(), brief.language.code(), versions[0], versions[1], &brief.intent.name];
-        Some(format!("{}\n{}\n{question}", parts.join("\n"), self.settings))
+        let decided = [brief.language.code(), versions[0], versions[1], &brief.intent.name, &self.settings, &question];
+        Some(Key::answer(brief.tenant, &decided))
     }
 
     /// The kept answer, or what `make` makes; the same question of many at once is made once. `keep` says what of it may
     /// be told to others.
     pub async fn answer<M>(
         &self,
-        key: Option<String>,
+        key: Option<Key>,
         make: impl Future<Output = M>,
         keep: impl FnOnce(&M) -> Option<Kept>,
     ) -> Lookup<M> {
@@ -90,9 +111,9 @@ impl AnswerCache {
             let answer = make.await;
             let kept = keep(&answer);
             made = Some(answer);
-            kept.map(Arc::new).ok_or(NotKept)
+            kept.map(Some).ok_or(NotKept)
         };
-        let found = cache.try_get_with(key, init).await;
+        let found = cache.get(&key, None, init).await;
         let count = |reason| {
             self.metrics.answer_cache.get_or_create(&Reason { reason }).inc();
         };
@@ -101,11 +122,11 @@ impl AnswerCache {
                 count("miss");
                 Lookup::Made(made)
             }
-            (None, Ok(kept)) => {
+            (None, Ok(Some(kept))) => {
                 count("hit");
                 Lookup::Kept(kept)
             }
-            (None, Err(_)) => {
+            (None, Ok(None) | Err(_)) => {
                 count("failed");
                 Lookup::Failed
             }
@@ -134,7 +155,7 @@ mod tests {
     fn cache(entries: u64) -> AnswerCache {
         let mut config = WorkerConfig::load(None, &[]).unwrap();
         config.plan.answer_cache_entries = entries;
-        AnswerCache::new(&config, Metrics::new("worker"))
+        AnswerCache::new(&config, None, Metrics::new("worker"))
     }
 
     struct Asked {
@@ -158,7 +179,7 @@ mod tests {
         }
     }
 
-    fn key(cache: &AnswerCache, asked: &Asked) -> Option<String> {
+    fn key(cache: &AnswerCache, asked: &Asked) -> Option<Key> {
         cache.key(&Brief {
             tenant: &asked.tenant,
             text: asked.text,
@@ -216,7 +237,7 @@ mod tests {
                 good
             };
             let keep = |good: &bool| good.then(|| Kept { text: "Two days.".into(), citations: Vec::new(), call: None });
-            cache.answer(Some("a".into()), make, keep)
+            cache.answer(Some(Key::answer(&TenantId::parse("a").unwrap(), &["How long?"])), make, keep)
         };
         assert!(matches!(ask(false).await, Lookup::Made(false)));
         let (one, two, three) = tokio::join!(ask(true), ask(true), ask(true));

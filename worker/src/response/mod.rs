@@ -69,6 +69,7 @@ use self::{
 use crate::{
     config::{ModelConfig, PlanConfig, WorkerConfig},
     plan::{ModelState, Plan, Refusal},
+    redis::Redis,
     turn::Voice,
 };
 
@@ -135,10 +136,11 @@ impl Spoken {
 }
 
 impl Speakers {
-    pub fn new(config: &WorkerConfig, metrics: Arc<Metrics>) -> Result<Self, ConfigError> {
+    /// Without Redis a model's answers are kept in this process alone.
+    pub fn new(config: &WorkerConfig, redis: Option<Redis>, metrics: Arc<Metrics>) -> Result<Self, ConfigError> {
         Ok(Self {
             model: Model::new(&config.model, metrics.clone())?,
-            cache: AnswerCache::new(config, metrics.clone()),
+            cache: AnswerCache::new(config, redis, metrics.clone()),
             metrics,
             model_config: config.model.clone(),
             plan: config.plan.clone(),

@@ -4,17 +4,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use sqlx::{Row, types::Json};
+use sqlx::{Connection, Row, types::Json};
 use talkfleet_shared::{
     chat::{Citation, Feedback, HistoryTurn, Outcome, Position, TurnRecord, Verdict},
     envelope::{self, Format},
     id::{ConversationId, RequestId, TenantId, UserId},
 };
 
-use super::{READ_TIMEOUT, Store, StoreError, WRITE_TIMEOUT, within};
+use super::{
+    Lsn, READ_TIMEOUT, Store, StoreError, WRITE_TIMEOUT,
+    read::{Reading, acquire, position_at},
+    within,
+};
 
-/// How long a replica may take before the primary is asked instead.
-const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a replica may take to tell a history before the primary is asked instead: half of what there is.
+const REPLICA_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Inserts turns that are not there yet and counts the tokens of those alone, so that a second delivery costs nothing.
 const INSERT_TURNS: &str = "
@@ -59,6 +63,8 @@ where feedback.given_at <= excluded.given_at";
 pub struct Written {
     pub turns: u64,
     pub feedback: u64,
+    /// From where on in its log the database holds them; None without replicas, where nobody asks.
+    pub position: Option<Lsn>,
 }
 
 impl Store {
@@ -66,7 +72,8 @@ impl Store {
     pub async fn write_archive(&self, turns: &[Journaled], feedback: &[Feedback]) -> Result<Written, StoreError> {
         let rows: Vec<TurnRow> = turns.iter().map(TurnRow::of).collect::<Result<_, _>>()?;
         within(WRITE_TIMEOUT, async {
-            let mut transaction = self.pool.begin().await?;
+            let mut connection = acquire(&self.pool, "primary", &self.metrics).await?;
+            let mut transaction = connection.begin().await?;
             let mut written = Written::default();
             if !rows.is_empty() {
                 let count: i64 = insert_turns(&rows).fetch_one(&mut *transaction).await?;
@@ -76,24 +83,58 @@ impl Store {
                 written.feedback = insert_feedback(feedback).execute(&mut *transaction).await?.rows_affected();
             }
             transaction.commit().await?;
+            if !self.replicas.is_empty() {
+                written.position = Some(position_at(&mut connection).await?);
+            }
             Ok(written)
         })
         .await
     }
 
-    /// The archived turns of a conversation, oldest first; of more than `turns_max` the newest.
+    /// The archived turns of a conversation, oldest first; of more than `turns_max` the newest, and none that was written
+    /// before `seen` is lacking.
     pub async fn history(
         &self,
         tenant: &TenantId,
         conversation: &ConversationId,
         turns_max: u32,
+        seen: Lsn,
     ) -> Result<Vec<HistoryTurn>, StoreError> {
-        if let Some(replica) = &self.replica
-            && let Ok(turns) = history(replica, REPLICA_TIMEOUT, tenant, conversation, turns_max).await
-        {
-            return Ok(turns);
-        }
-        history(&self.pool, READ_TIMEOUT, tenant, conversation, turns_max).await
+        const SQL: &str = "
+            select request, user_id, question, jsonb_build_object('outcome', record->'outcome') as head, body,
+                (extract(epoch from asked_at) * 1000)::bigint as asked_at_ms
+            from turns where tenant = $1 and conversation = $2
+            order by asked_at desc, request desc limit $3";
+        let reading = Reading { seen, patience: REPLICA_PATIENCE };
+        let mut turns: Vec<_> = self
+            .read(reading, |mut connection| async move {
+                let query = sqlx::query(SQL).bind(tenant.as_str()).bind(conversation.as_str());
+                query.bind(i64::from(turns_max)).try_map(turn_of).fetch_all(&mut *connection).await
+            })
+            .await?;
+        turns.reverse();
+        Ok(turns)
+    }
+
+    /// Up to `rows_max` of the conversations that there are, from the one after `after`, in the order of their names.
+    pub async fn conversations_after(
+        &self,
+        after: Option<&(TenantId, ConversationId)>,
+        rows_max: u32,
+    ) -> Result<Vec<(TenantId, ConversationId)>, StoreError> {
+        const SQL: &str = "
+            select distinct tenant, conversation from turns where (tenant, conversation) > ($1, $2)
+            order by tenant, conversation limit $3";
+        let (tenant, conversation) = after.map_or(("", ""), |(tenant, id)| (tenant.as_str(), id.as_str()));
+        let query = sqlx::query_as(SQL).bind(tenant).bind(conversation).bind(i64::from(rows_max));
+        // From the primary: what it has committed before this began must be on the list.
+        let rows: Vec<(String, String)> = within(READ_TIMEOUT, query.fetch_all(&self.pool)).await?;
+        let broken = |error: &dyn std::fmt::Display| StoreError::Broken(error.to_string());
+        let parse = |(tenant, conversation): (String, String)| {
+            let tenant = TenantId::parse(&tenant).map_err(|error| broken(&error))?;
+            Ok((tenant, ConversationId::parse(&conversation).map_err(|error| broken(&error))?))
+        };
+        rows.into_iter().map(parse).collect()
     }
 
     /// One archived record.
@@ -144,34 +185,14 @@ impl Store {
     }
 }
 
-async fn history(
-    pool: &sqlx::PgPool,
-    limit: Duration,
-    tenant: &TenantId,
-    conversation: &ConversationId,
-    turns_max: u32,
-) -> Result<Vec<HistoryTurn>, StoreError> {
-    const SQL: &str = "
-        select request, user_id, question, jsonb_build_object('outcome', record->'outcome') as head, body,
-            (extract(epoch from asked_at) * 1000)::bigint as asked_at_ms
-        from turns where tenant = $1 and conversation = $2
-        order by asked_at desc, request desc limit $3";
-    let query =
-        sqlx::query(SQL).bind(tenant.as_str()).bind(conversation.as_str()).bind(i64::from(turns_max)).fetch_all(pool);
-    let rows = within(limit, query).await?;
-    let mut turns = rows.iter().map(turn_of).collect::<Result<Vec<_>, _>>().map_err(|error| super::sort(&error))?;
-    turns.reverse();
-    Ok(turns)
-}
-
-fn turn_of(row: &sqlx::postgres::PgRow) -> Result<HistoryTurn, sqlx::Error> {
+fn turn_of(row: sqlx::postgres::PgRow) -> Result<HistoryTurn, sqlx::Error> {
     let id: &str = row.try_get("request")?;
     let user: Option<&str> = row.try_get("user_id")?;
     Ok(HistoryTurn {
         id: RequestId::parse(id).map_err(|error| sqlx::Error::Decode(error.into()))?,
         user: user.map(UserId::parse).transpose().map_err(|error| sqlx::Error::Decode(error.into()))?,
         question: row.try_get("question")?,
-        outcome: kept::<Ended>(row, "head")?.outcome,
+        outcome: kept::<Ended>(&row, "head")?.outcome,
         asked_at_ms: row.try_get::<i64, _>("asked_at_ms")?.unsigned_abs(),
     })
 }

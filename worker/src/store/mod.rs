@@ -12,21 +12,33 @@ mod migrate;
 /// What a backend elsewhere reads of the knowledge.
 mod sample;
 
+/// PURE: a position in the database's log.
+mod lsn;
+
+/// PURE: which replica a read may go to.
+mod route;
+
+/// Where a read goes.
+mod read;
+
 /// The tables that PostgreSQL is searched by when it is the retrieval's backend.
 pub mod search;
 
-use std::{future::Future, str::FromStr, time::Duration};
+use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use talkfleet_shared::config::Url;
+use talkfleet_shared::{config::Url, metrics::Metrics};
 
+use self::read::Replicas;
 pub use self::{
     archive::{Journaled, Written},
     knowledge::{Change, Document, Known, Listed, Passage, Snapshot, SnapshotDocument, Source},
+    lsn::Lsn,
     sample::{Count, Sampled},
 };
+use crate::config::DatabaseConfig;
 
-/// How long a query may wait for a connection: longer than a reconnect, shorter than a customer's patience.
+/// How long an operator's command may wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long one reading query or one writing transaction may take; a database behind a dead cable never answers at all.
@@ -58,25 +70,55 @@ pub enum StoreError {
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
-    replica: Option<PgPool>,
+    replicas: Arc<Replicas>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    acquire: Duration,
+    /// Of a reading query.
+    statement: Duration,
 }
 
 impl Store {
-    /// Opens the door without knocking: a database that is away is met by the first query.
-    pub fn lazy(url: &Url, connections_max: u32) -> Result<Self, StoreError> {
-        Ok(Self { pool: pool(url, connections_max)?, replica: None })
+    /// Opens the door without knocking: a database that is away is met by the first query. Replicas are read from once
+    /// [`Store::follow_replicas`] has seen them.
+    pub fn open(config: &DatabaseConfig, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
+        let limits = Limits {
+            acquire: Duration::from_millis(config.acquire_timeout_ms),
+            statement: Duration::from_millis(config.statement_timeout_ms),
+        };
+        let replica = |url| pool(url, config.connections_max, limits.acquire, limits.statement);
+        let replicas = config.replica_urls.iter().map(replica).collect::<Result<_, _>>()?;
+        let lag_max = Duration::from_millis(config.replica_lag_max_ms);
+        Ok(Self {
+            // The server ends what nobody waits for any more, and the longest that is waited for is a write.
+            pool: pool(&config.url, config.connections_max, limits.acquire, WRITE_TIMEOUT)?,
+            replicas: Arc::new(Replicas::new(replicas, lag_max, config.fallback_reads_max)),
+            limits,
+            metrics,
+        })
     }
 
-    /// Connects, and says so when nobody is there.
+    /// Connects an operator's command, and says so when nobody is there.
     pub async fn connect(url: &Url, connections_max: u32) -> Result<Self, StoreError> {
-        let store = Self::lazy(url, connections_max)?;
+        let limits = Limits { acquire: ACQUIRE_TIMEOUT, statement: READ_TIMEOUT };
+        let store = Self {
+            pool: pool(url, connections_max, limits.acquire, WRITE_TIMEOUT)?,
+            replicas: Arc::new(Replicas::new(Vec::new(), Duration::ZERO, 1)),
+            limits,
+            metrics: Metrics::new("operator"),
+        };
         store.ping().await?;
         Ok(store)
     }
 
-    /// Reads history from a replica; when it is away, the primary is asked.
-    pub fn with_replica(self, url: &Url, connections_max: u32) -> Result<Self, StoreError> {
-        Ok(Self { replica: Some(pool(url, connections_max)?), ..self })
+    /// A replica that is further behind than this is not read from.
+    pub fn replica_lag_max(&self) -> Duration {
+        self.replicas.lag_max()
     }
 
     /// Whether the database answers.
@@ -87,29 +129,26 @@ impl Store {
     /// Gives the connections back; queries after this fail.
     pub async fn close(&self) {
         self.pool.close().await;
-        if let Some(replica) = &self.replica {
-            replica.close().await;
-        }
+        self.replicas.close().await;
     }
 }
 
-fn pool(url: &Url, connections_max: u32) -> Result<PgPool, StoreError> {
+fn pool(url: &Url, connections_max: u32, acquire: Duration, statement: Duration) -> Result<PgPool, StoreError> {
     let bad = || StoreError::Url(url.to_string());
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
         return Err(bad());
     }
     let options = PgConnectOptions::from_str(url.reveal()).map_err(|_| bad())?;
-    Ok(PgPoolOptions::new()
-        .max_connections(connections_max.max(1))
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options.application_name("talkfleet")))
+    Ok(PgPoolOptions::new().max_connections(connections_max.max(1)).acquire_timeout(acquire).connect_lazy_with(
+        options.application_name("talkfleet").options([("statement_timeout", statement.as_millis().to_string())]),
+    ))
 }
 
 /// Bounds a query in time and sorts its failure by what helps.
 async fn within<T>(limit: Duration, query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
     match tokio::time::timeout(limit, query).await {
         Ok(done) => done.map_err(|error| sort(&error)),
-        Err(_) => Err(StoreError::Away(format!("no answer within {} s", limit.as_secs()))),
+        Err(_) => Err(StoreError::Away(format!("no answer within {limit:?}"))),
     }
 }
 
@@ -120,9 +159,7 @@ fn sort(error: &sqlx::Error) -> StoreError {
                 StoreError::Broken(error.to_string())
             }
             sqlx::Error::Encode(_) => StoreError::Rejected(error.to_string()),
-            sqlx::Error::PoolTimedOut => {
-                StoreError::Away(format!("no connection within {} s", ACQUIRE_TIMEOUT.as_secs()))
-            }
+            sqlx::Error::PoolTimedOut => StoreError::Away("no connection within database.acquire_timeout_ms".into()),
             _ => StoreError::Away(error.to_string()),
         };
     };
@@ -143,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bad_address_is_named_without_its_password() {
-        let error = Store::lazy(&Url::new("http://me:hidden@host"), 1).unwrap_err().to_string();
+        let error = Store::connect(&Url::new("http://me:hidden@host"), 1).await.unwrap_err().to_string();
         assert!(error.contains("postgres://") && !error.contains("hidden"), "{error}");
     }
 

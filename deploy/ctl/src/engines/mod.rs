@@ -16,6 +16,7 @@ mod postgres;
 mod progress; // how waiting is told
 mod ready; // each engine's own protocol says when it is up
 mod redis;
+mod replica; // a streaming replica of PostgreSQL, to be killed
 mod source; // named, on the PATH, in the cache, or fetched
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use doctor::{Finding, State, doctor};
 pub use error::EngineError;
 pub use packages::Engine;
 pub use progress::{Progress, Silent, Terminal};
+pub use replica::PostgresReplica;
 
 use child::{Child, Recipe};
 use find::Needs;

@@ -135,6 +135,26 @@ pub(super) async fn make_cluster(
     Ok(())
 }
 
+/// Copies a running primary's cluster, to be started as its replica.
+pub(super) async fn copy_cluster(
+    home: &Home,
+    place: &Place,
+    program: &Program,
+    primary_url: &str,
+) -> Result<(), EngineError> {
+    let from = format!("--dbname={primary_url}");
+    let cluster = place.call(CLUSTER);
+    let rest = ["-D", &cluster, &from, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"];
+    let copy = place.arguments("/dev/null", program.path.join("pg_basebackup"), &rest);
+    run(home, place, "could not copy the primary", copy).await
+}
+
+/// The address of the same database on another port of this machine.
+pub(super) fn url_at(url: &str, port: u16) -> String {
+    let (user, _) = url.split_once("@127.0.0.1:").unwrap_or((url, ""));
+    format!("{user}@127.0.0.1:{port}/{DATABASE}")
+}
+
 pub(super) fn recipe(home: &Home, place: &Place, program: &Program, port: u16) -> Recipe {
     let cluster = place.call(CLUSTER);
     let port_setting = format!("port={port}");

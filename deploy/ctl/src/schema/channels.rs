@@ -63,6 +63,10 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
             ..channel("history", subject::history(&tenant), "What was said in a conversation?", &["history_request"])
         },
         Channel {
+            read_as: vec![subject::every_tenant("changed")],
+            ..channel("changed", subject::changed(&tenant), "What the archive has just taken in; whoever keeps copies drops them.", &["archive_change"])
+        },
+        Channel {
             read_as: vec![subject::every_tenant("chat")],
             ..channel("chat", subject::chat(&tenant), "For plain NATS tools: `nats request chat.v1.chat.demo '{\"text\":\"Where is my parcel?\"}'`.", &["chat"])
         },
@@ -112,6 +116,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "answerRetrieve", action: "receive", channel: "retrieve", who: "retrieve", queue: Some("retrieve"), replies: &["retrieve_reply", "problem"], what: "A worker in any language may take this role; deploy/workers/python is one." },
     Operation { name: "callHistory", action: "send", channel: "history", who: "gateway", queue: None, replies: &["history_reply", "problem"], what: "Oldest first; empty when there is no such conversation." },
     Operation { name: "answerHistory", action: "receive", channel: "history", who: "archive", queue: Some("history"), replies: &["history_reply", "problem"], what: "From the archive's database." },
+    Operation { name: "tellChanged", action: "send", channel: "changed", who: "archive", queue: None, replies: &[], what: "After each batch that the database has taken; at most once, so that copies expire as well." },
+    Operation { name: "hearChanged", action: "receive", channel: "changed", who: "archive", queue: None, replies: &[], what: "Every archive worker drops its copies of these conversations, and knows that they exist." },
     Operation { name: "answerChat", action: "receive", channel: "chat", who: "ingress", queue: Some("chat"), replies: &["answer", "frame", "problem"], what: "Hands the message to the queue like a gateway and answers in the format of the question." },
     Operation { name: "writeTurn", action: "send", channel: "turn", who: "response", queue: None, replies: &[], what: "Refused (error 10071) when a record exists: read that one and tell it again." },
     Operation { name: "writeExpired", action: "send", channel: "turn", who: "gateway", queue: None, replies: &[], what: "When a turn's time is over and nobody has written how it ended; a record that exists is told instead." },

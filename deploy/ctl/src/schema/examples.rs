@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use talkfleet_shared::{
     chat::{
-        Answer, Ask, Citation, DeliveryClass, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply,
+        Answer, ArchiveChange, Ask, Citation, DeliveryClass, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply,
         HistoryRequest, HistoryTurn, Intent, IntentReply, IntentRequest, Kind, Language, MessageText, ModelCall,
         ModelUse, Outcome, Passage, Problem, Replayed, RetrieveReply, RetrieveRequest, Rung, TAKEOVER, Timings,
         TurnRecord, Usage, Verdict, Versions,
@@ -250,6 +250,14 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
 
 pub(super) fn history_requests() -> Result<Cases<HistoryRequest>> {
     Ok(vec![("full", HistoryRequest { conversation: conversation()?, turns_max: 50 })])
+}
+
+pub(super) fn archive_changes() -> Result<Cases<ArchiveChange>> {
+    let conversations = vec![conversation()?];
+    Ok(vec![
+        ("full", ArchiveChange { conversations: conversations.clone(), position: Some("16/B374D848".into()) }),
+        ("minimal", ArchiveChange { conversations, position: None }),
+    ])
 }
 
 pub(super) fn history_replies() -> Result<Cases<HistoryReply>> {

@@ -41,6 +41,7 @@ pub fn messages() -> Result<Vec<Message>> {
         of("turn_record", examples::turn_records()?)?,
         of("history_request", examples::history_requests()?)?,
         of("history_reply", examples::history_replies()?)?,
+        of("archive_change", examples::archive_changes()?)?,
         of("feedback", examples::feedbacks()?)?,
     ])
 }

@@ -47,6 +47,12 @@ mod refusals;
 /// Records, feedback and usage reach PostgreSQL, and conversations are read back.
 mod archive;
 
+/// Copies before the database: made once, dropped by message, no loss without Redis.
+mod caches;
+
+/// Reads go to replicas as far as these have come.
+mod replicas;
+
 /// Knowledge, intents and keys change while the fleet runs.
 mod changes;
 

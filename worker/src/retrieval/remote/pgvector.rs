@@ -68,6 +68,7 @@ impl Pgvector {
         let version = self.store.knowledge_version(tenant).await?;
         let outline = super::outline(&self.store, tenant).await?;
         let graph = self.store.search_graph(self.graph_from).await?;
+        self.store.search_seen().await;
         let by_graph = graph && outline.passages() as i64 >= self.graph_from;
         Ok(Base { version, outline, by_graph })
     }

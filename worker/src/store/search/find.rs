@@ -1,13 +1,13 @@
 //! Candidates and their scores: four small questions to PostgreSQL, each about one tenant.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
-use sqlx::{Row, postgres::PgRow};
+use sqlx::{Connection, Postgres, Row, pool::PoolConnection, postgres::PgRow};
 use talkfleet_shared::id::TenantId;
 
 use super::{language_of, sparse};
 use crate::{
-    store::{Store, StoreError, within},
+    store::{Store, StoreError, read::Reading},
     text::Language,
 };
 
@@ -72,8 +72,11 @@ impl Store {
     /// In how many entries each of these terms stands.
     pub async fn search_frequencies(&self, tenant: &TenantId, terms: &[i32]) -> Result<Frequencies, StoreError> {
         const SQL: &str = "select term, entries::bigint from search_terms where tenant = $1 and term = any($2)";
-        let query = sqlx::query_as::<_, (i32, i64)>(SQL).bind(tenant.as_str()).bind(terms);
-        Ok(read(query.fetch_all(&self.pool)).await?.into_iter().collect())
+        let found = self.search(|mut connection| async move {
+            let query = sqlx::query_as::<_, (i32, i64)>(SQL).bind(tenant.as_str()).bind(terms);
+            query.fetch_all(&mut *connection).await
+        });
+        Ok(found.await?.into_iter().collect())
     }
 
     /// The best `count` of every kind and language that hold one of `any`, scored by all the weights.
@@ -99,9 +102,12 @@ impl Store {
                 select document, ordinal, score from found f
                 where f.tenant = $1 and f.kind = s.kind and f.language = s.language
                 order by score desc, document, ordinal limit $4) as best";
-        let query = sqlx::query(SQL).bind(tenant.as_str()).bind(sparse(weights)).bind(any).bind(count);
+        let found = self.search(|mut connection| async move {
+            let query = sqlx::query(SQL).bind(tenant.as_str()).bind(sparse(weights)).bind(any).bind(count);
+            query.fetch_all(&mut *connection).await
+        });
         let mut matched = MatchedWords::default();
-        for row in read(query.fetch_all(&self.pool)).await? {
+        for row in found.await? {
             let mut take = || -> Result<(), sqlx::Error> {
                 let scored = scored_of(&row)?;
                 let shelf = Shelf { sum: row.try_get("sum")?, squares: row.try_get("squares")? };
@@ -126,13 +132,13 @@ impl Store {
             from search_meanings where tenant = $1 and kind = $3
             order by embedding <#> $2::real[]::halfvec(512) limit $4";
         let sql = if near.by_graph { BY_GRAPH } else { ONE_BY_ONE };
-        let query = sqlx::query(sql).bind(tenant.as_str()).bind(near.embedding).bind(near.kind).bind(near.count);
-        let query = query.try_map(|row| scored_of(&row));
-        if !near.by_graph {
-            return read(query.fetch_all(&self.pool)).await;
-        }
-        read(async {
-            let mut transaction = self.pool.begin_with(GRAPH_WALK).await?;
+        self.search(|mut connection| async move {
+            let query = sqlx::query(sql).bind(tenant.as_str()).bind(near.embedding).bind(near.kind).bind(near.count);
+            let query = query.try_map(|row| scored_of(&row));
+            if !near.by_graph {
+                return query.fetch_all(&mut *connection).await;
+            }
+            let mut transaction = connection.begin_with(GRAPH_WALK).await?;
             let found = query.fetch_all(&mut *transaction).await?;
             transaction.commit().await?;
             Ok(found)
@@ -155,9 +161,12 @@ impl Store {
             select w.document, w.kind, w.ordinal, w.language, (-(w.words <#> $2::sparsevec))::float8
             from unnest($6::text[], $7::int[]) as k (document, ordinal)
             join search_words w on w.tenant = $1 and w.document = k.document and w.kind = 'text' and w.ordinal = k.ordinal";
-        let query = sqlx::query(SQL).bind(tenant.as_str()).bind(sparse(weights)).bind(asked.documents);
-        let query = query.bind(asked.led).bind(asked.ordinal_end).bind(asked.texts.0).bind(asked.texts.1);
-        read(query.try_map(|row| scored_of(&row)).fetch_all(&self.pool)).await
+        self.search(|mut connection| async move {
+            let query = sqlx::query(SQL).bind(tenant.as_str()).bind(sparse(weights)).bind(asked.documents);
+            let query = query.bind(asked.led).bind(asked.ordinal_end).bind(asked.texts.0).bind(asked.texts.1);
+            query.try_map(|row| scored_of(&row)).fetch_all(&mut *connection).await
+        })
+        .await
     }
 
     /// The same by meaning.
@@ -176,9 +185,12 @@ impl Store {
             select m.document, m.kind, m.ordinal, m.language, (-(m.embedding <#> $2::real[]::halfvec(512)))::float8
             from unnest($6::text[], $7::int[]) as k (document, ordinal) join search_meanings m
                 on m.tenant = $1 and m.document = k.document and m.kind = 'text' and m.ordinal = k.ordinal";
-        let query = sqlx::query(SQL).bind(tenant.as_str()).bind(embedding).bind(asked.documents);
-        let query = query.bind(asked.led).bind(asked.ordinal_end).bind(asked.texts.0).bind(asked.texts.1);
-        read(query.try_map(|row| scored_of(&row)).fetch_all(&self.pool)).await
+        self.search(|mut connection| async move {
+            let query = sqlx::query(SQL).bind(tenant.as_str()).bind(embedding).bind(asked.documents);
+            let query = query.bind(asked.led).bind(asked.ordinal_end).bind(asked.texts.0).bind(asked.texts.1);
+            query.try_map(|row| scored_of(&row)).fetch_all(&mut *connection).await
+        })
+        .await
     }
 
     /// What these passages say; one that is no longer known is not in the answer.
@@ -193,8 +205,23 @@ impl Store {
             from unnest($2::text[], $3::int[]) as k (document, ordinal)
             join passages p on p.tenant = $1 and p.document = k.document and p.kind = 'text' and p.ordinal = k.ordinal
             join documents d on d.tenant = $1 and d.id = k.document";
-        let query = sqlx::query(SQL).bind(tenant.as_str()).bind(documents).bind(ordinals);
-        read(query.try_map(text_of).fetch_all(&self.pool)).await
+        self.search(|mut connection| async move {
+            let query = sqlx::query(SQL).bind(tenant.as_str()).bind(documents).bind(ordinals);
+            query.try_map(text_of).fetch_all(&mut *connection).await
+        })
+        .await
+    }
+
+    /// Asks a replica that has what this process has seen brought up to date, else the primary.
+    async fn search<T, F>(&self, query: impl Fn(PoolConnection<Postgres>) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let reading = Reading { seen: self.searched(), patience: SEARCH_TIMEOUT / 2 };
+        match tokio::time::timeout(SEARCH_TIMEOUT, self.read(reading, query)).await {
+            Ok(read) => read,
+            Err(_) => Err(StoreError::Away(format!("no answer within {SEARCH_TIMEOUT:?}"))),
+        }
     }
 }
 
@@ -212,10 +239,6 @@ pub struct Asked<'a> {
 
 /// How long one of these questions may take; a customer waits.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(1);
-
-async fn read<T>(query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-    within(SEARCH_TIMEOUT, query).await
-}
 
 fn scored_of(row: &PgRow) -> Result<Scored, sqlx::Error> {
     let key = Key { document: row.try_get("document")?, kind: row.try_get("kind")?, ordinal: row.try_get("ordinal")? };

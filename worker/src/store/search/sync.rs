@@ -101,7 +101,7 @@ impl Store {
             return Ok(false);
         }
         within(GRAPH_TIMEOUT, async {
-            let mut transaction = self.pool.begin().await?;
+            let mut transaction = self.pool.begin_with("begin; set local statement_timeout = 0").await?;
             let lock = "select pg_try_advisory_xact_lock($1)";
             if sqlx::query_scalar(lock).bind(super::LOCK + 1).fetch_one(&mut *transaction).await? {
                 sqlx::raw_sql(MAKE).execute(&mut *transaction).await?;
