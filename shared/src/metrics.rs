@@ -32,6 +32,7 @@ labels! {
     Reason { reason }
     Direction { direction }
     Row { table }
+    Target { target }
 }
 
 fn seconds() -> Histogram {
@@ -115,6 +116,16 @@ metrics! {
     model_cost_micros: Counter = Counter::default(), "model_cost_micros";
     /// Answers of a model that were cut off where the passages do not support them, by reason
     ungrounded: Family<Reason, Counter> = Family::default(), "ungrounded";
+    /// The breaker before each thing outside: 0 closed, 1 half-open (one call tries), 2 open (left alone), by target
+    breaker_state: Family<Target, Gauge> = Family::default(), "breaker_state";
+    /// Times that a breaker opened, by target
+    breaker_trips: Family<Target, Counter> = Family::default(), "breaker_trips";
+    /// Calls that a breaker refused, by target
+    breaker_refusals: Family<Target, Counter> = Family::default(), "breaker_refusals";
+    /// Calls that were made once more, hedged, or made elsewhere instead, by target
+    retries: Family<Target, Counter> = Family::default(), "retries";
+    /// Retries that the budget refused, by target
+    retries_refused: Family<Target, Counter> = Family::default(), "retries_refused";
     /// Rows written to the archive, by table
     archived: Family<Row, Counter> = Family::default(), "archived";
     /// Batches that the archive could not write at once

@@ -24,6 +24,12 @@ pub mod response;
 /// PURE: a circuit breaker.
 mod breaker;
 
+/// PURE: a budget of retries.
+mod retries;
+
+/// What stands before everything outside.
+pub mod guard;
+
 /// What killed its workers is failed and set aside.
 mod reaper;
 
@@ -73,6 +79,7 @@ use crate::{
     archive::ArchiveConfig,
     catalog::{Backend, Catalog, What},
     config::{Role, WorkerConfig},
+    guard::{Guard, Patience},
     intent::remote::Remote,
     memory::{Memory, MemoryError},
     response::Speakers,
@@ -137,7 +144,8 @@ impl Worker {
         if config.plays(Role::Response) {
             // What is replayed brings its history along, and must not be remembered as if it had been said.
             let live = bus.lane().is_live();
-            let memory = live.then(|| Memory::new(&config.redis.url, config.memory.clone())).transpose()?;
+            let guard = redis_guard(&config, bus.metrics());
+            let memory = live.then(|| Memory::new(&config.redis.url, config.memory.clone(), guard)).transpose()?;
             answer(&config, roles, memory, &doors).await?;
         }
         if config.plays(Role::Archive) {
@@ -186,7 +194,7 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     let encoders = models::load(&config.models).await?;
     let encoder = encoders.multilingual.clone();
     let embeddings = Arc::new(Embeddings::new(encoder.clone()));
-    let backend = Backend::new(config, store)?;
+    let backend = Backend::new(config, store, bus.metrics().clone())?;
     let catalog = Catalog::new(bus.clone(), store.clone(), backend);
     let follow = |what: What| {
         // Said before the task runs, so that nobody takes this worker for ready in between.
@@ -197,7 +205,7 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     let metrics = bus.metrics();
     if config.plays(Role::Intent) {
         doors.spawn(follow(What::Intents));
-        let remote = Remote::new(&config.intent, metrics.clone())?;
+        let remote = Remote::new(&config.intent, config.retries, metrics.clone())?;
         let play = IntentRole { catalog: catalog.clone(), encoders, remote };
         let permits = config.roles.concurrency(Role::Intent);
         let home = Arc::new(Home::new(play, permits, embeddings.clone(), metrics.clone()));
@@ -245,12 +253,22 @@ async fn roles_are_home(health: &Health, until: &Shutdown) {
     }
 }
 
+fn redis_guard(config: &WorkerConfig, metrics: &Arc<Metrics>) -> Guard {
+    let patience = Patience { failures_max: config.redis.breaker_failures, open_ms: config.redis.breaker_open_ms };
+    Guard::new("redis", patience, config.retries, metrics.clone())
+}
+
 /// Opens the archive role.
 fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &Shutdown) {
     let gather = ArchiveConfig {
         batch_rows: config.roles.archive_batch_rows,
         batch_wait: Duration::from_millis(config.roles.archive_batch_wait_ms),
     };
-    doors.spawn(archive::run(bus.clone(), store.clone(), gather, doors.clone()));
-    doors.spawn(archive::serve_history(bus.clone(), store.clone(), doors.clone()));
+    let patience =
+        Patience { failures_max: config.database.breaker_failures, open_ms: config.database.breaker_open_ms };
+    // Apart, since a base that is slow to read may still be written.
+    let [writes, reads] =
+        ["archive", "history"].map(|target| Guard::new(target, patience, config.retries, bus.metrics().clone()));
+    doors.spawn(archive::run(bus.clone(), store.clone(), gather, writes, doors.clone()));
+    doors.spawn(archive::serve_history(bus.clone(), store.clone(), reads, doors.clone()));
 }

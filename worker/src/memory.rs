@@ -1,9 +1,6 @@
 //! The desk's memory of a conversation, and the one door to Redis: short waits, and every loss of it is survivable.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use redis::{
     Client, IntoConnectionInfo, RedisError,
@@ -18,17 +15,13 @@ use talkfleet_shared::{
 };
 use time::OffsetDateTime;
 
-use crate::{breaker::Breaker, config::MemoryConfig, turn::millis};
+use crate::{config::MemoryConfig, guard::Guard, turn::millis};
 
 /// How long a turn waits for its memory: a hundred times what a healthy Redis needs.
 const PATIENCE: Duration = Duration::from_millis(150);
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// A Redis that failed this often in a row is not waited for again until the pause is over.
-const FAILURES_MAX: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// Why the memory could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +40,7 @@ pub enum MemoryError {
 pub struct Memory {
     redis: ConnectionManager,
     config: MemoryConfig,
-    breaker: Mutex<Breaker>,
+    guard: Guard,
 }
 
 /// One exchange as it lies in Redis: a member of a sorted set whose score is the time of the question.
@@ -64,7 +57,7 @@ struct Kept {
 
 impl Memory {
     /// Prepares the connection; it is made with the first use, so that a worker starts without Redis.
-    pub fn new(url: &Url, config: MemoryConfig) -> Result<Self, MemoryError> {
+    pub fn new(url: &Url, config: MemoryConfig, guard: Guard) -> Result<Self, MemoryError> {
         let tcp = TcpSettings::default().set_nodelay(true);
         let info = url.reveal().into_connection_info().map_err(MemoryError::Url)?.set_tcp_settings(tcp);
         let client = Client::open(info).map_err(MemoryError::Url)?;
@@ -75,7 +68,7 @@ impl Memory {
             .set_min_delay(Duration::from_millis(50))
             .set_max_delay(Duration::from_millis(500));
         let redis = ConnectionManager::new_lazy_with_config(client, retries).map_err(MemoryError::Url)?;
-        Ok(Self { redis, config, breaker: Mutex::new(Breaker::new(FAILURES_MAX, PAUSE)) })
+        Ok(Self { redis, config, guard })
     }
 
     /// The latest exchanges of a conversation, oldest first; of a named customer only their own.
@@ -111,22 +104,13 @@ impl Memory {
 
     /// Runs a command while Redis is well; after failures it is spared, and turns do not wait for it.
     async fn within_patience<T>(&self, command: impl Future<Output = Result<T, RedisError>>) -> Result<T, MemoryError> {
-        if !self.breaker().enter(Instant::now()) {
-            return Err(MemoryError::Paused);
-        }
+        let leave = self.guard.enter().ok_or(MemoryError::Paused)?;
         let answered = match tokio::time::timeout(PATIENCE, command).await {
             Ok(answered) => answered.map_err(MemoryError::from),
             Err(_) => Err(MemoryError::Timeout),
         };
-        match &answered {
-            Ok(_) => self.breaker().succeeded(),
-            Err(_) => self.breaker().failed(Instant::now()),
-        }
+        leave.report(&answered);
         answered
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,7 +167,14 @@ fn latest(kept: Vec<Kept>, user: Option<&UserId>, config: &MemoryConfig) -> Vec<
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use talkfleet_shared::metrics::Metrics;
+
     use super::*;
+    use crate::{config::WorkerConfig, guard::Patience};
+
+    const FAILURES_MAX: u32 = 3;
 
     fn kept(n: usize, user: Option<&str>, bytes: usize) -> Kept {
         Kept {
@@ -219,7 +210,10 @@ mod tests {
         // A port that was free a moment ago refuses at once.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = MemoryConfig { turns_max: 3, bytes_max: 100, age_s: 60 };
-        let memory = Memory::new(&Url::new(format!("redis://127.0.0.1:{port}")), config).unwrap();
+        let retries = WorkerConfig::load(None, &[]).unwrap().retries;
+        let patience = Patience { failures_max: FAILURES_MAX, open_ms: 60_000 };
+        let guard = Guard::new("redis", patience, retries, Metrics::new("worker"));
+        let memory = Memory::new(&Url::new(format!("redis://127.0.0.1:{port}")), config, guard).unwrap();
         let (tenant, conversation) = (TenantId::parse("t").unwrap(), ConversationId::parse("c").unwrap());
         let recall = || memory.recall(&tenant, &conversation, None, OffsetDateTime::UNIX_EPOCH);
         for _ in 0..FAILURES_MAX {

@@ -13,7 +13,10 @@ use talkfleet_shared::{
     lifecycle::Shutdown,
 };
 
-use crate::store::{Store, StoreError};
+use crate::{
+    guard::Guard,
+    store::{Store, StoreError},
+};
 
 /// The most turns of one answer: what a screen can show, and far below the broker's largest message.
 const TURNS_MAX: u32 = 200;
@@ -26,19 +29,44 @@ const CALLS_MAX: usize = 256;
 const ARCHIVE_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// Answers `chat.v1.history.<tenant>` until shutdown.
-pub async fn serve_history(bus: Bus, store: Store, shutdown: Shutdown) {
+pub async fn serve_history(bus: Bus, store: Store, guard: Guard, shutdown: Shutdown) {
     let offer = Offer {
         what: "history",
         description: "The turns of a conversation, oldest first",
         metadata: HashMap::new(),
         calls_max: CALLS_MAX,
     };
-    bus.serve(offer, &shutdown, |call| answer(bus.clone(), store.clone(), call)).await;
+    let archive = Archive { store, guard };
+    bus.serve(offer, &shutdown, |call| answer(bus.clone(), archive.clone(), call)).await;
 }
 
-async fn answer(bus: Bus, store: Store, call: ServiceCall) -> Result<(), BusError> {
+/// The database, and what stands before it.
+#[derive(Clone)]
+struct Archive {
+    store: Store,
+    guard: Guard,
+}
+
+impl Archive {
+    async fn turns(
+        &self,
+        tenant: &TenantId,
+        question: &HistoryRequest,
+        turns_max: u32,
+    ) -> Result<Vec<HistoryTurn>, StoreError> {
+        let left_alone = || StoreError::Away("it failed a moment ago and is left alone".into());
+        let leave = self.guard.enter().ok_or_else(left_alone)?;
+        let read = self.store.history(tenant, &question.conversation, turns_max);
+        let read = tokio::time::timeout(ARCHIVE_TIMEOUT, read).await;
+        let read = read.unwrap_or_else(|_| Err(StoreError::Away("it took too long".into())));
+        leave.report(&read);
+        read
+    }
+}
+
+async fn answer(bus: Bus, archive: Archive, call: ServiceCall) -> Result<(), BusError> {
     match call.question::<HistoryRequest>() {
-        Ok(question) => match history(&bus, &store, call.tenant(), &question).await {
+        Ok(question) => match history(&bus, &archive, call.tenant(), &question).await {
             Some(reply) => call.answer(&reply).await,
             None => call.refuse(&Problem::new(Code::HistoryAway)).await,
         },
@@ -47,13 +75,10 @@ async fn answer(bus: Bus, store: Store, call: ServiceCall) -> Result<(), BusErro
 }
 
 /// None when neither the database nor the broker can tell.
-async fn history(bus: &Bus, store: &Store, tenant: &TenantId, question: &HistoryRequest) -> Option<HistoryReply> {
+async fn history(bus: &Bus, archive: &Archive, tenant: &TenantId, question: &HistoryRequest) -> Option<HistoryReply> {
     let turns_max = question.turns_max.clamp(1, TURNS_MAX);
-    let (archived, recent) = tokio::join!(
-        tokio::time::timeout(ARCHIVE_TIMEOUT, store.history(tenant, &question.conversation, turns_max)),
-        bus.records_of(tenant, &question.conversation)
-    );
-    let archived = archived.unwrap_or_else(|_| Err(StoreError::Away("it took too long".into())));
+    let (archived, recent) =
+        tokio::join!(archive.turns(tenant, question, turns_max), bus.records_of(tenant, &question.conversation));
     if let Err(error) = &archived {
         tracing::warn!(%error, "history without the archive");
     }

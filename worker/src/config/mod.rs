@@ -33,6 +33,7 @@ pub struct WorkerConfig {
     pub memory: MemoryConfig,
     pub plan: PlanConfig,
     pub model: ModelConfig,
+    pub retries: RetriesConfig,
     pub turn: TurnConfig,
     pub shadow: ShadowConfig,
 }
@@ -113,6 +114,8 @@ impl RolesConfig {
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
     pub url: Url,
+    pub breaker_failures: u32,
+    pub breaker_open_ms: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -120,6 +123,8 @@ pub struct RedisConfig {
 pub struct DatabaseConfig {
     pub url: Url,
     pub connections_max: u32,
+    pub breaker_failures: u32,
+    pub breaker_open_ms: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -185,6 +190,16 @@ pub enum BackendName {
     Memory,
     Pgvector,
     Elasticsearch,
+}
+
+impl BackendName {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Pgvector => "pgvector",
+            Self::Elasticsearch => "elasticsearch",
+        }
+    }
 }
 
 /// How a search server is spoken to.
@@ -291,6 +306,15 @@ pub struct Fallback {
     pub name: String,
     #[serde(default)]
     pub price: Price,
+}
+
+/// How much may be asked twice of what is outside.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetriesConfig {
+    pub share: f64,
+    pub per_s_min: f64,
+    pub saved_max: f64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

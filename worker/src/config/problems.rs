@@ -4,6 +4,9 @@ use talkfleet_shared::{config::Checked, id::TenantId, lifecycle::GRACE, topology
 
 use super::*;
 
+/// Endpoints beside the first: each has a breaker with a name of its own in the metrics.
+const FALLBACKS_MAX: usize = 7;
+
 impl Checked for WorkerConfig {
     fn problems(&self) -> Vec<String> {
         let mut problems = self.nats.problems();
@@ -43,6 +46,21 @@ impl WorkerConfig {
         });
         wrong(!["postgres://", "postgresql://"].iter().any(|s| self.database.url.reveal().starts_with(s)), &|| {
             format!("database.url '{}' should look like postgres://user@host:5432/name", self.database.url)
+        });
+        for (key, failures, open_ms) in [
+            ("redis", self.redis.breaker_failures, self.redis.breaker_open_ms),
+            ("database", self.database.breaker_failures, self.database.breaker_open_ms),
+        ] {
+            wrong(failures == 0 || open_ms == 0, &|| {
+                format!("{key}.breaker_failures and {key}.breaker_open_ms must be above 0")
+            });
+        }
+        let retries = &self.retries;
+        wrong(!(0.0..=1.0).contains(&retries.share), &|| {
+            format!("retries.share is {}; it is a part of the calls, give 0 to 1", retries.share)
+        });
+        wrong(!(0.0..=1_000.0).contains(&retries.per_s_min) || !(0.0..=1_000.0).contains(&retries.saved_max), &|| {
+            "retries.per_s_min and retries.saved_max must be 0 to 1000".into()
         });
         wrong(self.database.connections_max == 0, &|| "database.connections_max is 0; give 1 or more".into());
         let first_wait = REDELIVERY_WAITS[0].as_millis() as u64;
@@ -163,6 +181,9 @@ impl WorkerConfig {
         wrong(!(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")), &|| {
             format!("model.base_url '{}' should look like https://host/v1, or be empty", model.base_url)
         });
+        wrong(model.fallbacks.len() > FALLBACKS_MAX, &|| {
+            format!("model.fallbacks has {} endpoints; give at most {FALLBACKS_MAX}", model.fallbacks.len())
+        });
         for other in &model.fallbacks {
             let url = other.base_url.reveal();
             wrong(!(url.starts_with("http://") || url.starts_with("https://")) || other.name.is_empty(), &|| {
@@ -232,6 +253,9 @@ mod tests {
         refused("intent.remote_timeout_ms", "5000", "give 1 to 1400");
         refused("intent.remote_concurrency", "0", "give 1 to 10000");
         refused("intent.remote_breaker_failures", "0", "must be above 0");
+        refused("redis.breaker_failures", "0", "must be above 0");
+        refused("database.breaker_open_ms", "0", "must be above 0");
+        refused("retries.share", "1.5", "give 0 to 1");
         refused("model.fallbacks", r#"[{base_url="https://b/v1",name="m"}]"#, "name the first endpoint");
         refused("model.fallbacks", r#"[{base_url="b",name="m"}]"#, "https://host/v1 and have a name");
         refused("model.price.prompt", "-1.0", "a million tokens");

@@ -137,7 +137,7 @@ impl Spoken {
 impl Speakers {
     pub fn new(config: &WorkerConfig, metrics: Arc<Metrics>) -> Result<Self, ConfigError> {
         Ok(Self {
-            model: Model::new(&config.model, metrics.clone())?,
+            model: Model::new(&config.model, config.retries, metrics.clone())?,
             cache: AnswerCache::new(config, metrics.clone()),
             metrics,
             model_config: config.model.clone(),

@@ -10,7 +10,7 @@ use talkfleet_shared::{
     metrics::Metrics,
 };
 
-use self::stand_in::{Temper, bench, config, fleet, passage, prompt};
+use self::stand_in::{Temper, bench, config, fleet, passage, prompt, retries};
 use super::{
     editor::{Editor, Stop},
     ground::Shown,
@@ -135,7 +135,7 @@ async fn a_late_first_word_is_overtaken_by_choice_and_the_loser_is_dropped() {
 
 #[test]
 fn without_an_address_there_is_no_model() {
-    assert!(Model::new(&config(), Metrics::new("worker")).unwrap().is_none());
+    assert!(Model::new(&config(), retries(), Metrics::new("worker")).unwrap().is_none());
 }
 
 /// Attempts to make the desk say what it must not, each with what a model that obeys would say.

@@ -25,13 +25,28 @@ use tokio::time::Instant;
 use self::endpoint::{Call, Endpoint, Pieces};
 pub use self::{error::ModelError, stream::Piece};
 use super::prompt::Prompt;
-use crate::{config::ModelConfig, plan::ModelState};
+use crate::{
+    config::{ModelConfig, RetriesConfig},
+    plan::ModelState,
+};
 
 /// What is kept of a turn's time for quoting the knowledge when the model does not begin.
 const QUOTE_RESERVE: Duration = Duration::from_millis(500);
 
 /// The longest answer: a server that ignores `max_tokens` is cut off here.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
+
+/// The endpoints' names in the metrics, in the order in which they are asked.
+const TARGETS: [&str; 8] = [
+    "model",
+    "model_fallback_1",
+    "model_fallback_2",
+    "model_fallback_3",
+    "model_fallback_4",
+    "model_fallback_5",
+    "model_fallback_6",
+    "model_fallback_7",
+];
 
 /// The configured endpoints.
 pub struct Model {
@@ -64,7 +79,11 @@ pub struct Answering {
 
 impl Model {
     /// The configured model; None when there is none.
-    pub fn new(config: &ModelConfig, metrics: Arc<Metrics>) -> Result<Option<Self>, ConfigError> {
+    pub fn new(
+        config: &ModelConfig,
+        retries: RetriesConfig,
+        metrics: Arc<Metrics>,
+    ) -> Result<Option<Self>, ConfigError> {
         if config.base_url.is_empty() {
             return Ok(None);
         }
@@ -72,8 +91,10 @@ impl Model {
         let others =
             config.fallbacks.iter().map(|other| (&other.base_url, &other.api_key, other.name.as_str(), other.price));
         let endpoints = std::iter::once(first).chain(others);
-        let endpoints: Result<Vec<_>, _> =
-            endpoints.map(|endpoint| Endpoint::new(config, endpoint, metrics.clone())).collect();
+        let endpoints: Result<Vec<_>, _> = endpoints
+            .zip(TARGETS)
+            .map(|(endpoint, target)| Endpoint::new(config, endpoint, target, retries, metrics.clone()))
+            .collect();
         Ok(Some(Self {
             endpoints: endpoints?,
             first_token_timeout: Duration::from_millis(config.first_token_timeout_ms),
@@ -118,7 +139,7 @@ impl Model {
             if failed.is_some() && !asked.is_empty() {
                 continue;
             }
-            match (self.enter_from(next).filter(|_| Instant::now() < until), failed) {
+            match (self.enter_elsewhere(next, until), failed) {
                 (Some(leave), _) => {
                     next = leave.endpoint + 1;
                     hedge_at = self.hedge_after.map(|after| Instant::now() + after);
@@ -128,6 +149,12 @@ impl Model {
                 (None, None) => hedge_at = None,
             }
         }
+    }
+
+    /// Leave to ask another endpoint besides or instead, which counts as a retry of the first.
+    fn enter_elsewhere(&self, from: usize, until: Instant) -> Option<Leave> {
+        let is_there = self.endpoints.iter().skip(from).any(Endpoint::is_ready) && Instant::now() < until;
+        (is_there && self.endpoints[0].guard().may_retry()).then(|| self.enter_from(from))?
     }
 
     async fn begin(&self, leave: Leave, prompt: &Prompt, until: Instant) -> Result<Answering, ModelError> {
