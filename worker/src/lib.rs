@@ -9,6 +9,12 @@ mod consume;
 /// One turn, told by its owner.
 mod turn;
 
+/// How much of the queue is taken at once.
+mod intake;
+
+/// PURE: how many turns a worker bears.
+mod tune;
+
 /// A role is called: in process when at home, else over NATS.
 mod roles;
 
@@ -23,6 +29,12 @@ pub mod response;
 
 /// PURE: a circuit breaker.
 mod breaker;
+
+/// PURE: from which rung an answer starts.
+mod ladder;
+
+/// PURE: what a tenant may have of the model.
+mod allowance;
 
 /// PURE: a budget of retries.
 mod retries;

@@ -62,7 +62,7 @@ pub use self::{
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
     connect::SERVER_VERSION_MIN,
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
-    deliver::{AskDelivery, BUDGET_MAX, Delivery, Settle, StoredAsk, digest},
+    deliver::{AskDelivery, BUDGET_MAX, Delivery, Seat, Settle, StoredAsk, digest},
     fence::{Fence, Rules, SHADOW_USER, fence},
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},

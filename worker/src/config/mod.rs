@@ -92,6 +92,8 @@ pub struct RolesConfig {
     /// 0 is one per core.
     pub retrieval_concurrency: usize,
     pub response_concurrency: usize,
+    pub response_concurrency_min: usize,
+    pub response_slack_ms: u64,
     pub archive_batch_rows: usize,
     pub archive_batch_wait_ms: u64,
 }
@@ -255,6 +257,13 @@ pub struct PlanConfig {
     pub grounding: Grounding,
     pub topics_en: Vec<String>,
     pub topics_zh: Vec<String>,
+    pub lag_small_ms: u64,
+    pub lag_extract_ms: u64,
+    pub lag_approved_ms: u64,
+    pub ladder_release: f64,
+    pub ladder_hold_ms: u64,
+    pub park_below: f32,
+    pub parked_max: usize,
 }
 
 /// How strictly a model is held to the passages.
@@ -285,7 +294,11 @@ pub struct ModelConfig {
     pub breaker_open_ms: u64,
     pub hedge_after_ms: u64,
     pub price: Price,
+    pub tenant_concurrency: usize,
+    pub tenant_tokens_per_min: u64,
     pub fallbacks: Vec<Fallback>,
+    /// Without an address there is none.
+    pub small: Fallback,
 }
 
 /// What a million tokens cost.
@@ -296,7 +309,7 @@ pub struct Price {
     pub completion: f64,
 }
 
-/// Another endpoint, asked when those before it fail.
+/// Another endpoint: asked when those before it fail, or when there is no time for them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fallback {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use talkfleet_shared::{
-    chat::{RetrieveReply, Usage},
+    chat::{RetrieveReply, RungReason, Usage},
     metrics::Metrics,
 };
 
@@ -18,7 +18,7 @@ use super::{
     model::{Model, ModelError, Piece},
     quote::{quotation, without_instructions},
 };
-use crate::{config::Grounding, plan::ModelState};
+use crate::config::Grounding;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -87,10 +87,10 @@ async fn time_for_a_quotation_is_kept() {
 async fn after_failures_in_a_row_it_is_left_alone() {
     let bench = bench(Temper::Garbage).await;
     for _ in 0..2 {
-        assert_eq!(bench.model.state(), ModelState::Ready);
+        assert_eq!(bench.model.faring().obstacle, None);
         check(bench.answer(LONG).await, |e| matches!(e, ModelError::Garbage));
     }
-    assert_eq!(bench.model.state(), ModelState::Away);
+    assert_eq!(bench.model.faring().obstacle, Some(RungReason::Breaker));
     check(bench.answer(LONG).await, |e| matches!(e, ModelError::Away));
     assert_eq!(bench.calls(), [2]);
 }

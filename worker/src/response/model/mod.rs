@@ -9,14 +9,18 @@ mod error;
 /// PURE: a completion's events as pieces.
 mod stream;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{
     StreamExt,
     stream::{FuturesUnordered, iter},
 };
 use talkfleet_shared::{
-    chat::{ModelCall, Usage},
+    chat::{ModelCall, RungReason, Usage},
+    clock,
     config::ConfigError,
     metrics::Metrics,
 };
@@ -26,12 +30,12 @@ use self::endpoint::{Call, Endpoint, Pieces};
 pub use self::{error::ModelError, stream::Piece};
 use super::prompt::Prompt;
 use crate::{
-    config::{ModelConfig, RetriesConfig},
-    plan::ModelState,
+    config::{Fallback, ModelConfig, RetriesConfig},
+    ladder::{Faring, Usual},
 };
 
 /// What is kept of a turn's time for quoting the knowledge when the model does not begin.
-const QUOTE_RESERVE: Duration = Duration::from_millis(500);
+pub const QUOTE_RESERVE: Duration = Duration::from_millis(500);
 
 /// The longest answer: a server that ignores `max_tokens` is cut off here.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
@@ -48,6 +52,9 @@ const TARGETS: [&str; 8] = [
     "model_fallback_7",
 ];
 
+/// The smaller model's.
+const SMALL: [&str; 1] = ["model_small"];
+
 /// The configured endpoints.
 pub struct Model {
     endpoints: Vec<Endpoint>,
@@ -55,6 +62,8 @@ pub struct Model {
     token_timeout: Duration,
     /// After so long without a first word the next endpoint is asked as well; None never does.
     hedge_after: Option<Duration>,
+    concurrency: usize,
+    usual: Mutex<Usual>,
 }
 
 /// Leave to ask; no API has been called yet.
@@ -84,6 +93,15 @@ impl Model {
         retries: RetriesConfig,
         metrics: Arc<Metrics>,
     ) -> Result<Option<Self>, ConfigError> {
+        Self::of(config, &TARGETS, retries, metrics)
+    }
+
+    fn of(
+        config: &ModelConfig,
+        targets: &[&'static str],
+        retries: RetriesConfig,
+        metrics: Arc<Metrics>,
+    ) -> Result<Option<Self>, ConfigError> {
         if config.base_url.is_empty() {
             return Ok(None);
         }
@@ -92,7 +110,7 @@ impl Model {
             config.fallbacks.iter().map(|other| (&other.base_url, &other.api_key, other.name.as_str(), other.price));
         let endpoints = std::iter::once(first).chain(others);
         let endpoints: Result<Vec<_>, _> = endpoints
-            .zip(TARGETS)
+            .zip(targets)
             .map(|(endpoint, target)| Endpoint::new(config, endpoint, target, retries, metrics.clone()))
             .collect();
         Ok(Some(Self {
@@ -100,12 +118,49 @@ impl Model {
             first_token_timeout: Duration::from_millis(config.first_token_timeout_ms),
             token_timeout: Duration::from_millis(config.token_timeout_ms),
             hedge_after: (config.hedge_after_ms > 0).then(|| Duration::from_millis(config.hedge_after_ms)),
+            concurrency: config.concurrency,
+            usual: Mutex::default(),
         }))
     }
 
-    /// Whether asking makes sense right now.
-    pub fn state(&self) -> ModelState {
-        if self.endpoints.iter().any(Endpoint::is_ready) { ModelState::Ready } else { ModelState::Away }
+    /// The smaller model; None when there is none.
+    pub fn small(
+        config: &ModelConfig,
+        retries: RetriesConfig,
+        metrics: Arc<Metrics>,
+    ) -> Result<Option<Self>, ConfigError> {
+        let Fallback { base_url, api_key, name, price } = config.small.clone();
+        let config = ModelConfig { base_url, api_key, name, price, fallbacks: Vec::new(), ..config.clone() };
+        Self::of(&config, &SMALL, retries, metrics)
+    }
+
+    /// Whether it can be asked right now, and how long it usually takes.
+    pub fn faring(&self) -> Faring {
+        let obstacle = match self.endpoints.iter().any(Endpoint::is_ready) {
+            true => None,
+            false if self.opens_in().is_zero() => Some(RungReason::Busy),
+            false => Some(RungReason::Breaker),
+        };
+        Faring { obstacle, usual: self.usual().time(clock::now()) }
+    }
+
+    /// How long no endpoint lets anybody in.
+    pub fn opens_in(&self) -> Duration {
+        self.endpoints.iter().map(|endpoint| endpoint.guard().opens_in()).min().unwrap_or_default()
+    }
+
+    /// Answers at once.
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
+    /// A whole answer took so long.
+    pub fn took(&self, took: Duration) {
+        self.usual().took(took, clock::now());
+    }
+
+    fn usual(&self) -> std::sync::MutexGuard<'_, Usual> {
+        self.usual.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leave to ask, unless every endpoint failed a moment ago or is fully occupied.
