@@ -129,7 +129,7 @@ async fn wait_and_speak(desk: &Desk, seat: &Seat, start: &Start, brief: &Brief<'
         let spoken = desk.speakers.speak(Plan::Wait, brief, voice).await;
         Spoken { rung_reason: start.reason, ..spoken }
     };
-    let Some(mut ticket) = desk.rungs.parking.enter() else { return in_vain(voice).await };
+    let Some(mut ticket) = desk.rungs.parking.enter(brief.tenant) else { return in_vain(voice).await };
     let place = ticket.place();
     let wait_ms = desk.speakers.expected_wait(place).as_millis() as u64;
     voice.tell_parked(Parked { place, wait_ms }).await;
