@@ -140,6 +140,24 @@ metrics! {
     journaled: Family<Reason, Counter> = Family::default(), "journaled";
     /// Asks that came past the queue and found no room here
     direct_refused: Counter = Counter::default(), "direct_refused";
+    /// The breaker before each thing outside: 0 closed, 1 half-open (one call tries), 2 open (left alone), by target
+    breaker_state: Family<Target, Gauge> = Family::default(), "breaker_state";
+    /// Times that a breaker opened, by target
+    breaker_trips: Family<Target, Counter> = Family::default(), "breaker_trips";
+    /// Calls that a breaker refused, by target
+    breaker_refusals: Family<Target, Counter> = Family::default(), "breaker_refusals";
+    /// Calls that were made once more, hedged, or made elsewhere instead, by target
+    retries: Family<Target, Counter> = Family::default(), "retries";
+    /// Retries that the budget refused, by target
+    retries_refused: Family<Target, Counter> = Family::default(), "retries_refused";
+    /// Answers that came from a lower rung of the ladder, by reason
+    rung_reasons: Family<Reason, Counter> = Family::default(), "rung_reasons";
+    /// The rung that the queue's lag calls for: 0 full, 1 smaller model, 2 extract, 3 approved answers first
+    ladder_step: Gauge = Gauge::default(), "ladder_step";
+    /// Turns that wait for a model, in line
+    parked: Gauge = Gauge::default(), "parked";
+    /// Turns that waited for a model, by what became of the wait
+    parked_turns: Family<Reason, Counter> = Family::default(), "parked_turns";
     /// Rows written to the archive, by table
     archived: Family<Row, Counter> = Family::default(), "archived";
     /// Batches that the archive could not write at once

@@ -18,7 +18,7 @@ use talkfleet_shared::{
     topology::{ASK, DELIVERIES_MAX, RESPONSE},
 };
 use time::OffsetDateTime;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -45,9 +45,6 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 /// Answers asks until shutdown was asked and what had begun is finished or handed back.
 pub async fn run(desk: Arc<Desk>, config: &WorkerConfig, shutdown: Shutdown) {
-    let concurrency = config.roles.concurrency(config::Role::Response);
-    let role = Role { role: config::Role::Response.name() };
-    desk.bus.metrics().permits.get_or_create(&role).set(concurrency as i64);
     let ears = [
         tokio::spawn(hear_cancels(desk.clone())),
         tokio::spawn(hear_resumes(desk.clone())),
@@ -56,8 +53,7 @@ pub async fn run(desk: Arc<Desk>, config: &WorkerConfig, shutdown: Shutdown) {
     desk.owners.known().await;
     let keep_alive = Duration::from_millis(config.turn.keep_alive_ms);
     let turns = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(concurrency));
-    if let Some(mut deliveries) = desk.bus.deliveries(ASK, RESPONSE, permits, &shutdown).await {
+    if let Some(mut deliveries) = desk.bus.deliveries(ASK, RESPONSE, desk.intake.permits(), &shutdown).await {
         while let Some(delivery) = deliveries.next(&shutdown).await {
             turns.spawn(take(desk.clone(), delivery, keep_alive));
         }
@@ -81,6 +77,7 @@ async fn drain(desk: &Desk, turns: &TaskTracker, grace: Duration) {
 async fn take(desk: Arc<Desk>, delivery: Delivery, keep_alive: Duration) {
     let role = Role { role: config::Role::Response.name() };
     desk.bus.metrics().running.get_or_create(&role).inc();
+    desk.intake.began();
     let settle = match delivery.ask() {
         Ok(ask) => {
             let (request, conversation, trace) = (&ask.request, &ask.conversation, ask.trace.id());
@@ -90,6 +87,7 @@ async fn take(desk: Arc<Desk>, delivery: Delivery, keep_alive: Duration) {
         }
         Err(error) => refuse(&desk, &delivery, &error).await,
     };
+    desk.intake.ended(delivery.seat());
     if let Err(error) = delivery.settle(settle).await {
         tracing::warn!(%error, "a delivery could not be settled; it will come again and find its record");
     }
@@ -106,7 +104,7 @@ async fn answer(desk: &Desk, delivery: &Delivery, ask: &AskDelivery, keep_alive:
         tracing::warn!(%error, "a message could not be set aside; it comes again");
         return again();
     }
-    let turn = AssertUnwindSafe(turn::run(desk, ask)).catch_unwind();
+    let turn = AssertUnwindSafe(turn::run(desk, ask, delivery.seat())).catch_unwind();
     let ended = tokio::select! {
         biased;
         ended = turn => ended,

@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use talkfleet_shared::{
-    bus::{AskDelivery, DirectAsks},
+    bus::{AskDelivery, DirectAsks, Seat},
     chance,
     chat::{Frame, FrameBody, Problem},
     error::Code,
@@ -85,12 +85,12 @@ async fn take_all(
 async fn answer(desk: Arc<Desk>, ask: AskDelivery, place: OwnedSemaphorePermit) {
     let (request, conversation, trace) = (&ask.request, &ask.conversation, ask.trace.id());
     let span = tracing::info_span!("turn", request.id = %request, conversation.id = %conversation, trace.id = trace);
-    let turn = AssertUnwindSafe(turn::run(&desk, &ask)).catch_unwind().instrument(span);
+    let seat = Seat::new(place);
+    let turn = AssertUnwindSafe(turn::run(&desk, &ask, &seat)).catch_unwind().instrument(span);
     if turn.await.is_err() {
         tracing::error!(request.id = %request, place = panics::place(), "a turn past the queue panicked");
         fail(&desk, &ask, Problem::new(Code::TurnFailed)).await;
     }
-    drop(place);
 }
 
 /// The only frame of a turn that did not happen; what a panicking one had said before is void.

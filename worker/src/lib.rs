@@ -12,6 +12,12 @@ mod direct;
 /// One turn, told by its owner.
 mod turn;
 
+/// How much of the queue is taken at once.
+mod intake;
+
+/// PURE: how many turns a worker bears.
+mod tune;
+
 /// A role is called: in process when at home, else over NATS.
 mod roles;
 
@@ -32,6 +38,18 @@ pub mod response;
 
 /// PURE: a circuit breaker.
 mod breaker;
+
+/// PURE: from which rung an answer starts.
+mod ladder;
+
+/// PURE: what a tenant may have of the model.
+mod allowance;
+
+/// PURE: a budget of retries.
+mod retries;
+
+/// What stands before everything outside.
+pub mod guard;
 
 /// What killed its workers is failed and set aside.
 mod reaper;
@@ -82,6 +100,7 @@ use crate::{
     archive::{ArchiveConfig, Shelf},
     catalog::{Backend, Catalog, What},
     config::{Role, WorkerConfig},
+    guard::{Guard, Patience},
     intent::remote::Remote,
     memory::Memory,
     redis::{Redis, RedisError},
@@ -140,7 +159,7 @@ impl Worker {
         let (metrics, health) = (Metrics::new("worker"), Health::new());
         let bus = Bus::connect(&config.nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
         let store = Store::open(&config.database, metrics.clone())?;
-        let redis = Redis::new(&config.redis.url)?;
+        let redis = Redis::new(&config.redis.url, redis_guard(&config, &metrics))?;
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
         rooms.spawn(admin::serve(listener, health, metrics, rooms.clone()));
         rooms.spawn(store.clone().follow_replicas(rooms.clone()));
@@ -197,7 +216,7 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     let encoders = models::load(&config.models).await?;
     let encoder = encoders.multilingual.clone();
     let embeddings = Arc::new(Embeddings::new(encoder.clone()));
-    let backend = Backend::new(config, store)?;
+    let backend = Backend::new(config, store, bus.metrics().clone())?;
     let catalog = Catalog::new(bus.clone(), store.clone(), backend);
     let follow = |what: What| {
         // Said before the task runs, so that nobody takes this worker for ready in between.
@@ -208,7 +227,7 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
     let metrics = bus.metrics();
     if config.plays(Role::Intent) {
         doors.spawn(follow(What::Intents));
-        let remote = Remote::new(&config.intent, metrics.clone())?;
+        let remote = Remote::new(&config.intent, config.retries, metrics.clone())?;
         let play = IntentRole { catalog: catalog.clone(), encoders, remote };
         let permits = config.roles.concurrency(Role::Intent);
         let home = Arc::new(Home::new(play, permits, embeddings.clone(), metrics.clone()));
@@ -254,14 +273,24 @@ async fn roles_are_home(health: &Health, until: &Shutdown) {
     }
 }
 
+fn redis_guard(config: &WorkerConfig, metrics: &Arc<Metrics>) -> Guard {
+    let patience = Patience { failures_max: config.redis.breaker_failures, open_ms: config.redis.breaker_open_ms };
+    Guard::new("redis", patience, config.retries, metrics.clone())
+}
+
 /// Opens the archive role.
 fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redis, doors: &Shutdown) {
     let gather = ArchiveConfig {
         batch_rows: config.roles.archive_batch_rows,
         batch_wait: Duration::from_millis(config.roles.archive_batch_wait_ms),
     };
-    let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), redis, config.cache.clone()));
+    let patience =
+        Patience { failures_max: config.database.breaker_failures, open_ms: config.database.breaker_open_ms };
+    // Apart, since a base that is slow to read may still be written.
+    let [writes, reads] =
+        ["archive", "history"].map(|target| Guard::new(target, patience, config.retries, bus.metrics().clone()));
+    let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), reads, redis, config.cache.clone()));
     doors.spawn(shelf.clone().follow(doors.clone()));
-    doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, doors.clone()));
+    doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, writes, doors.clone()));
     doors.spawn(archive::serve_history(bus.clone(), shelf, doors.clone()));
 }

@@ -115,10 +115,16 @@ fn latest(kept: Vec<Kept>, user: Option<&UserId>, config: &MemoryConfig) -> Vec<
 mod tests {
     use std::time::Instant;
 
-    use talkfleet_shared::config::Url;
+    use talkfleet_shared::{config::Url, metrics::Metrics};
 
     use super::*;
-    use crate::redis::{FAILURES_MAX, PATIENCE};
+    use crate::{
+        config::WorkerConfig,
+        guard::{Guard, Patience},
+        redis::PATIENCE,
+    };
+
+    const FAILURES_MAX: u32 = 3;
 
     fn kept(n: usize, user: Option<&str>, bytes: usize) -> Kept {
         Kept {
@@ -154,7 +160,10 @@ mod tests {
         // A port that was free a moment ago refuses at once.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = MemoryConfig { turns_max: 3, bytes_max: 100, age_s: 60 };
-        let redis = Redis::new(&Url::new(format!("redis://127.0.0.1:{port}"))).unwrap();
+        let retries = WorkerConfig::load(None, &[]).unwrap().retries;
+        let patience = Patience { failures_max: FAILURES_MAX, open_ms: 60_000 };
+        let guard = Guard::new("redis", patience, retries, Metrics::new("worker"));
+        let redis = Redis::new(&Url::new(format!("redis://127.0.0.1:{port}")), guard).unwrap();
         let memory = Memory::new(redis, config);
         let (tenant, conversation) = (TenantId::parse("t").unwrap(), ConversationId::parse("c").unwrap());
         let recall = || memory.recall(&tenant, &conversation, None, OffsetDateTime::UNIX_EPOCH);

@@ -13,6 +13,8 @@ pub struct Evidence<'a> {
     pub intent: Option<&'a IntentReply>,
     pub found: Option<&'a RetrieveReply>,
     pub model: ModelState,
+    /// Whether the turn can wait for a model that is away now and may soon be back.
+    pub may_wait: bool,
 }
 
 /// Whether a language model can be asked.
@@ -38,6 +40,8 @@ pub enum Plan {
     Generate,
     /// The passages are quoted.
     Quote,
+    /// A quotation is hardly an answer, and a model may soon be there: the turn waits for it.
+    Wait,
     /// An honest 'I don't know'.
     Refuse(Refusal),
 }
@@ -62,12 +66,10 @@ pub fn plan(config: &PlanConfig, evidence: Evidence<'_>) -> Plan {
         {
             return Plan::SmallTalk { reply: intent.reply.clone() };
         }
-        Some(("question", intent)) if intent.confidence >= config.approved_confidence_min => {
-            if let Some(reply) = intent.reply.clone() {
-                return Plan::Approved { reply };
-            }
-        }
         _ => {}
+    }
+    if let Some(reply) = evidence.intent.and_then(|intent| approved(config, intent)) {
+        return Plan::Approved { reply };
     }
     if evidence.found.is_none() {
         return Plan::Refuse(Refusal::NotSearched);
@@ -77,8 +79,15 @@ pub fn plan(config: &PlanConfig, evidence: Evidence<'_>) -> Plan {
     }
     match evidence.model {
         ModelState::Ready => Plan::Generate,
+        ModelState::Away if evidence.may_wait && answerable < config.park_below => Plan::Wait,
         ModelState::Absent | ModelState::Away => Plan::Quote,
     }
+}
+
+/// The company's own answer to what was recognised for sure.
+pub fn approved(config: &PlanConfig, intent: &IntentReply) -> Option<String> {
+    let is_sure = intent.kind == "question" && intent.confidence >= config.approved_confidence_min;
+    intent.reply.clone().filter(|_| is_sure)
 }
 
 /// Whether the knowledge is strong enough to answer a message of this intent.
@@ -118,6 +127,7 @@ mod tests {
             small_talk_answerable_max: 0.8,
             intent_confidence_min: 0.5,
             approved_confidence_min: 0.95,
+            park_below: 0.35,
             ..WorkerConfig::load(None, &[]).unwrap().plan
         }
     }
@@ -149,7 +159,7 @@ mod tests {
 
     #[track_caller]
     fn check(intent: Option<IntentReply>, found: Option<RetrieveReply>, model: ModelState, expected: Plan) {
-        let evidence = Evidence { intent: intent.as_ref(), found: found.as_ref(), model };
+        let evidence = Evidence { intent: intent.as_ref(), found: found.as_ref(), model, may_wait: false };
         assert_eq!(plan(&config(), evidence), expected, "{evidence:?}");
     }
 
@@ -173,6 +183,21 @@ mod tests {
         let handover = Plan::Handover { reply: Some("Hello!".into()) };
         check(Some(intent("handover", "human", 0.9)), Some(found(1.0, 1)), Ready, handover);
         check(Some(intent("handover", "human", 0.4)), Some(found(1.0, 1)), Absent, Plan::Quote);
+    }
+
+    #[test]
+    fn a_weak_quotation_waits_for_the_model_if_it_can() {
+        let intent = intent("question", "refund", 0.9);
+        let planned = |answerable, model, may_wait| {
+            let found = found(answerable, 1);
+            plan(&config(), Evidence { intent: Some(&intent), found: Some(&found), model, may_wait })
+        };
+        assert_eq!(planned(0.2, ModelState::Away, true), Plan::Wait);
+        assert_eq!(planned(0.2, ModelState::Away, false), Plan::Quote);
+        assert_eq!(planned(0.2, ModelState::Absent, true), Plan::Quote);
+        assert_eq!(planned(0.2, ModelState::Ready, true), Plan::Generate);
+        assert_eq!(planned(0.5, ModelState::Away, true), Plan::Quote, "a good quotation is an answer");
+        assert_eq!(planned(0.05, ModelState::Away, true), Plan::Refuse(Refusal::NotKnown), "no model knows more");
     }
 
     #[test]
@@ -215,15 +240,17 @@ mod tests {
             passages in 0usize..3,
             (knows_intent, searched) in any::<(bool, bool)>(),
             model in prop_oneof![Just(ModelState::Absent), Just(ModelState::Ready), Just(ModelState::Away)],
+            may_wait in any::<bool>(),
         ) {
             let intent = knows_intent.then(|| intent(&kind, &name, confidence));
             let found = searched.then(|| found(answerable, passages));
-            let plan = plan(&config(), Evidence { intent: intent.as_ref(), found: found.as_ref(), model });
+            let plan = plan(&config(), Evidence { intent: intent.as_ref(), found: found.as_ref(), model, may_wait });
             match plan {
                 Plan::Generate | Plan::Quote => {
                     prop_assert!(searched && passages > 0 && answerable >= config().in_scope_answerable_min);
                     prop_assert_eq!(plan == Plan::Generate, model == ModelState::Ready);
                 }
+                Plan::Wait => prop_assert!(may_wait && model == ModelState::Away && answerable < 0.35 && passages > 0),
                 Plan::Approved { .. } => prop_assert!(knows_intent && confidence >= 0.95),
                 Plan::Handover { .. } | Plan::SmallTalk { .. } => prop_assert!(knows_intent && confidence >= 0.5),
                 Plan::Refuse(why) => prop_assert_eq!(why == Refusal::NotSearched, !searched),

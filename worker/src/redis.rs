@@ -1,9 +1,6 @@
 //! The one door to Redis: short waits, and every loss of it is survivable.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use redis::{
     Client, IntoConnectionInfo, Script,
@@ -12,17 +9,13 @@ use redis::{
 };
 use talkfleet_shared::config::Url;
 
-use crate::breaker::Breaker;
+use crate::guard::Guard;
 
 /// How long anything waits for Redis: a hundred times what a healthy one needs.
 pub const PATIENCE: Duration = Duration::from_millis(150);
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// A Redis that failed this often in a row is not waited for again until the pause is over.
-pub const FAILURES_MAX: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(2);
 
 /// What is kept, or else the lease: who holds it shall make what is kept. In one step, so that nobody finds neither.
 const LOOK: &str = "
@@ -51,11 +44,11 @@ pub enum RedisError {
     Redis(#[from] redis::RedisError),
 }
 
-/// A connection that mends itself; cheap to clone, and all clones share its breaker.
+/// A connection that mends itself; cheap to clone, and all clones share what stands before it.
 #[derive(Clone)]
 pub struct Redis {
     connection: ConnectionManager,
-    breaker: Arc<Mutex<Breaker>>,
+    guard: Guard,
     look: Arc<Script>,
     fill: Arc<Script>,
 }
@@ -83,7 +76,7 @@ pub enum Look {
 
 impl Redis {
     /// Prepares the connection; it is made with the first use, so that a worker starts without Redis.
-    pub fn new(url: &Url) -> Result<Self, RedisError> {
+    pub fn new(url: &Url, guard: Guard) -> Result<Self, RedisError> {
         let tcp = TcpSettings::default().set_nodelay(true);
         let info = url.reveal().into_connection_info().map_err(RedisError::Url)?.set_tcp_settings(tcp);
         let client = Client::open(info).map_err(RedisError::Url)?;
@@ -95,7 +88,7 @@ impl Redis {
             .set_max_delay(Duration::from_millis(500));
         Ok(Self {
             connection: ConnectionManager::new_lazy_with_config(client, retries).map_err(RedisError::Url)?,
-            breaker: Arc::new(Mutex::new(Breaker::new(FAILURES_MAX, PAUSE))),
+            guard,
             look: Arc::new(Script::new(LOOK)),
             fill: Arc::new(Script::new(FILL)),
         })
@@ -166,21 +159,12 @@ impl Redis {
         &self,
         command: impl Future<Output = Result<T, redis::RedisError>>,
     ) -> Result<T, RedisError> {
-        if !self.breaker().enter(Instant::now()) {
-            return Err(RedisError::Paused);
-        }
+        let leave = self.guard.enter().ok_or(RedisError::Paused)?;
         let answered = match tokio::time::timeout(PATIENCE, command).await {
             Ok(answered) => answered.map_err(RedisError::from),
             Err(_) => Err(RedisError::Timeout),
         };
-        match &answered {
-            Ok(_) => self.breaker().succeeded(),
-            Err(_) => self.breaker().failed(Instant::now()),
-        }
+        leave.report(&answered);
         answered
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -99,6 +99,7 @@ mod tests {
             passages: Vec::new(),
             cuts,
             told_intent: true,
+            parked: None,
             sources: None,
             spoken,
             outcome: Outcome::Failed { problem: Problem::new(Code::TurnFailed) },

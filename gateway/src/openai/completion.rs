@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use talkfleet_shared::{
-    chat::{Answer, Citation, Frame, FrameBody, Intent, Kind, Language, Problem, Rung, Timings},
+    chat::{Answer, Citation, Frame, FrameBody, Intent, Kind, Language, Problem, Rung, RungReason, Timings},
     error::Code,
     id::{ConversationId, RequestId},
 };
@@ -60,6 +60,9 @@ struct Extra {
     kind: Kind,
     #[schema(value_type = String)]
     rung: Rung,
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rung_reason: Option<RungReason>,
     #[schema(value_type = String)]
     language: Language,
     #[schema(value_type = Object)]
@@ -231,6 +234,7 @@ impl Extra {
             citations: answer.citations.clone(),
             kind: answer.kind,
             rung: answer.rung,
+            rung_reason: answer.rung_reason,
             language: answer.language,
             timings: answer.timings,
             degraded: answer.degraded.clone(),
@@ -268,6 +272,7 @@ mod tests {
             citations: vec![],
             kind: Kind::Answer,
             rung: Rung::Extract,
+            rung_reason: None,
             degraded: vec![],
             timings: Timings::default(),
             usage: None,

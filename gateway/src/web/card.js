@@ -132,6 +132,9 @@ export class Card {
       case "intent":
         this.#intent(body.intent);
         break;
+      case "parked":
+        this.note(this.#words.parked(body.place));
+        break;
       case "sources":
         this.#sources(body.citations);
         break;
@@ -139,6 +142,7 @@ export class Card {
         this.#say(this.text + body.text);
         break;
       case "done":
+        this.note("");
         this.#answer(body.answer);
         break;
       case "cancelled":

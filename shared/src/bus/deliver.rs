@@ -1,6 +1,9 @@
 //! One delivery: what it carries, kept alive while it runs, settled once.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_nats::{HeaderMap, jetstream::AckKind};
 use bytes::Bytes;
@@ -29,8 +32,30 @@ pub const BUDGET_MAX: Duration = Duration::from_secs(120);
 pub struct Delivery {
     taken: Taken,
     bus: Bus,
-    /// Given back when the delivery is dropped.
-    _permit: OwnedSemaphorePermit,
+    seat: Seat,
+}
+
+/// The permit that a delivery was taken under; given back with the delivery, or before.
+pub struct Seat(Mutex<Option<OwnedSemaphorePermit>>);
+
+impl Seat {
+    pub fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self(Mutex::new(Some(permit)))
+    }
+
+    /// Gives the permit back: the work goes on, and costs nothing for now.
+    pub fn leave(&self) {
+        drop(self.take());
+    }
+
+    /// Takes the permit out of service; false when it was given back already.
+    pub fn close(&self) -> bool {
+        self.take().map(OwnedSemaphorePermit::forget).is_some()
+    }
+
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// How a delivery ends.
@@ -112,7 +137,11 @@ pub(super) fn read_delivery(
 impl Delivery {
     pub(super) fn new(mut taken: Taken, bus: Bus, permit: OwnedSemaphorePermit) -> Self {
         bring_home(&bus.lane, &mut taken.message_mut().subject);
-        Self { taken, bus, _permit: permit }
+        Self { taken, bus, seat: Seat::new(permit) }
+    }
+
+    pub fn seat(&self) -> &Seat {
+        &self.seat
     }
 
     /// How often this message was delivered, this time included.

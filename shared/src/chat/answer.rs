@@ -56,6 +56,9 @@ pub struct Answer {
     pub citations: Vec<Citation>,
     pub kind: Kind,
     pub rung: Rung,
+    /// Why no higher rung spoke; absent when the highest there is did, or the message needed none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung_reason: Option<RungReason>,
     /// What was missing while it was made (`memory`, `intent`, `retrieval`, `model`, `grounding`); empty when all was well.
     #[serde(default)]
     pub degraded: Vec<String>,
@@ -152,6 +155,37 @@ impl Rung {
             Self::Extract => "extract",
             Self::Approved => "approved",
             Self::Canned => "canned",
+        }
+    }
+}
+
+/// Why an answer came from a lower rung of the ladder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RungReason {
+    /// Turns waited long on the queue.
+    Lag,
+    /// The model usually takes longer than there was time.
+    Deadline,
+    /// The model failed too often a moment ago and is left alone.
+    Breaker,
+    /// The model, or the part of it that is the tenant's, is fully occupied.
+    Busy,
+    /// The tenant has used up its tokens for now.
+    Budget,
+    /// The model was asked and failed, or said what the passages do not.
+    Failed,
+}
+
+impl RungReason {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lag => "lag",
+            Self::Deadline => "deadline",
+            Self::Breaker => "breaker",
+            Self::Busy => "busy",
+            Self::Budget => "budget",
+            Self::Failed => "failed",
         }
     }
 }

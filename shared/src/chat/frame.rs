@@ -37,6 +37,8 @@ pub enum FrameBody {
         intent: Intent,
         language: Language,
     },
+    /// Nobody can answer right now, and somebody soon may: the answer comes on this stream.
+    Parked(Parked),
     Sources {
         citations: Vec<Citation>,
     },
@@ -58,6 +60,15 @@ pub enum FrameBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
     },
+}
+
+/// A turn's place among those that wait for a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Parked {
+    /// From 1, at the worker that has the turn.
+    pub place: u32,
+    /// How long it is likely to take, in milliseconds; nobody promises it.
+    pub wait_ms: u64,
 }
 
 impl FrameBody {
@@ -82,6 +93,7 @@ impl FrameBody {
             Self::Accepted { .. } => "accepted",
             Self::Restart => "restart",
             Self::Intent { .. } => "intent",
+            Self::Parked(_) => "parked",
             Self::Sources { .. } => "sources",
             Self::Delta { .. } => "delta",
             Self::Done { .. } => "done",

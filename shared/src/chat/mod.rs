@@ -18,13 +18,15 @@ mod record;
 /// What the roles ask of one another.
 mod role;
 
-pub use answer::{Answer, Citation, Entity, Intent, Kind, Outcome, Problem, Rung, TAKEOVER, Timings, Usage};
+pub use answer::{
+    Answer, Citation, Entity, Intent, Kind, Outcome, Problem, Rung, RungReason, TAKEOVER, Timings, Usage,
+};
 pub use ask::{
     Ask, Exchange, HISTORY_TURNS_MAX, Language, METADATA_PAIRS_MAX, METADATA_VALUE_CHARS_MAX, MessageText, ModelUse,
     Replayed, TEXT_CHARS_MAX, TextError,
 };
 pub use class::DeliveryClass;
-pub use frame::{Frame, FrameBody, Position};
+pub use frame::{Frame, FrameBody, Parked, Position};
 pub use record::{Feedback, ModelCall, TurnHead, TurnRecord, Unanswered, Verdict, Versions};
 pub use role::{
     ArchiveChange, HistoryReply, HistoryRequest, HistoryTurn, IntentReply, IntentRequest, Passage, RetrieveReply,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Ask, Citation, Frame, FrameBody, Language, Outcome, Passage, Position, Timings, Usage};
+use super::{Ask, Citation, Frame, FrameBody, Language, Outcome, Parked, Passage, Position, Timings, Usage};
 use crate::id::{ConversationId, RequestId, TenantId, UserId};
 
 /// One ended turn; the first to be stored for its request is the truth.
@@ -26,6 +26,9 @@ pub struct TurnRecord {
     /// Whether the intent frame was sent.
     #[serde(default)]
     pub told_intent: bool,
+    /// What the parked frame told, if one was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<Parked>,
     /// The citations of the sources frame, if one was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<Citation>>,
@@ -138,6 +141,7 @@ impl Unanswered {
             passages: Vec::new(),
             cuts: Vec::new(),
             told_intent: false,
+            parked: None,
             sources: None,
             spoken: String::new(),
             outcome,
@@ -163,6 +167,7 @@ impl TurnRecord {
         if self.told_intent {
             bodies.push(FrameBody::Intent { intent: self.intent.clone(), language: self.language });
         }
+        bodies.extend(self.parked.map(FrameBody::Parked));
         if let Some(citations) = self.sources.clone() {
             bodies.push(FrameBody::Sources { citations });
         }

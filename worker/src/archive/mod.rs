@@ -28,7 +28,10 @@ use tokio::sync::{Semaphore, mpsc};
 
 use self::batch::{Batch, Entry, EntryKind};
 pub use self::{history::serve_history, shelf::Shelf};
-use crate::store::{Journaled, Store, StoreError, Written};
+use crate::{
+    guard::{Guard, Leave},
+    store::{Journaled, Store, StoreError, Written},
+};
 
 /// Waits between attempts to write while the database is away.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -47,7 +50,7 @@ pub struct ArchiveConfig {
 }
 
 /// Reads the journal into the database until shutdown; what is not written is not acknowledged, so nothing is lost.
-pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: ArchiveConfig, shutdown: Shutdown) {
+pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: ArchiveConfig, guard: Guard, shutdown: Shutdown) {
     if !schema_is_there(&store, &bus, &shutdown).await {
         return;
     }
@@ -58,7 +61,7 @@ pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: ArchiveConfi
     let (sender, mut receiver) = mpsc::channel(rows);
     let reader = tokio::spawn(read(deliveries, sender, shutdown.clone()));
     let (metrics, health) = (bus.metrics().clone(), bus.health().clone());
-    let archive = Archive { store, shelf, metrics, health, shutdown };
+    let archive = Archive { store, shelf, guard, metrics, health, shutdown };
     while let Some(first) = receiver.recv().await {
         archive.write(gather(first, &mut receiver, rows, config.batch_wait).await).await;
     }
@@ -113,6 +116,7 @@ async fn gather(
 struct Archive {
     store: Store,
     shelf: Arc<Shelf>,
+    guard: Guard,
     metrics: Arc<Metrics>,
     health: Health,
     shutdown: Shutdown,
@@ -143,25 +147,42 @@ impl Archive {
     async fn write_until_done(&self, batch: &Batch) -> Result<(), Stopped> {
         let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
         loop {
-            let error = match self.store.write_archive(&batch.turns, batch.feedback()).await {
-                Ok(written) => {
-                    self.health.up(DATABASE);
-                    self.count(written);
-                    // Before it is acknowledged: whoever is given the batch again tells it again.
-                    self.shelf.took_in(&batch.turns, written.position).await;
-                    return Ok(());
-                }
-                Err(StoreError::Rejected(_)) => return Err(Stopped::Refused),
-                Err(error) => error,
+            let wait = match self.guard.enter() {
+                Some(leave) => match self.write_once(batch, leave).await {
+                    Ok(()) => return Ok(()),
+                    Err(StoreError::Rejected(_)) => return Err(Stopped::Refused),
+                    Err(error) => {
+                        tracing::warn!(%error, rows = batch.rows(), "the archive cannot be written; trying again");
+                        // What lies in the journal is never given up; over the budget it is tried less often.
+                        if self.guard.may_retry() { delays.next_delay() } else { RETRY_LONGEST }
+                    }
+                },
+                None => self.guard.opens_in().max(RETRY_FIRST),
             };
-            self.metrics.archive_failures.inc();
-            self.health.lacks(DATABASE, "does not take the archive's rows");
-            tracing::warn!(%error, rows = batch.rows(), "the archive cannot be written; trying again");
             tokio::select! {
                 () = self.shutdown.asked() => return Err(Stopped::Shutdown),
-                () = tokio::time::sleep(delays.next_delay()) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    async fn write_once(&self, batch: &Batch, leave: Leave) -> Result<(), StoreError> {
+        let written = self.store.write_archive(&batch.turns, batch.feedback()).await;
+        match &written {
+            // A refusal of the data is an answer.
+            Ok(_) | Err(StoreError::Rejected(_)) => leave.succeeded(),
+            Err(_) => {
+                leave.failed();
+                self.metrics.archive_failures.inc();
+                self.health.lacks(DATABASE, "does not take the archive's rows");
+            }
+        }
+        let written = written?;
+        self.health.up(DATABASE);
+        self.count(written);
+        // Before it is acknowledged: whoever is given the batch again tells it again.
+        self.shelf.took_in(&batch.turns, written.position).await;
+        Ok(())
     }
 
     /// One row of a batch is refused: the others go in, that one is set aside.

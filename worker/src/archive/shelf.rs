@@ -24,6 +24,7 @@ use super::{RETRY_FIRST, RETRY_LONGEST};
 use crate::{
     cache::{Cache, Filling, Key, Known, Plan, Times},
     config::CacheConfig,
+    guard::Guard,
     redis::Redis,
     store::{Journaled, Lsn, Store, StoreError},
 };
@@ -51,6 +52,7 @@ const TURN_BYTES: usize = 256;
 pub struct Shelf {
     bus: Bus,
     store: Store,
+    guard: Guard,
     /// None when the configuration keeps no copies.
     copies: Option<Cache<Vec<HistoryTurn>>>,
     known: Known,
@@ -60,7 +62,7 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    pub fn new(bus: Bus, store: Store, redis: Redis, config: CacheConfig) -> Self {
+    pub fn new(bus: Bus, store: Store, guard: Guard, redis: Redis, config: CacheConfig) -> Self {
         let seconds = Duration::from_secs;
         let plan = Plan {
             name: "history",
@@ -83,6 +85,7 @@ impl Shelf {
             written: Remembered::builder().time_to_live(store.replica_lag_max() * 2).build(),
             bus,
             store,
+            guard,
             config,
         }
     }
@@ -96,7 +99,11 @@ impl Shelf {
         let key = Key::history(tenant, conversation);
         let read = async {
             let seen = self.written.get(&key).await.unwrap_or_default();
-            let turns = self.store.history(tenant, conversation, TURNS_MAX, seen).await?;
+            let left_alone = || StoreError::Away("it failed a moment ago and is left alone".into());
+            let leave = self.guard.enter().ok_or_else(left_alone)?;
+            let turns = self.store.history(tenant, conversation, TURNS_MAX, seen).await;
+            leave.report(&turns);
+            let turns = turns?;
             Ok(Some(turns).filter(|turns| !turns.is_empty()))
         };
         let found = match &self.copies {

@@ -1,18 +1,17 @@
 //! Where a tenant's knowledge is searched: in memory or in a backend, by one face.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use talkfleet_shared::{clock, id::TenantId};
+use talkfleet_shared::{id::TenantId, metrics::Metrics};
 
 use super::{
     CatalogError,
     memory::{self, InMemory},
 };
 use crate::{
-    breaker::Breaker,
-    config::{BackendName, RetrievalConfig, WorkerConfig},
+    config::{BackendName, WorkerConfig},
     encoder::Encoder,
+    guard::{Guard, Patience},
     retrieval::{
         Hit, IndexError, Passage,
         remote::{
@@ -28,6 +27,7 @@ use crate::{
 pub struct Backend {
     kind: Kind,
     guard: Guard,
+    timeout: Duration,
     quoted: QuotedSentences,
 }
 
@@ -70,14 +70,28 @@ impl SearchError {
 }
 
 impl Backend {
-    pub fn new(config: &WorkerConfig, store: &Store) -> Result<Arc<Self>, ElasticError> {
-        let config = (&config.retrieval, &config.elasticsearch);
-        let kind = match config.0.backend {
+    pub fn new(config: &WorkerConfig, store: &Store, metrics: Arc<Metrics>) -> Result<Arc<Self>, ElasticError> {
+        let retrieval = &config.retrieval;
+        let patience = Patience { failures_max: retrieval.breaker_failures, open_ms: retrieval.breaker_open_ms };
+        let guard = Guard::new(retrieval.backend.name(), patience, config.retries, metrics);
+        let kind = match retrieval.backend {
             BackendName::Memory => Kind::Memory,
-            BackendName::Pgvector => Kind::Pgvector(Arc::new(Pgvector::new(store.clone(), config.0.graph_from))),
-            BackendName::Elasticsearch => Kind::Elasticsearch(Arc::new(Elastic::new(config.1)?)),
+            BackendName::Pgvector => Kind::Pgvector(Arc::new(Pgvector::new(store.clone(), retrieval.graph_from))),
+            BackendName::Elasticsearch => {
+                Kind::Elasticsearch(Arc::new(Elastic::new(&config.elasticsearch, guard.clone())?))
+            }
         };
-        Ok(Arc::new(Self { kind, guard: Guard::new(config.0), quoted: QuotedSentences::default() }))
+        let timeout = Duration::from_millis(retrieval.timeout_ms);
+        Ok(Arc::new(Self { kind, guard, timeout, quoted: QuotedSentences::default() }))
+    }
+
+    /// Bounds a search in time, and leaves the backend alone when it failed too often.
+    async fn call<T>(&self, work: impl Future<Output = Result<T, BackendError>>) -> Result<T, BackendError> {
+        let leave = self.guard.enter().ok_or(BackendError::LeftAlone)?;
+        let done = tokio::time::timeout(self.timeout, work).await;
+        let done = done.unwrap_or_else(|_| Err(BackendError::Timeout(self.timeout.as_millis() as u64)));
+        leave.report(&done);
+        done
     }
 
     /// The tenant's knowledge as it stands now. Where it is searched is brought up to date first, by one worker of all.
@@ -123,8 +137,8 @@ impl LoadedKnowledge {
                 let Question { text, embedding, language, count, tuning, .. } = question;
                 Ok(own.index.search(text, embedding, language, count, tuning)?)
             }
-            Base::Pgvector(pgvector, base) => Ok(self.backend.guard.call(pgvector.search(base, question)).await?),
-            Base::Elasticsearch(elastic, base) => Ok(self.backend.guard.call(elastic.search(base, question)).await?),
+            Base::Pgvector(pgvector, base) => Ok(self.backend.call(pgvector.search(base, question)).await?),
+            Base::Elasticsearch(elastic, base) => Ok(self.backend.call(elastic.search(base, question)).await?),
         }
     }
 
@@ -141,36 +155,5 @@ impl LoadedKnowledge {
             Base::Memory(own) => Some(own),
             Base::Pgvector(..) | Base::Elasticsearch(..) => None,
         }
-    }
-}
-
-/// Bounds a backend's calls in time, and leaves it alone when it failed too often.
-struct Guard {
-    breaker: Mutex<Breaker>,
-    timeout: Duration,
-}
-
-impl Guard {
-    fn new(config: &RetrievalConfig) -> Self {
-        let open_for = Duration::from_millis(config.breaker_open_ms);
-        let timeout = Duration::from_millis(config.timeout_ms);
-        Self { breaker: Mutex::new(Breaker::new(config.breaker_failures, open_for)), timeout }
-    }
-
-    async fn call<T>(&self, work: impl Future<Output = Result<T, BackendError>>) -> Result<T, BackendError> {
-        if !self.change(|breaker| breaker.enter(clock::now())) {
-            return Err(BackendError::LeftAlone);
-        }
-        let done = tokio::time::timeout(self.timeout, work).await;
-        let done = done.unwrap_or_else(|_| Err(BackendError::Timeout(self.timeout.as_millis() as u64)));
-        self.change(|breaker| match &done {
-            Ok(_) => breaker.succeeded(),
-            Err(_) => breaker.failed(clock::now()),
-        });
-        done
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut Breaker) -> T) -> T {
-        change(&mut self.breaker.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

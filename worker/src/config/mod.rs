@@ -34,6 +34,7 @@ pub struct WorkerConfig {
     pub memory: MemoryConfig,
     pub plan: PlanConfig,
     pub model: ModelConfig,
+    pub retries: RetriesConfig,
     pub turn: TurnConfig,
     pub shadow: ShadowConfig,
 }
@@ -93,6 +94,8 @@ pub struct RolesConfig {
     pub retrieval_concurrency: usize,
     pub response_concurrency: usize,
     pub direct_concurrency: usize,
+    pub response_concurrency_min: usize,
+    pub response_slack_ms: u64,
     pub archive_batch_rows: usize,
     pub archive_batch_wait_ms: u64,
 }
@@ -115,6 +118,8 @@ impl RolesConfig {
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
     pub url: Url,
+    pub breaker_failures: u32,
+    pub breaker_open_ms: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -128,6 +133,8 @@ pub struct DatabaseConfig {
     pub replica_urls: Vec<Url>,
     pub replica_lag_max_ms: u64,
     pub fallback_reads_max: usize,
+    pub breaker_failures: u32,
+    pub breaker_open_ms: u64,
 }
 
 /// Copies before the database.
@@ -208,6 +215,16 @@ pub enum BackendName {
     Elasticsearch,
 }
 
+impl BackendName {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Pgvector => "pgvector",
+            Self::Elasticsearch => "elasticsearch",
+        }
+    }
+}
+
 /// How a search server is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -261,6 +278,13 @@ pub struct PlanConfig {
     pub grounding: Grounding,
     pub topics_en: Vec<String>,
     pub topics_zh: Vec<String>,
+    pub lag_small_ms: u64,
+    pub lag_extract_ms: u64,
+    pub lag_approved_ms: u64,
+    pub ladder_release: f64,
+    pub ladder_hold_ms: u64,
+    pub park_below: f32,
+    pub parked_max: usize,
 }
 
 /// How strictly a model is held to the passages.
@@ -291,7 +315,11 @@ pub struct ModelConfig {
     pub breaker_open_ms: u64,
     pub hedge_after_ms: u64,
     pub price: Price,
+    pub tenant_concurrency: usize,
+    pub tenant_tokens_per_min: u64,
     pub fallbacks: Vec<Fallback>,
+    /// Without an address there is none.
+    pub small: Fallback,
 }
 
 /// What a million tokens cost.
@@ -302,7 +330,7 @@ pub struct Price {
     pub completion: f64,
 }
 
-/// Another endpoint, asked when those before it fail.
+/// Another endpoint: asked when those before it fail, or when there is no time for them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fallback {
@@ -312,6 +340,15 @@ pub struct Fallback {
     pub name: String,
     #[serde(default)]
     pub price: Price,
+}
+
+/// How much may be asked twice of what is outside.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetriesConfig {
+    pub share: f64,
+    pub per_s_min: f64,
+    pub saved_max: f64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

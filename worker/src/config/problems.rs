@@ -4,6 +4,9 @@ use talkfleet_shared::{config::Checked, id::TenantId, lifecycle::GRACE, topology
 
 use super::*;
 
+/// Endpoints beside the first: each has a breaker with a name of its own in the metrics.
+const FALLBACKS_MAX: usize = 7;
+
 impl Checked for WorkerConfig {
     fn problems(&self) -> Vec<String> {
         let mut problems = self.nats.problems();
@@ -22,6 +25,9 @@ impl Checked for WorkerConfig {
     }
 }
 
+fn is_http(url: &str) -> bool {
+    url.starts_with("http://") || url.starts_with("https://")
+}
 /// How old a copy of the archive may be: with the fifth that chance adds still younger than the broker's own records, which
 /// are kept for an hour and fill in what a copy lacks.
 const COPY_AGE_MAX_S: u64 = 2_400;
@@ -40,6 +46,12 @@ impl WorkerConfig {
         wrong(!(1..=10_000).contains(&roles.response_concurrency), &|| {
             format!("roles.response_concurrency is {}; give 1 to 10000", roles.response_concurrency)
         });
+        wrong(!(1..=10_000).contains(&roles.response_concurrency_min), &|| {
+            format!("roles.response_concurrency_min is {}; give 1 to 10000", roles.response_concurrency_min)
+        });
+        wrong(!(1..=60_000).contains(&roles.response_slack_ms), &|| {
+            format!("roles.response_slack_ms is {}; give 1 to 60000", roles.response_slack_ms)
+        });
         wrong(!(1..=10_000).contains(&roles.archive_batch_rows), &|| {
             format!("roles.archive_batch_rows is {}; give 1 to 10000", roles.archive_batch_rows)
         });
@@ -48,6 +60,21 @@ impl WorkerConfig {
         });
         wrong(!["redis://", "rediss://", "unix://"].iter().any(|s| self.redis.url.reveal().starts_with(s)), &|| {
             format!("redis.url '{}' should look like redis://host:6379", self.redis.url)
+        });
+        for (key, failures, open_ms) in [
+            ("redis", self.redis.breaker_failures, self.redis.breaker_open_ms),
+            ("database", self.database.breaker_failures, self.database.breaker_open_ms),
+        ] {
+            wrong(failures == 0 || open_ms == 0, &|| {
+                format!("{key}.breaker_failures and {key}.breaker_open_ms must be above 0")
+            });
+        }
+        let retries = &self.retries;
+        wrong(!(0.0..=1.0).contains(&retries.share), &|| {
+            format!("retries.share is {}; it is a part of the calls, give 0 to 1", retries.share)
+        });
+        wrong(!(0.0..=1_000.0).contains(&retries.per_s_min) || !(0.0..=1_000.0).contains(&retries.saved_max), &|| {
+            "retries.per_s_min and retries.saved_max must be 0 to 1000".into()
         });
         let first_wait = REDELIVERY_WAITS[0].as_millis() as u64;
         wrong(!(100..=first_wait / 2).contains(&self.turn.keep_alive_ms), &|| {
@@ -95,7 +122,7 @@ impl WorkerConfig {
     fn check_remote_intent(&self, wrong: &mut Wrong<'_>) {
         let intent = &self.intent;
         let url = intent.remote_url.reveal();
-        wrong(!(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")), &|| {
+        wrong(!(url.is_empty() || is_http(url)), &|| {
             format!("intent.remote_url '{}' should look like http://host:8080, or be empty", intent.remote_url)
         });
         let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
@@ -170,6 +197,7 @@ impl WorkerConfig {
             ("small_talk_answerable_max", plan.small_talk_answerable_max),
             ("intent_confidence_min", plan.intent_confidence_min),
             ("approved_confidence_min", plan.approved_confidence_min),
+            ("park_below", plan.park_below),
         ] {
             wrong(!(0.0..=1.0).contains(&value), &|| {
                 format!("plan.{key} is {value}; it is a probability, give 0 to 1")
@@ -184,6 +212,19 @@ impl WorkerConfig {
         wrong(plan.out_of_scope_answerable_min < plan.answerable_min, &|| {
             "plan.out_of_scope_answerable_min must not be below plan.answerable_min".into()
         });
+        wrong(
+            !(0 < plan.lag_small_ms
+                && plan.lag_small_ms <= plan.lag_extract_ms
+                && plan.lag_extract_ms <= plan.lag_approved_ms),
+            &|| {
+                "plan.lag_small_ms, plan.lag_extract_ms and plan.lag_approved_ms must be above 0 and rise in this order"
+                    .into()
+            },
+        );
+        wrong(!(0.0..1.0).contains(&plan.ladder_release) || plan.ladder_hold_ms == 0, &|| {
+            "plan.ladder_release must be 0 to below 1, and plan.ladder_hold_ms above 0".into()
+        });
+        wrong(plan.parked_max > 10_000, &|| format!("plan.parked_max is {}; give 0 to 10000", plan.parked_max));
         wrong(!(1..=16).contains(&plan.passages_max), &|| {
             format!("plan.passages_max is {}; give 1 to 16", plan.passages_max)
         });
@@ -197,19 +238,26 @@ impl WorkerConfig {
         wrong(memory.age_s == 0, &|| "memory.age_s is 0; give 1 or more".into());
         let model = &self.model;
         let url = model.base_url.reveal();
-        wrong(!(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")), &|| {
+        wrong(!(url.is_empty() || is_http(url)), &|| {
             format!("model.base_url '{}' should look like https://host/v1, or be empty", model.base_url)
+        });
+        wrong(model.fallbacks.len() > FALLBACKS_MAX, &|| {
+            format!("model.fallbacks has {} endpoints; give at most {FALLBACKS_MAX}", model.fallbacks.len())
         });
         for other in &model.fallbacks {
             let url = other.base_url.reveal();
-            wrong(!(url.starts_with("http://") || url.starts_with("https://")) || other.name.is_empty(), &|| {
+            wrong(!is_http(url) || other.name.is_empty(), &|| {
                 format!("model.fallbacks: '{}' should look like https://host/v1 and have a name", other.base_url)
             });
         }
         wrong(!model.fallbacks.is_empty() && model.base_url.is_empty(), &|| {
             "model.fallbacks without model.base_url; name the first endpoint there".into()
         });
-        let prices = std::iter::once(model.price).chain(model.fallbacks.iter().map(|other| other.price));
+        let small = &model.small;
+        wrong(!small.base_url.is_empty() && (small.name.is_empty() || !is_http(small.base_url.reveal())), &|| {
+            format!("model.small: '{}' should look like https://host/v1 and have a name", small.base_url)
+        });
+        let prices = [model.price, small.price].into_iter().chain(model.fallbacks.iter().map(|other| other.price));
         wrong(
             !prices.flat_map(|price| [price.prompt, price.completion]).all(|price| (0.0..=1e6).contains(&price)),
             &|| "a model's price is of a million tokens; give 0 to 1000000".into(),
@@ -275,6 +323,13 @@ mod tests {
         refused("intent.remote_timeout_ms", "5000", "give 1 to 1400");
         refused("intent.remote_concurrency", "0", "give 1 to 10000");
         refused("intent.remote_breaker_failures", "0", "must be above 0");
+        refused("redis.breaker_failures", "0", "must be above 0");
+        refused("database.breaker_open_ms", "0", "must be above 0");
+        refused("roles.response_concurrency_min", "0", "give 1 to 10000");
+        refused("retries.share", "1.5", "give 0 to 1");
+        refused("plan.lag_extract_ms", "500", "rise in this order");
+        refused("plan.ladder_release", "1.0", "below 1");
+        refused("model.small.base_url", "localhost", "should look like https://host/v1");
         refused("model.fallbacks", r#"[{base_url="https://b/v1",name="m"}]"#, "name the first endpoint");
         refused("model.fallbacks", r#"[{base_url="b",name="m"}]"#, "https://host/v1 and have a name");
         refused("model.price.prompt", "-1.0", "a million tokens");

@@ -189,6 +189,7 @@ mod tests {
             history: &asked.history,
             found: Some(&asked.found),
             replayed: None,
+            size: super::super::Size::Full,
             left: Duration::from_secs(1),
         })
     }

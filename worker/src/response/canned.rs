@@ -32,6 +32,13 @@ pub fn with_colleague(language: Language) -> &'static str {
     pick(language, english, "人工客服正在本次对话中为您服务，您的消息已转达。")
 }
 
+/// The model was waited for and did not come back.
+pub fn waited_in_vain(language: Language) -> &'static str {
+    let english = "I could not find you a good answer in time, and I would rather not guess. I have marked our \
+                   conversation so that a person takes it over.";
+    pick(language, english, "抱歉，暂时没能为您找到可靠的答案，也不想随意猜测。我已标记本次对话，转由人工客服跟进。")
+}
+
 /// An honest 'I don't know', with what the desk can help with instead.
 pub fn refusal(why: Refusal, language: Language, near: &[Passage], config: &PlanConfig) -> String {
     match why {

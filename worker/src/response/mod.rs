@@ -36,6 +36,9 @@ mod prompt;
 /// The knowledge quoted.
 mod quote;
 
+/// A model's words on their way.
+mod relay;
+
 /// PURE: citations.
 mod sources;
 
@@ -45,13 +48,19 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+pub use self::model::{ModelError, QUOTE_RESERVE};
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use talkfleet_shared::{
-    bus,
     chat::{
-        Citation, Exchange, Intent, Kind, Language, ModelCall, ModelUse, Passage, Replayed, RetrieveReply, Rung, Usage,
+        Citation, Exchange, Intent, Kind, Language, ModelCall, ModelUse, Passage, Replayed, RetrieveReply, Rung,
+        RungReason, Usage,
     },
+    clock,
     config::ConfigError,
     id::TenantId,
     metrics::{self, Metrics},
@@ -59,15 +68,15 @@ use talkfleet_shared::{
 
 use self::{
     cache::{AnswerCache, Kept, Lookup},
-    cassette::{Speaker, speaker},
-    editor::{Edited, Editor, Stop},
-    ground::Shown,
-    model::{Answering, Model, ModelError, Piece},
-    prompt::{Prompt, Question},
-    quote::{quote, without_instructions},
+    editor::Stop,
+    model::Model,
+    quote::{Quotations, without_instructions},
+    relay::Relayed,
 };
 use crate::{
+    allowance::Allowances,
     config::{ModelConfig, PlanConfig, WorkerConfig},
+    ladder::{self, Faring},
     plan::{ModelState, Plan, Refusal},
     redis::Redis,
     turn::Voice,
@@ -79,19 +88,27 @@ pub const DEGRADED_MODEL: &str = "model";
 /// What an answer lacks when the model said what the passages do not support.
 const DEGRADED_GROUNDING: &str = "grounding";
 
-/// Why a model stops when it was not done.
-const CUT_SHORT: [&str; 2] = ["length", "content_filter"];
-
 /// Everybody who can speak here.
 pub struct Speakers {
     metrics: Arc<Metrics>,
     model: Option<Model>,
+    small: Option<Model>,
+    allowances: Mutex<Allowances>,
+    quotations: Quotations,
     cache: AnswerCache,
     model_config: ModelConfig,
     plan: PlanConfig,
 }
 
+/// Which of the models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    Full,
+    Small,
+}
+
 /// What an answer is made from.
+#[derive(Clone, Copy)]
 pub struct Brief<'a> {
     pub tenant: &'a TenantId,
     pub text: &'a str,
@@ -103,6 +120,8 @@ pub struct Brief<'a> {
     pub found: Option<&'a RetrieveReply>,
     /// How a replay wants the message treated; None for a customer's.
     pub replayed: Option<&'a Replayed>,
+    /// Who generates it, if anybody does.
+    pub size: Size,
     /// Time until the deadline.
     pub left: Duration,
 }
@@ -112,6 +131,8 @@ pub struct Brief<'a> {
 pub struct Spoken {
     pub kind: Kind,
     pub rung: Rung,
+    /// Why no higher rung spoke.
+    pub rung_reason: Option<RungReason>,
     pub citations: Vec<Citation>,
     pub usage: Option<Usage>,
     pub model_call: Option<ModelCall>,
@@ -126,6 +147,7 @@ impl Spoken {
         Self {
             kind,
             rung: Rung::Canned,
+            rung_reason: None,
             citations: Vec::new(),
             usage: None,
             model_call: None,
@@ -139,7 +161,13 @@ impl Speakers {
     /// Without Redis a model's answers are kept in this process alone.
     pub fn new(config: &WorkerConfig, redis: Option<Redis>, metrics: Arc<Metrics>) -> Result<Self, ConfigError> {
         Ok(Self {
-            model: Model::new(&config.model, metrics.clone())?,
+            model: Model::new(&config.model, config.retries, metrics.clone())?,
+            small: Model::small(&config.model, config.retries, metrics.clone())?,
+            allowances: Mutex::new(Allowances::new(
+                config.model.tenant_concurrency,
+                config.model.tenant_tokens_per_min,
+            )),
+            quotations: Quotations::new(),
             cache: AnswerCache::new(config, redis, metrics.clone()),
             metrics,
             model_config: config.model.clone(),
@@ -153,13 +181,56 @@ impl Speakers {
         Spoken::canned(Kind::Handover)
     }
 
-    /// Whether asking the model makes sense; a recording is always ready.
-    pub fn model_state(&self, replayed: Option<&Replayed>) -> ModelState {
-        match replayed.map(|replayed| replayed.model) {
-            Some(ModelUse::Recorded | ModelUse::RecordedOrLive) => ModelState::Ready,
-            Some(ModelUse::Off) => ModelState::Absent,
-            Some(ModelUse::Live) | None => self.model.as_ref().map_or(ModelState::Absent, Model::state),
+    /// Whether asking the model makes sense in a replay; a recording is always ready.
+    pub fn model_state(&self, replayed: &Replayed) -> ModelState {
+        match replayed.model {
+            ModelUse::Recorded | ModelUse::RecordedOrLive => ModelState::Ready,
+            ModelUse::Off => ModelState::Absent,
+            ModelUse::Live => match self.faring(Size::Full) {
+                None => ModelState::Absent,
+                Some(Faring { obstacle: None, .. }) => ModelState::Ready,
+                Some(Faring { obstacle: Some(_), .. }) => ModelState::Away,
+            },
         }
+    }
+
+    /// How a model fares; None when there is none of that size.
+    pub fn faring(&self, size: Size) -> Option<Faring> {
+        self.model(size).map(Model::faring)
+    }
+
+    /// Why the tenant may not have a model right now.
+    pub fn tenant_obstacle(&self, tenant: &TenantId) -> Option<RungReason> {
+        self.allowances().obstacle(tenant, clock::now())
+    }
+
+    /// Whether the model can be asked for this tenant right now.
+    pub fn can_generate(&self, tenant: &TenantId) -> bool {
+        self.faring(Size::Full).is_some_and(|faring| faring.obstacle.is_none())
+            && self.tenant_obstacle(tenant).is_none()
+    }
+
+    /// How long a turn at this place in line is likely to wait for the model.
+    pub fn expected_wait(&self, place: u32) -> Duration {
+        let Some(model) = &self.model else { return Duration::ZERO };
+        ladder::expected_wait(place, model.opens_in(), model.faring().usual, model.concurrency())
+    }
+
+    fn model(&self, size: Size) -> Option<&Model> {
+        match size {
+            Size::Full => self.model.as_ref(),
+            Size::Small => self.small.as_ref(),
+        }
+    }
+
+    fn allowances(&self) -> MutexGuard<'_, Allowances> {
+        self.allowances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The company's own answer.
+    pub async fn approved(&self, reply: &str, voice: &mut Voice<'_>) -> Spoken {
+        voice.say_at_once(reply).await;
+        Spoken { rung: Rung::Approved, ..Spoken::canned(Kind::Answer) }
     }
 
     /// Speaks as planned, or one rung lower.
@@ -174,27 +245,50 @@ impl Speakers {
                 let summary = summary::summary(brief.text, brief.intent, brief.history, brief.language);
                 Spoken { summary: Some(summary), ..Spoken::canned(Kind::Handover) }
             }
-            Plan::Approved { reply } => {
-                voice.say_at_once(&reply).await;
-                Spoken { rung: Rung::Approved, ..Spoken::canned(Kind::Answer) }
+            Plan::Approved { reply } => self.approved(&reply, voice).await,
+            Plan::Wait => {
+                voice.say_at_once(canned::waited_in_vain(brief.language)).await;
+                let summary = summary::summary(brief.text, brief.intent, brief.history, brief.language);
+                let degraded = Some(DEGRADED_MODEL);
+                Spoken { summary: Some(summary), degraded, ..Spoken::canned(Kind::Handover) }
             }
             Plan::Refuse(why) => {
                 let near = brief.found.map_or(&[][..], |found| &found.passages);
                 voice.say_at_once(&canned::refusal(why, brief.language, near, &self.plan)).await;
                 Spoken::canned(Kind::Refusal)
             }
-            Plan::Quote => quote(brief, voice).await,
+            Plan::Quote => self.quotations.quote(brief, voice).await,
             Plan::Generate => self.generate(brief, voice).await,
         }
     }
 
     /// The model speaks; when it cannot, breaks off, or says what the passages do not, the knowledge is quoted.
     async fn generate(&self, brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
-        let Some(found) = brief.found else { return quote(brief, voice).await };
+        match self.try_to_generate(brief, voice).await {
+            Ok(spoken) => spoken,
+            Err(error) => self.go_on_without_model(&error, brief, voice).await,
+        }
+    }
+
+    /// The model did not answer, or not to the end: the knowledge is quoted.
+    pub async fn go_on_without_model(&self, error: &ModelError, brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
+        tracing::warn!(%error, "the model did not answer; the knowledge is quoted instead");
+        let quoted = self.quote_after(canned::interrupted(brief.language), brief, voice).await;
+        let rung_reason = Some(match error {
+            ModelError::Away => RungReason::Busy,
+            _ => RungReason::Failed,
+        });
+        Spoken { degraded: Some(DEGRADED_MODEL), rung_reason, ..quoted }
+    }
+
+    /// The model speaks; what the passages do not say is not said, and they are quoted instead.
+    pub async fn try_to_generate(&self, brief: &Brief<'_>, voice: &mut Voice<'_>) -> Result<Spoken, ModelError> {
+        let Some(found) = brief.found else { return Ok(self.quotations.quote(brief, voice).await) };
         let shown = found.passages.iter().take(self.plan.passages_max as usize);
         let passages: Vec<Passage> = shown.map(without_instructions).collect();
         voice.tell_sources(&sources::citations(&passages)).await;
-        let key = self.cache.key(brief);
+        // What the smaller model said is told to nobody else.
+        let key = self.cache.key(brief).filter(|_| brief.size == Size::Full);
         let made = async {
             let relayed = self.relay(&passages, brief, voice).await;
             (relayed, voice.text().to_owned())
@@ -210,14 +304,14 @@ impl Speakers {
                 voice.say_at_once(&kept.text).await;
                 let Kept { citations, call: model_call, .. } = (*kept).clone();
                 let answer = Spoken::canned(Kind::Answer);
-                return Spoken { citations, model_call, rung: Rung::Model, ..answer };
+                return Ok(Spoken { citations, model_call, rung: Rung::Model, ..answer });
             }
         };
-        match relayed {
-            Ok(Relayed { stop: None, spoken }) => spoken,
+        Ok(match relayed? {
+            Relayed { stop: None, spoken } => spoken,
             // What was said before it did not know the rest is an answer.
-            Ok(Relayed { stop: Some(Stop::Ignorance), spoken }) if !spoken.citations.is_empty() => spoken,
-            Ok(Relayed { stop: Some(Stop::Ignorance), spoken }) => {
+            Relayed { stop: Some(Stop::Ignorance), spoken } if !spoken.citations.is_empty() => spoken,
+            Relayed { stop: Some(Stop::Ignorance), spoken } => {
                 let refused = Plan::Refuse(Refusal::NotKnown);
                 if voice.text().ends_with(|c: char| !c.is_whitespace()) {
                     voice.say(" ").await;
@@ -225,7 +319,7 @@ impl Speakers {
                 let refusal = Box::pin(self.speak(refused, brief, voice)).await;
                 Spoken { usage: spoken.usage, model_call: spoken.model_call, ..refusal }
             }
-            Ok(Relayed { stop: Some(Stop::Unsupported(reason)), spoken }) => {
+            Relayed { stop: Some(Stop::Unsupported(reason)), spoken } => {
                 self.metrics.ungrounded.get_or_create(&metrics::Reason { reason: reason.name() }).inc();
                 tracing::info!(
                     reason = reason.name(),
@@ -233,14 +327,10 @@ impl Speakers {
                 );
                 let quoted = self.quote_after(canned::quoted_instead(brief.language), brief, voice).await;
                 let Spoken { usage, model_call, .. } = spoken;
-                Spoken { usage, model_call, degraded: Some(DEGRADED_GROUNDING), ..quoted }
+                let rung_reason = Some(RungReason::Failed);
+                Spoken { usage, model_call, degraded: Some(DEGRADED_GROUNDING), rung_reason, ..quoted }
             }
-            Err(error) => {
-                tracing::warn!(%error, "the model did not answer; the knowledge is quoted instead");
-                let quoted = self.quote_after(canned::interrupted(brief.language), brief, voice).await;
-                Spoken { degraded: Some(DEGRADED_MODEL), ..quoted }
-            }
-        }
+        })
     }
 
     /// Quotes the knowledge, with a sentence that leads over when something was said before.
@@ -248,107 +338,6 @@ impl Speakers {
         if !voice.text().trim().is_empty() {
             voice.say_at_once(&format!("\n\n{bridge}\n\n")).await;
         }
-        quote(brief, voice).await
-    }
-
-    /// Passes on what a model says, sentence by sentence, as far as the passages support it.
-    async fn relay(
-        &self,
-        passages: &[Passage],
-        brief: &Brief<'_>,
-        voice: &mut Voice<'_>,
-    ) -> Result<Relayed, ModelError> {
-        let question = Question {
-            text: brief.text,
-            intent: brief.intent,
-            language: brief.language,
-            history: brief.history,
-            passages,
-        };
-        let hosts = passages.iter().filter_map(|passage| marks::host(&passage.url)).map(str::to_owned).collect();
-        let shown: Vec<_> =
-            passages.iter().map(|passage| Shown { title: &passage.title, text: &passage.text }).collect();
-        let mut editor = Editor::new(&shown, hosts, brief.text, self.plan.grounding);
-        let prompt = Prompt::new(&self.model_config, &question);
-        let prompt_digest = bus::digest(&serde_json::to_vec(&prompt).unwrap_or_default());
-        let mut answering = match speaker(brief.replayed, &prompt_digest) {
-            Speaker::Recording(call) => Answering::recorded(call),
-            Speaker::Model => {
-                let model = self.model.as_ref().ok_or(ModelError::Away)?;
-                let leave = model.enter()?;
-                voice.ask_model();
-                model.ask(leave, &prompt, brief.left).await?
-            }
-            Speaker::Nobody => return Err(ModelError::Unrecorded),
-        };
-        let told = match tell(&mut answering, &mut editor, voice).await {
-            Ok(told) if told.text.trim().is_empty() => return Err(answering.fail(ModelError::Empty)),
-            Ok(told) => told,
-            Err(error) => return Err(answering.fail(error)),
-        };
-        let usage = answering.finish();
-        let mut citations = sources::citations(editor.cited().filter_map(|n| passages.get(n)));
-        if citations.is_empty() && editor.has_claimed() {
-            // Supported by what it was shown, and it did not say by which.
-            citations = sources::citations(passages.first());
-        }
-        let call = ModelCall { prompt_digest, text: told.text, finish: told.finish, usage: usage.clone() };
-        let spoken =
-            Spoken { citations, usage, model_call: Some(call), rung: Rung::Model, ..Spoken::canned(Kind::Answer) };
-        // Courtesies alone are no answer.
-        let stop = told.stop.or((!editor.has_claimed()).then_some(Stop::Ignorance));
-        Ok(Relayed { stop, spoken })
-    }
-}
-
-/// What came of a model's speech.
-struct Relayed {
-    /// Why it was not heard to the end.
-    stop: Option<Stop>,
-    spoken: Spoken,
-}
-
-/// What a model said, and what it said about it.
-#[derive(Default)]
-struct Told {
-    text: String,
-    finish: String,
-    stop: Option<Stop>,
-}
-
-/// Says what the model says, as far as it is let through, until it ends.
-async fn tell(answering: &mut Answering, editor: &mut Editor, voice: &mut Voice<'_>) -> Result<Told, ModelError> {
-    let mut told = Told::default();
-    loop {
-        let piece = tokio::select! {
-            biased;
-            piece = answering.next() => piece,
-            () = voice.due() => {
-                voice.flush().await;
-                continue;
-            }
-        };
-        let edited = match piece? {
-            Piece::Words(words) => {
-                told.text.push_str(&words);
-                editor.push(&words)
-            }
-            Piece::Finish(finish) => {
-                told.finish = finish;
-                continue;
-            }
-            Piece::Usage { .. } => continue,
-            Piece::End => {
-                // What was cut short ends in half a sentence.
-                let edited =
-                    if CUT_SHORT.contains(&told.finish.as_str()) { Edited::default() } else { editor.finish() };
-                voice.say(&edited.text).await;
-                return Ok(Told { stop: edited.stop, ..told });
-            }
-        };
-        voice.say(&edited.text).await;
-        if edited.stop.is_some() {
-            return Ok(Told { stop: edited.stop, ..told });
-        }
+        self.quotations.quote(brief, voice).await
     }
 }

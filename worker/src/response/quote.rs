@@ -1,8 +1,10 @@
-//! The rung below the model: the knowledge quoted, sentence by sentence, with where it stands.
+//! The rung below the model: the knowledge quoted, sentence by sentence, with where it stands; what was quoted is kept.
 
 use std::sync::Arc;
 
-use talkfleet_shared::chat::{Kind, Passage, RetrieveReply, Rung};
+use moka::future::Cache;
+use sha2::{Digest, Sha256};
+use talkfleet_shared::chat::{Citation, Kind, Passage, RetrieveReply, Rung};
 
 use super::{Brief, Spoken, extract, injection, sources};
 use crate::{
@@ -17,17 +19,75 @@ pub fn without_instructions(passage: &Passage) -> Passage {
     Passage { title, text, ..passage.clone() }
 }
 
-/// Quotes the knowledge sentence by sentence.
-pub async fn quote(brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
-    let passages = brief.found.map_or(&[][..], |found| &found.passages);
-    let quotation = brief.found.map_or_else(String::new, |found| quotation(brief.text, found));
-    let said = sentences(&quotation);
-    let citations = sources::quotation(&said, passages);
-    voice.tell_sources(&citations).await;
-    for piece in pieces(&quotation, &said) {
-        voice.say_at_once(piece).await;
+/// Quotations that are kept, about 2 KiB each: what a promotion's customers ask is mostly the same few hundred questions.
+const KEPT_MAX: u64 = 10_000;
+
+/// A quotation with all that is told of it.
+struct Quoted {
+    text: String,
+    /// Where its sentences end, in bytes; each leaves by itself.
+    ends: Vec<usize>,
+    citations: Vec<Citation>,
+}
+
+/// Quotations by what they were made from, so that the same question costs its searching for sentences once.
+pub struct Quotations(Cache<[u8; 32], Arc<Quoted>>);
+
+impl Quotations {
+    pub fn new() -> Self {
+        Self(Cache::new(KEPT_MAX))
     }
-    Spoken { rung: Rung::Extract, citations, ..Spoken::canned(Kind::Answer) }
+
+    /// Quotes the knowledge sentence by sentence.
+    pub async fn quote(&self, brief: &Brief<'_>, voice: &mut Voice<'_>) -> Spoken {
+        let quoted = match brief.found {
+            Some(found) => self.quoted(brief, found).await,
+            None => Arc::new(Quoted::new(String::new(), &[])),
+        };
+        voice.tell_sources(&quoted.citations).await;
+        let mut from = 0;
+        for end in &quoted.ends {
+            voice.say_at_once(&quoted.text[from..*end]).await;
+            from = *end;
+        }
+        Spoken { rung: Rung::Extract, citations: quoted.citations.clone(), ..Spoken::canned(Kind::Answer) }
+    }
+
+    async fn quoted(&self, brief: &Brief<'_>, found: &RetrieveReply) -> Arc<Quoted> {
+        let make = || Arc::new(Quoted::new(quotation(brief.text, found), &found.passages));
+        let Some(key) = key(brief, found) else { return make() };
+        if let Some(quoted) = self.0.get(&key).await {
+            return quoted;
+        }
+        let quoted = make();
+        self.0.insert(key, quoted.clone()).await;
+        quoted
+    }
+}
+
+/// All that a quotation depends on: what a role found, in which version of the knowledge. A role that names no version could
+/// say the same of other texts.
+fn key(brief: &Brief<'_>, found: &RetrieveReply) -> Option<[u8; 32]> {
+    let extract = found.extract.as_ref().filter(|_| !found.version.is_empty())?;
+    let mut key = Sha256::new();
+    for part in [brief.tenant.as_str(), &found.version, brief.text, extract] {
+        key.update(part.len().to_le_bytes());
+        key.update(part);
+    }
+    for passage in &found.passages {
+        key.update(passage.id.len().to_le_bytes());
+        key.update(&passage.id);
+        key.update(passage.score.to_le_bytes());
+    }
+    Some(key.finalize().into())
+}
+
+impl Quoted {
+    fn new(text: String, passages: &[Passage]) -> Self {
+        let said = sentences(&text);
+        let (ends, citations) = (ends(&text, &said), sources::quotation(&said, passages));
+        Self { text, ends, citations }
+    }
 }
 
 /// The retrieval role's own extract; from a role that brings none, the sentences that share most words with the question.
@@ -60,13 +120,12 @@ fn hit(passage: &Passage) -> Hit {
     }
 }
 
-/// A text cut after each of these sentences of it, so that the pieces together are the text.
-fn pieces<'a>(text: &'a str, sentences: &[&str]) -> impl Iterator<Item = &'a str> {
+/// Where these sentences of a text end, so that the pieces between are the text.
+fn ends(text: &str, sentences: &[&str]) -> Vec<usize> {
     let mut ends: Vec<usize> = Vec::with_capacity(sentences.len());
     for sentence in sentences {
         let from = ends.last().copied().unwrap_or(0);
         ends.extend(text[from..].find(sentence).map(|at| from + at + sentence.len()));
     }
-    let starts: Vec<usize> = std::iter::once(0).chain(ends.iter().copied()).collect();
-    starts.into_iter().zip(ends).map(|(from, to)| &text[from..to])
+    ends
 }

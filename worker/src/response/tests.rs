@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use talkfleet_shared::{
-    chat::{RetrieveReply, Usage},
+    chat::{RetrieveReply, RungReason, Usage},
     metrics::Metrics,
 };
 
-use self::stand_in::{Temper, bench, config, fleet, passage, prompt};
+use self::stand_in::{Temper, bench, config, fleet, passage, prompt, retries};
 use super::{
     editor::{Editor, Stop},
     ground::Shown,
@@ -18,7 +18,7 @@ use super::{
     model::{Model, ModelError, Piece},
     quote::{quotation, without_instructions},
 };
-use crate::{config::Grounding, plan::ModelState};
+use crate::config::Grounding;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -87,10 +87,10 @@ async fn time_for_a_quotation_is_kept() {
 async fn after_failures_in_a_row_it_is_left_alone() {
     let bench = bench(Temper::Garbage).await;
     for _ in 0..2 {
-        assert_eq!(bench.model.state(), ModelState::Ready);
+        assert_eq!(bench.model.faring().obstacle, None);
         check(bench.answer(LONG).await, |e| matches!(e, ModelError::Garbage));
     }
-    assert_eq!(bench.model.state(), ModelState::Away);
+    assert_eq!(bench.model.faring().obstacle, Some(RungReason::Breaker));
     check(bench.answer(LONG).await, |e| matches!(e, ModelError::Away));
     assert_eq!(bench.calls(), [2]);
 }
@@ -135,7 +135,7 @@ async fn a_late_first_word_is_overtaken_by_choice_and_the_loser_is_dropped() {
 
 #[test]
 fn without_an_address_there_is_no_model() {
-    assert!(Model::new(&config(), Metrics::new("worker")).unwrap().is_none());
+    assert!(Model::new(&config(), retries(), Metrics::new("worker")).unwrap().is_none());
 }
 
 /// Attempts to make the desk say what it must not, each with what a model that obeys would say.

@@ -12,11 +12,13 @@ use talkfleet_shared::{
 use time::OffsetDateTime;
 
 use super::speech::Said;
-use crate::{intent::entities::bare, response::Spoken, roles::language};
+use crate::{intent::entities::bare, ladder::Step, response::Spoken, roles::language};
 
 /// What was found out on the way; whatever cuts a turn short, its record knows this much.
 #[derive(Default)]
 pub struct Draft {
+    /// The rung that the queue's lag calls for.
+    pub load: Step,
     pub language: Language,
     pub intent: Option<Intent>,
     passages: Vec<Passage>,
@@ -105,6 +107,13 @@ impl Draft {
         }
     }
 
+    /// How long recognising took, and searching where it is this process that searches; they run side by side.
+    pub fn own_work(&self, searches_itself: bool) -> Duration {
+        let Timings { intent_ms, retrieval_ms, .. } = self.timings;
+        let own_ms = if searches_itself { intent_ms.max(retrieval_ms) } else { intent_ms };
+        Duration::from_secs_f64(own_ms / 1_000.0)
+    }
+
     /// The answer as the customer gets it.
     pub fn answered(&mut self, ask: &AskDelivery, text: &str, spoken: Spoken, now: OffsetDateTime) -> Outcome {
         self.timings.total_ms = (now - ask.asked_at).as_seconds_f64().max(0.0) * 1_000.0;
@@ -120,6 +129,7 @@ impl Draft {
                 citations: spoken.citations,
                 kind: spoken.kind,
                 rung: spoken.rung,
+                rung_reason: spoken.rung_reason,
                 degraded: self.degraded.clone(),
                 timings: self.timings,
                 usage: spoken.usage,
@@ -151,6 +161,7 @@ impl Draft {
             passages: self.passages,
             cuts: said.cuts,
             told_intent: said.intent.is_some(),
+            parked: said.parked,
             sources: said.sources,
             spoken,
             outcome,

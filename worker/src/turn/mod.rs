@@ -15,8 +15,14 @@ mod lost;
 /// Who owns each conversation.
 mod owners;
 
+/// Turns that wait for a model.
+mod parking;
+
 /// The turns that run here, and who listens to them.
 mod running;
+
+/// Which rung an answer starts from, and the wait for a model.
+mod rungs;
 
 /// What is remembered of deliveries that come again.
 mod setbacks;
@@ -37,7 +43,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use talkfleet_shared::{
-    bus::{AskDelivery, Bus, BusError, Settle},
+    bus::{AskDelivery, Bus, BusError, Seat, Settle},
     chat::{DeliveryClass, Intent, IntentReply, Language, Outcome, Problem, RetrieveReply, TAKEOVER},
     clock::{now, since},
     error::Code,
@@ -60,15 +66,18 @@ pub use self::{
 };
 use self::{
     draft::{Draft, Recalled, language_of},
+    rungs::Rungs,
     running::Line,
     wider::{Alone, Wider, composed, is_better, wider},
 };
 use crate::{
     config::{PlanConfig, WorkerConfig},
+    intake::{self, Intake},
     intent::entities::bare,
+    ladder::Step,
     memory::Memory,
-    plan::{self, Evidence, ModelState},
-    response::{Brief, DEGRADED_MODEL, Speakers, Spoken},
+    plan::{self, Evidence, ModelState, Plan},
+    response::{Brief, DEGRADED_MODEL, Size, Speakers, Spoken},
     roles::{Caller, Roles},
 };
 
@@ -85,6 +94,8 @@ pub struct Desk {
     pub running: Arc<Running>,
     pub setbacks: Setbacks,
     pub owners: Owners,
+    pub rungs: Rungs,
+    pub intake: Intake,
     pub clock: watch::Receiver<Clock>,
     /// Fired when the grace is over: what still runs goes back to the queue.
     pub hand_back: CancellationToken,
@@ -92,6 +103,7 @@ pub struct Desk {
     opened_at: OffsetDateTime,
     plan: PlanConfig,
     turns_max: usize,
+    searches_itself: bool,
     lanes: Lanes,
 }
 
@@ -106,6 +118,9 @@ impl Desk {
         let opened_at = clock.borrow().now();
         Self {
             bus: roles.bus.clone(),
+            rungs: Rungs::new(config, roles.bus.metrics().clone()),
+            intake: Intake::new(config, roles.bus.metrics().clone()),
+            searches_itself: intake::searches_itself(config),
             roles,
             memory,
             speakers,
@@ -165,7 +180,7 @@ enum Ended {
 }
 
 /// Answers an ask and says how its delivery shall be settled; an error means that no outcome could be stored yet.
-pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
+pub async fn run(desk: &Desk, ask: &AskDelivery, seat: &Seat) -> Result<Settle, BusError> {
     let place = desk.running.enter(desk, ask);
     if ask.attempt > 1 {
         desk.bus.metrics().redeliveries.inc();
@@ -181,14 +196,17 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
         desk.running.cancel(ask.tenant.clone(), ask.request.clone(), wish);
     }
     let mut draft = Draft::new(ask, queued);
+    draft.load = desk.rungs.load(desk, ask, queued);
+    let (began, left) = (now(), desk.clock().until(ask.deadline));
+    let left = if queued > QUEUED_LONG && desk.intake.is_too_late(left) { Duration::ZERO } else { left };
     let mut voice = Voice::open(place.line(), ask.request.clone(), ask.attempt).await;
     let ended = tokio::select! {
         biased;
         () = place.line().cancelled() => Ended::Cancelled,
         () = place.line().taken_over() => Ended::TakenOver,
-        () = passed(desk.clock().until(ask.deadline)) => Ended::Expired,
+        () = passed(left) => Ended::Expired,
         () = desk.hand_back.cancelled() => Ended::HandBack,
-        spoken = speak(desk, ask, place.line(), &mut draft, &mut voice) => Ended::Spoken(Box::new(spoken)),
+        spoken = speak(desk, ask, seat, place.line(), &mut draft, &mut voice) => Ended::Spoken(Box::new(spoken)),
     };
     let outcome = match ended {
         // The answer's last words may have been fenced off.
@@ -202,6 +220,9 @@ pub async fn run(desk: &Desk, ask: &AskDelivery) -> Result<Settle, BusError> {
         Ended::HandBack if i64::from(ask.attempt) < DELIVERIES_MAX => return Ok(Settle::Again(Duration::ZERO)),
         Ended::HandBack => Outcome::Failed { problem: Problem::new(Code::TurnFailed) },
     };
+    if !left.is_zero() && draft.timings.intent_ms == 0.0 && matches!(outcome, Outcome::Expired { .. }) {
+        desk.intake.worked(since(began));
+    }
     count_saved(desk, &outcome, &voice);
     if ask.class == DeliveryClass::Fast {
         ending::end_unkept(desk, &outcome, desk.now() - ask.asked_at, voice).await;
@@ -225,21 +246,33 @@ async fn passed(left: Duration) {
 }
 
 /// Speaks, unless a person has the conversation: then the customer only hears that somebody is there.
-async fn speak(desk: &Desk, ask: &AskDelivery, line: &Line, draft: &mut Draft, voice: &mut Voice<'_>) -> Spoken {
+async fn speak(
+    desk: &Desk,
+    ask: &AskDelivery,
+    seat: &Seat,
+    line: &Line,
+    draft: &mut Draft,
+    voice: &mut Voice<'_>,
+) -> Spoken {
     let spoken = match line.is_humans() {
         true => desk.speakers.with_colleague(draft.language, voice).await,
-        false => compose(desk, ask, draft, voice).await,
+        false => compose(desk, ask, seat, draft, voice).await,
     };
     voice.flush().await;
     spoken
 }
 
 /// Composes the answer; roles that are away degrade it and never end it.
-async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut Voice<'_>) -> Spoken {
-    let _lane = desk.lanes.enter(ask.attempt).await;
+async fn compose(desk: &Desk, ask: &AskDelivery, seat: &Seat, draft: &mut Draft, voice: &mut Voice<'_>) -> Spoken {
+    let lane = desk.lanes.enter(ask.attempt).await;
     let text = ask.ask.text.as_str();
     let message = bare(text);
     let caller = Caller { tenant: &ask.tenant, trace: ask.trace, left: desk.clock().until(ask.deadline) };
+    if draft.load == Step::Approved
+        && let Some(spoken) = rungs::approved_at_once(desk, caller, text, draft, voice).await
+    {
+        return spoken;
+    }
     let (recalled, intent, found) = tokio::join!(
         timed(recall(desk, ask, caller).instrument(span("recall"))),
         timed(desk.roles.classify(caller, text).instrument(span("intent"))),
@@ -256,13 +289,17 @@ async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut 
     if let Some(wider) = wider(&desk.plan, &message, draft.language, &history, alone) {
         (intent, found) = widen(desk, caller, wider, draft, (intent, found)).await;
     }
+    desk.intake.worked(draft.own_work(desk.searches_itself));
     if let Some(intent) = &draft.intent {
         voice.tell_intent(intent, draft.language).await;
     }
     // A customer's message decides nothing about the model, whatever it says.
     let replayed = ask.ask.replayed.as_ref().filter(|_| !desk.bus.lane().is_live());
-    let model = desk.speakers.model_state(replayed);
-    let plan = plan::plan(&desk.plan, Evidence { intent: intent.as_deref(), found: found.as_deref(), model });
+    let left = desk.clock().until(ask.deadline);
+    let start = rungs::start(desk, ask, draft.load, left);
+    let may_wait = rungs::may_wait(desk, ask, &start, left);
+    let evidence = Evidence { intent: intent.as_deref(), found: found.as_deref(), model: start.model, may_wait };
+    let plan = plan::plan(&desk.plan, evidence);
     let unknown = Intent::unknown();
     let brief = Brief {
         tenant: &ask.tenant,
@@ -273,10 +310,12 @@ async fn compose(desk: &Desk, ask: &AskDelivery, draft: &mut Draft, voice: &mut 
         history: &history,
         found: found.as_deref(),
         replayed,
-        left: desk.clock().until(ask.deadline),
+        size: if start.step == Step::Small { Size::Small } else { Size::Full },
+        left,
     };
-    let quoted_for_want_of_a_model = plan == plan::Plan::Quote && model == ModelState::Away;
-    let (spoken, response_ms) = timed(desk.speakers.speak(plan, &brief, voice).instrument(span("response"))).await;
+    let quoted_for_want_of_a_model = plan == Plan::Quote && start.model == ModelState::Away;
+    let speech = rungs::speak(desk, seat, (&start, plan), &brief, lane, voice).instrument(span("response"));
+    let (spoken, response_ms) = timed(speech).await;
     draft.timings.response_ms = response_ms;
     let outcome = if spoken.degraded.is_some() { "degraded" } else { "ok" };
     desk.bus.metrics().stage("response", outcome, Duration::from_secs_f64(response_ms / 1_000.0));

@@ -165,8 +165,7 @@ impl Line {
     /// back. Whoever cannot be reached asks for it later.
     pub async fn send(&self, frame: Frame) -> Result<(), Frame> {
         let log = self.log.lock().await;
-        let speaks =
-            matches!(frame.body, FrameBody::Intent { .. } | FrameBody::Sources { .. } | FrameBody::Delta { .. });
+        let speaks = !matches!(frame.body, FrameBody::Accepted { .. } | FrameBody::Restart) && !frame.body.is_last();
         if speaks && self.is_taken_over() {
             self.bus.metrics().fenced_frames.inc();
             return Err(frame);

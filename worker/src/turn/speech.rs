@@ -3,20 +3,21 @@
 use std::time::{Duration, Instant};
 
 use talkfleet_shared::{
-    chat::{Citation, Frame, FrameBody, Intent, Language, Outcome},
+    chat::{Citation, Frame, FrameBody, Intent, Language, Outcome, Parked},
     id::RequestId,
 };
 
 /// Words are merged for this long after a delta: ten frames a second read as fluently as eighty, at an eighth of the cost.
 pub const CADENCE: Duration = Duration::from_millis(100);
 
-/// One attempt's words. Intent, sources and text come in this order; what comes too late for its place is left out.
+/// One attempt's words. Intent, the wait for a model, sources and text come in this order; what comes too late for its place is left out.
 #[derive(Debug)]
 pub struct Speech {
     request: RequestId,
     attempt: u32,
     seq: u32,
     intent: Option<(Intent, Language)>,
+    parked: Option<Parked>,
     sources: Option<Vec<Citation>>,
     text: String,
     cuts: Vec<u32>,
@@ -29,6 +30,7 @@ pub struct Speech {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Said {
     pub intent: Option<(Intent, Language)>,
+    pub parked: Option<Parked>,
     pub sources: Option<Vec<Citation>>,
     /// The text that was sent, which ends at the last cut.
     pub text: String,
@@ -43,6 +45,7 @@ impl Speech {
             attempt,
             seq: 0,
             intent: None,
+            parked: None,
             sources: None,
             text: String::new(),
             cuts: Vec::new(),
@@ -54,11 +57,20 @@ impl Speech {
     }
 
     pub fn tell_intent(&mut self, intent: &Intent, language: Language) -> Option<Frame> {
-        if self.silenced || self.intent.is_some() || self.sources.is_some() || !self.text.is_empty() {
+        let is_late = self.parked.is_some() || self.sources.is_some() || !self.text.is_empty();
+        if self.silenced || self.intent.is_some() || is_late {
             return None;
         }
         self.intent = Some((intent.clone(), language));
         Some(self.frame(FrameBody::Intent { intent: intent.clone(), language }))
+    }
+
+    pub fn tell_parked(&mut self, parked: Parked) -> Option<Frame> {
+        if self.silenced || self.parked.is_some() || self.sources.is_some() || !self.text.is_empty() {
+            return None;
+        }
+        self.parked = Some(parked);
+        Some(self.frame(FrameBody::Parked(parked)))
     }
 
     pub fn tell_sources(&mut self, citations: &[Citation]) -> Option<Frame> {
@@ -95,6 +107,7 @@ impl Speech {
     pub fn take_back(&mut self, frame: &Frame) {
         match frame.body {
             FrameBody::Intent { .. } => self.intent = None,
+            FrameBody::Parked(_) => self.parked = None,
             FrameBody::Sources { .. } => self.sources = None,
             FrameBody::Delta { .. } => drop(self.cuts.pop()),
             _ => return,
@@ -117,6 +130,7 @@ impl Speech {
     pub fn said(&self) -> Said {
         Said {
             intent: self.intent.clone(),
+            parked: self.parked,
             sources: self.sources.clone(),
             text: self.text[..self.sent()].to_owned(),
             cuts: self.cuts.clone(),
@@ -147,6 +161,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Act {
         Intent,
+        Park,
         Sources(usize),
         Say(String, u64),
         Flush,
@@ -158,6 +173,7 @@ mod tests {
     fn acts() -> impl Strategy<Value = Vec<Act>> {
         let act = prop_oneof![
             Just(Act::Intent),
+            Just(Act::Park),
             (0usize..3).prop_map(Act::Sources),
             (".{0,12}|[\u{4e00}-\u{9fff}]{0,5}", 0u64..250).prop_map(|(words, later)| Act::Say(words, later)),
             Just(Act::Flush),
@@ -187,6 +203,7 @@ mod tests {
             passages: Vec::new(),
             cuts: said.cuts,
             told_intent: said.intent.is_some(),
+            parked: said.parked,
             sources: said.sources,
             spoken: said.text,
             outcome,
@@ -216,6 +233,7 @@ mod tests {
                         citations: Vec::new(),
                         kind: Kind::Answer,
                         rung: Rung::Model,
+                        rung_reason: None,
                         degraded: Vec::new(),
                         timings: Timings::default(),
                         usage: None,
@@ -239,6 +257,7 @@ mod tests {
             for (number, act) in acts.into_iter().enumerate() {
                 let frame = match act {
                     Act::Intent => speech.tell_intent(&intent(), Language::Chinese),
+                    Act::Park => speech.tell_parked(Parked { place: 1, wait_ms: 10 }),
                     Act::Sources(n) => speech.tell_sources(&(0..n).map(citation).collect::<Vec<_>>()),
                     Act::Say(words, later) => {
                         now += Duration::from_millis(later);

@@ -1,7 +1,7 @@
 //! How a turn speaks: what the speech numbers goes out on the line at once.
 
 use talkfleet_shared::{
-    chat::{Citation, Frame, Intent, Language, Outcome},
+    chat::{Citation, Frame, Intent, Language, Outcome, Parked},
     clock,
     id::RequestId,
 };
@@ -28,6 +28,11 @@ impl<'a> Voice<'a> {
 
     pub async fn tell_intent(&mut self, intent: &Intent, language: Language) {
         let frame = self.speech.tell_intent(intent, language);
+        self.send(frame).await;
+    }
+
+    pub async fn tell_parked(&mut self, parked: Parked) {
+        let frame = self.speech.tell_parked(parked);
         self.send(frame).await;
     }
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use talkfleet_shared::{
     chat::{
-        Answer, ArchiveChange, Ask, Citation, DeliveryClass, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply,
-        HistoryRequest, HistoryTurn, Intent, IntentReply, IntentRequest, Kind, Language, MessageText, ModelCall,
-        ModelUse, Outcome, Passage, Problem, Replayed, RetrieveReply, RetrieveRequest, Rung, TAKEOVER, Timings,
-        TurnRecord, Usage, Verdict, Versions,
+        Answer, ArchiveChange, Ask, Citation, DeliveryClass, Entity, Exchange, Feedback, Frame, FrameBody,
+        HistoryReply, HistoryRequest, HistoryTurn, Intent, IntentReply, IntentRequest, Kind, Language, MessageText,
+        ModelCall, ModelUse, Outcome, Parked, Passage, Problem, Replayed, RetrieveReply, RetrieveRequest, Rung,
+        RungReason, TAKEOVER, Timings, TurnRecord, Usage, Verdict, Versions,
     },
     error::Code,
     id::{ChannelId, ConversationId, RequestId, TenantId, UserId},
@@ -66,6 +66,7 @@ pub(super) fn frames() -> Result<Cases<Frame>> {
         ),
         ("restart", Frame { attempt: 2, ..frame(1, FrameBody::Restart) }),
         ("intent", frame(1, FrameBody::Intent { intent: intent(), language: Language::English })),
+        ("parked", frame(2, FrameBody::Parked(Parked { place: 3, wait_ms: 4_000 }))),
         ("sources", frame(2, FrameBody::Sources { citations: vec![citation()] })),
         ("delta", frame(3, FrameBody::Delta { text: "You have 30 days ".into() })),
         ("done", frame(4, FrameBody::Done { answer: Box::new(full_answer()?) })),
@@ -87,6 +88,7 @@ pub(super) fn answers() -> Result<Cases<Answer>> {
         citations: Vec::new(),
         kind: Kind::Handover,
         rung: Rung::Canned,
+        rung_reason: None,
         degraded: Vec::new(),
         timings: Timings::default(),
         usage: None,
@@ -105,12 +107,18 @@ pub(super) fn answers() -> Result<Cases<Answer>> {
         ("small_talk", small_talk),
         ("refusal", refusal),
         ("approved", approved_answer()?),
+        ("lagging", lagging_answer()?),
     ])
 }
 
 /// Of a later release: the company's own words, and what a model cost.
 fn approved_answer() -> Result<Answer> {
     Ok(Answer { rung: Rung::Approved, degraded: Vec::new(), usage: Some(priced()), ..full_answer()? })
+}
+
+/// Of a later release: why it is quoted.
+fn lagging_answer() -> Result<Answer> {
+    Ok(Answer { rung: Rung::Extract, rung_reason: Some(RungReason::Lag), usage: None, ..full_answer()? })
 }
 
 fn full_answer() -> Result<Answer> {
@@ -123,6 +131,7 @@ fn full_answer() -> Result<Answer> {
         citations: vec![citation()],
         kind: Kind::Answer,
         rung: Rung::Model,
+        rung_reason: None,
         degraded: vec!["memory".into()],
         timings: timings(),
         usage: Some(usage()),
@@ -190,6 +199,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         passages: vec![passage()],
         cuts: vec![31, 79],
         told_intent: true,
+        parked: None,
         sources: Some(vec![citation()]),
         spoken: String::new(),
         outcome: Outcome::Answered { answer: Box::new(full_answer()?) },
@@ -217,6 +227,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         trace: None,
         ..full.clone()
     };
+    let parked = TurnRecord { parked: Some(Parked { place: 3, wait_ms: 4_000 }), ..full.clone() };
     let recorded = TurnRecord { model_call: Some(model_call()), ..full.clone() };
     let replayed = TurnRecord { ask: replayed_ask(ModelUse::Recorded, Some(model_call()))?, ..full.clone() };
     let failed = TurnRecord {
@@ -241,6 +252,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         ("minimal", cancelled),
         ("failed", failed),
         ("expired", expired),
+        ("parked", parked),
         ("recorded", recorded),
         ("replayed", replayed),
         ("taken_over", taken_over),

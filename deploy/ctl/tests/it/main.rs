@@ -35,6 +35,9 @@ mod owner;
 /// A model that streams slowly: frames in mid-answer, stopped, resumed, taken over.
 mod model;
 
+/// What is away is left alone and tried again; turns wait for a model and say so.
+mod ladder;
+
 /// Bursts of messages and clients that hang up: what each channel's policy makes of them.
 mod bursts;
 

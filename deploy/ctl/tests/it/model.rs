@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -34,18 +34,25 @@ pub(crate) struct Model {
     pub(crate) url: String,
     pace: Arc<Semaphore>,
     calls: Arc<AtomicUsize>,
+    failing: Arc<AtomicBool>,
 }
 
 impl Model {
     pub(crate) async fn start(failing: bool) -> Self {
         let pace = Arc::new(Semaphore::new(0));
         let calls = Arc::new(AtomicUsize::new(0));
-        let state = (pace.clone(), calls.clone(), failing);
+        let failing = Arc::new(AtomicBool::new(failing));
+        let state = (pace.clone(), calls.clone(), failing.clone());
         let app = Router::new().route("/v1/chat/completions", post(complete)).with_state(state);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, pace, calls }
+        Self { url, pace, calls, failing }
+    }
+
+    /// It is back.
+    pub(crate) fn mend(&self) {
+        self.failing.store(false, Ordering::SeqCst);
     }
 
     pub(crate) fn say(&self, words: usize) {
@@ -78,12 +85,12 @@ impl Model {
 }
 
 async fn complete(
-    State((pace, calls, failing)): State<(Arc<Semaphore>, Arc<AtomicUsize>, bool)>,
+    State((pace, calls, failing)): State<(Arc<Semaphore>, Arc<AtomicUsize>, Arc<AtomicBool>)>,
     Json(request): Json<Value>,
 ) -> Response {
     assert_eq!(request["stream"], true);
     calls.fetch_add(1, Ordering::SeqCst);
-    if failing {
+    if failing.load(Ordering::SeqCst) {
         return (StatusCode::INTERNAL_SERVER_ERROR, "overloaded").into_response();
     }
     let words = futures::stream::iter(pieces(&request)).then(move |word| {

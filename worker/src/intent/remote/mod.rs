@@ -35,8 +35,8 @@ use tokio::sync::Semaphore;
 
 use self::{client::Client, protocol::Protocol};
 use crate::{
-    breaker::Breaker,
-    config::{IntentConfig, RemoteWhen},
+    config::{IntentConfig, RemoteWhen, RetriesConfig},
+    guard::{Guard, Patience},
 };
 
 /// What is kept of the caller's time for bringing the answer home.
@@ -119,7 +119,7 @@ pub struct Remote {
     protocol: Protocol,
     config: IntentConfig,
     permits: Semaphore,
-    breaker: Mutex<Breaker>,
+    guard: Guard,
     /// From the file that the configuration names; a model's own are asked for when they are needed.
     labels: Option<Arc<[String]>>,
     learned: Mutex<Option<Arc<[String]>>>,
@@ -130,17 +130,21 @@ pub struct Remote {
 
 impl Remote {
     /// The configured model server; None when there is none.
-    pub fn new(config: &IntentConfig, metrics: Arc<Metrics>) -> Result<Option<Self>, ConfigError> {
+    pub fn new(
+        config: &IntentConfig,
+        retries: RetriesConfig,
+        metrics: Arc<Metrics>,
+    ) -> Result<Option<Self>, ConfigError> {
         if config.remote_url.is_empty() {
             return Ok(None);
         }
-        let breaker =
-            Breaker::new(config.remote_breaker_failures, Duration::from_millis(config.remote_breaker_open_ms));
+        let patience =
+            Patience { failures_max: config.remote_breaker_failures, open_ms: config.remote_breaker_open_ms };
         Ok(Some(Self {
             client: Client::new()?,
             protocol: Protocol::new(config),
             permits: Semaphore::new(config.remote_concurrency),
-            breaker: Mutex::new(breaker),
+            guard: Guard::new("intent_remote", patience, retries, metrics.clone()),
             labels: read_labels(&config.remote_labels)?,
             learned: Mutex::new(None),
             well: AtomicBool::new(true),
@@ -166,13 +170,11 @@ impl Remote {
         self.metrics.stage("intent_remote", outcome, clock::since(started));
         match &heard {
             Ok(_) => {
-                lock(&self.breaker).succeeded();
                 if !self.well.swap(true, Ordering::Relaxed) {
                     tracing::info!(stage = "intent_remote", "the model server classifies again");
                 }
             }
             Err(error) if error.is_its_fault() => {
-                lock(&self.breaker).failed(clock::now());
                 if self.well.swap(false, Ordering::Relaxed) {
                     tracing::warn!(%error, stage = "intent_remote", "the built-in intents answer instead");
                 }
@@ -189,19 +191,19 @@ impl Remote {
             return Err(RemoteError::NoTime);
         }
         let _permit = self.permits.try_acquire().map_err(|_| RemoteError::Busy)?;
-        let tries = {
-            let mut breaker = lock(&self.breaker);
-            if !breaker.enter(clock::now()) {
-                return Err(RemoteError::Away);
-            }
-            breaker.is_trying()
-        };
-        match tokio::time::timeout(limit.min(left), self.ask(text, tries)).await {
+        let leave = self.guard.enter().ok_or(RemoteError::Away)?;
+        let heard = match tokio::time::timeout(limit.min(left), self.ask(text, leave.is_probe())).await {
             Ok(heard) => heard,
             // A caller in a hurry says nothing about the server.
             Err(_) if left < limit => Err(RemoteError::NoTime),
             Err(_) => Err(RemoteError::Timeout),
+        };
+        match &heard {
+            Ok(_) => leave.succeeded(),
+            Err(error) if error.is_its_fault() => leave.failed(),
+            Err(_) => drop(leave),
         }
+        heard
     }
 
     async fn ask(&self, text: &str, tries: bool) -> Result<Heard, RemoteError> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use talkfleet_shared::{config::Url, metrics::Metrics};
 use tokio::io::AsyncReadExt;
 
-use self::stand_in::{LONG, Temper, bench, defaults, outputs, tensor};
+use self::stand_in::{LONG, Temper, bench, defaults, outputs, retries, tensor};
 use super::{Heard, Remote, RemoteError};
 use crate::config::{IntentConfig, RemoteProtocol, RemoteWhen};
 
@@ -85,14 +85,19 @@ async fn a_file_of_labels_that_cannot_be_right_stops_the_start() {
             remote_labels: path.display().to_string(),
             ..defaults()
         };
-        Remote::new(&config, Metrics::new("worker")).err().unwrap().to_string()
+        Remote::new(&config, retries(), Metrics::new("worker")).err().unwrap().to_string()
     };
     assert!(refused("a\n\nb").contains("line 2 is empty or a repetition"));
     assert!(refused("a\nb\na").contains("line 3 is empty or a repetition"));
     std::fs::remove_file(&path).unwrap();
     let config = IntentConfig { remote_url: Url::new("http://a"), remote_labels: "/none/here".into(), ..defaults() };
-    assert!(Remote::new(&config, Metrics::new("worker")).err().unwrap().to_string().contains("cannot be read"));
-    assert!(Remote::new(&defaults(), Metrics::new("worker")).unwrap().is_none(), "without an address there is none");
+    assert!(
+        Remote::new(&config, retries(), Metrics::new("worker")).err().unwrap().to_string().contains("cannot be read")
+    );
+    assert!(
+        Remote::new(&defaults(), retries(), Metrics::new("worker")).unwrap().is_none(),
+        "without an address there is none"
+    );
 }
 
 #[tokio::test]
@@ -148,7 +153,7 @@ async fn a_server_that_is_not_there_or_resets_has_its_name_too() {
         remote_breaker_failures: 9,
         ..defaults()
     };
-    let remote = Remote::new(&config, Metrics::new("worker")).unwrap().unwrap();
+    let remote = Remote::new(&config, retries(), Metrics::new("worker")).unwrap().unwrap();
     let resets = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         // Once some has come and not all was read, closing resets.
@@ -274,7 +279,7 @@ async fn real_servers_are_understood() {
             remote_breaker_failures: 1_000,
             ..defaults()
         };
-        let remote = Remote::new(&config, Metrics::new("worker")).unwrap().unwrap();
+        let remote = Remote::new(&config, retries(), Metrics::new("worker")).unwrap().unwrap();
         let (mut best_ms, mut right, mut version) = (f64::MAX, 0, String::new());
         for _ in 0..3 {
             let mut took_ms = Vec::new();
@@ -295,7 +300,7 @@ async fn real_servers_are_understood() {
         );
         assert!(right * 10 > texts.len() * 9, "these are what it was trained with");
         let nobody = IntentConfig { remote_model: "nobody".into(), ..config };
-        let nobody = Remote::new(&nobody, Metrics::new("worker")).unwrap().unwrap();
+        let nobody = Remote::new(&nobody, retries(), Metrics::new("worker")).unwrap().unwrap();
         assert_eq!(nobody.classify("hello", Instant::now() + LONG).await, Err(RemoteError::Status(404)));
     }
 }

@@ -1,9 +1,6 @@
 //! One endpoint of an OpenAI-compatible API: how it is asked, how it is faring, and the one door to HTTP here.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use eventsource_stream::Eventsource;
 use futures::{StreamExt, stream::BoxStream};
@@ -17,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{ModelError, Piece, stream::read};
 use crate::{
-    breaker::Breaker,
-    config::{ModelConfig, Price},
+    config::{ModelConfig, Price, RetriesConfig},
+    guard::{self, Guard, Patience},
     response::prompt::Prompt,
 };
 
@@ -32,17 +29,16 @@ pub struct Endpoint {
     name: String,
     price: Price,
     permits: Arc<Semaphore>,
-    breaker: Arc<Mutex<Breaker>>,
+    guard: Guard,
     metrics: Arc<Metrics>,
 }
 
 /// One call; it reports to the breaker and the metrics once, however it ends.
 pub struct Call {
-    breaker: Arc<Mutex<Breaker>>,
+    leave: Option<guard::Leave>,
     metrics: Arc<Metrics>,
     pub model: String,
     price: Price,
-    reported: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -50,6 +46,8 @@ impl Endpoint {
     pub fn new(
         config: &ModelConfig,
         (base_url, api_key, name, price): (&Url, &Secret, &str, Price),
+        target: &'static str,
+        retries: RetriesConfig,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ConfigError> {
         let unusable = |error: reqwest::Error| ConfigError(vec![format!("model.base_url cannot be used: {error}")]);
@@ -59,7 +57,7 @@ impl Endpoint {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(unusable)?;
-        let breaker = Breaker::new(config.breaker_failures, Duration::from_millis(config.breaker_open_ms));
+        let patience = Patience { failures_max: config.breaker_failures, open_ms: config.breaker_open_ms };
         Ok(Self {
             http,
             url: format!("{}/chat/completions", base_url.reveal().trim_end_matches('/')),
@@ -67,27 +65,30 @@ impl Endpoint {
             name: name.to_owned(),
             price,
             permits: Arc::new(Semaphore::new(config.concurrency)),
-            breaker: Arc::new(Mutex::new(breaker)),
+            guard: Guard::new(target, patience, retries, metrics.clone()),
             metrics,
         })
     }
 
+    pub fn has_room(&self) -> bool {
+        self.permits.available_permits() > 0
+    }
+
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     /// Whether asking makes sense right now.
     pub fn is_ready(&self) -> bool {
-        self.permits.available_permits() > 0 && lock(&self.breaker).is_closed(Instant::now())
+        self.has_room() && self.guard.lets_in()
     }
 
     /// Leave to ask, unless it failed a moment ago or is fully occupied.
     pub fn enter(&self) -> Option<Call> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
-        lock(&self.breaker).enter(Instant::now()).then(|| Call {
-            breaker: self.breaker.clone(),
-            metrics: self.metrics.clone(),
-            model: self.name.clone(),
-            price: self.price,
-            reported: false,
-            _permit: permit,
-        })
+        let leave = Some(self.guard.enter()?);
+        let (metrics, model) = (self.metrics.clone(), self.name.clone());
+        Some(Call { leave, metrics, model, price: self.price, _permit: permit })
     }
 
     /// Asks, and waits for the first words; what can be mended by asking again is asked again once.
@@ -95,11 +96,11 @@ impl Endpoint {
         let prompt = prompt.to_model(&self.name);
         match self.begin_once(&prompt).await {
             Err(error) => match error.retry_wait(another_waits) {
-                Some(wait) => {
+                Some(wait) if self.guard.may_retry() => {
                     tokio::time::sleep(wait).await;
                     self.begin_once(&prompt).await
                 }
-                None => Err(error),
+                _ => Err(error),
             },
             begun => begun,
         }
@@ -163,8 +164,7 @@ impl Call {
     }
 
     pub fn succeeded(mut self, usage: Option<&Usage>) {
-        lock(&self.breaker).succeeded();
-        self.report("ok");
+        self.report("ok", guard::Leave::succeeded);
         let Some(usage) = usage else { return };
         for (direction, tokens) in [("prompt", usage.prompt_tokens), ("completion", usage.completion_tokens)] {
             self.metrics.model_tokens.get_or_create(&Direction { direction }).inc_by(u64::from(tokens));
@@ -173,25 +173,20 @@ impl Call {
     }
 
     pub fn failed(mut self, error: &ModelError) {
-        lock(&self.breaker).failed(Instant::now());
-        self.report(error.name());
+        self.report(error.name(), guard::Leave::failed);
     }
 
-    fn report(&mut self, reason: &'static str) {
-        self.reported = true;
-        self.metrics.model_calls.get_or_create(&Reason { reason }).inc();
+    fn report(&mut self, reason: &'static str, report: fn(guard::Leave)) {
+        if let Some(leave) = self.leave.take() {
+            report(leave);
+            self.metrics.model_calls.get_or_create(&Reason { reason }).inc();
+        }
     }
 }
 
 impl Drop for Call {
     /// Nobody waits for it any more: another endpoint was faster, or the turn is over. That says nothing about it.
     fn drop(&mut self) {
-        if !self.reported {
-            self.report("dropped");
-        }
+        self.report("dropped", drop);
     }
-}
-
-fn lock(breaker: &Mutex<Breaker>) -> MutexGuard<'_, Breaker> {
-    breaker.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,14 +9,18 @@ mod error;
 /// PURE: a completion's events as pieces.
 mod stream;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{
     StreamExt,
     stream::{FuturesUnordered, iter},
 };
 use talkfleet_shared::{
-    chat::{ModelCall, Usage},
+    chat::{ModelCall, RungReason, Usage},
+    clock,
     config::ConfigError,
     metrics::Metrics,
 };
@@ -25,13 +29,31 @@ use tokio::time::Instant;
 use self::endpoint::{Call, Endpoint, Pieces};
 pub use self::{error::ModelError, stream::Piece};
 use super::prompt::Prompt;
-use crate::{config::ModelConfig, plan::ModelState};
+use crate::{
+    config::{Fallback, ModelConfig, RetriesConfig},
+    ladder::{Faring, Usual},
+};
 
 /// What is kept of a turn's time for quoting the knowledge when the model does not begin.
-const QUOTE_RESERVE: Duration = Duration::from_millis(500);
+pub const QUOTE_RESERVE: Duration = Duration::from_millis(500);
 
 /// The longest answer: a server that ignores `max_tokens` is cut off here.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
+
+/// The endpoints' names in the metrics, in the order in which they are asked.
+const TARGETS: [&str; 8] = [
+    "model",
+    "model_fallback_1",
+    "model_fallback_2",
+    "model_fallback_3",
+    "model_fallback_4",
+    "model_fallback_5",
+    "model_fallback_6",
+    "model_fallback_7",
+];
+
+/// The smaller model's.
+const SMALL: [&str; 1] = ["model_small"];
 
 /// The configured endpoints.
 pub struct Model {
@@ -40,6 +62,8 @@ pub struct Model {
     token_timeout: Duration,
     /// After so long without a first word the next endpoint is asked as well; None never does.
     hedge_after: Option<Duration>,
+    concurrency: usize,
+    usual: Mutex<Usual>,
 }
 
 /// Leave to ask; no API has been called yet.
@@ -64,7 +88,20 @@ pub struct Answering {
 
 impl Model {
     /// The configured model; None when there is none.
-    pub fn new(config: &ModelConfig, metrics: Arc<Metrics>) -> Result<Option<Self>, ConfigError> {
+    pub fn new(
+        config: &ModelConfig,
+        retries: RetriesConfig,
+        metrics: Arc<Metrics>,
+    ) -> Result<Option<Self>, ConfigError> {
+        Self::of(config, &TARGETS, retries, metrics)
+    }
+
+    fn of(
+        config: &ModelConfig,
+        targets: &[&'static str],
+        retries: RetriesConfig,
+        metrics: Arc<Metrics>,
+    ) -> Result<Option<Self>, ConfigError> {
         if config.base_url.is_empty() {
             return Ok(None);
         }
@@ -72,19 +109,58 @@ impl Model {
         let others =
             config.fallbacks.iter().map(|other| (&other.base_url, &other.api_key, other.name.as_str(), other.price));
         let endpoints = std::iter::once(first).chain(others);
-        let endpoints: Result<Vec<_>, _> =
-            endpoints.map(|endpoint| Endpoint::new(config, endpoint, metrics.clone())).collect();
+        let endpoints: Result<Vec<_>, _> = endpoints
+            .zip(targets)
+            .map(|(endpoint, target)| Endpoint::new(config, endpoint, target, retries, metrics.clone()))
+            .collect();
         Ok(Some(Self {
             endpoints: endpoints?,
             first_token_timeout: Duration::from_millis(config.first_token_timeout_ms),
             token_timeout: Duration::from_millis(config.token_timeout_ms),
             hedge_after: (config.hedge_after_ms > 0).then(|| Duration::from_millis(config.hedge_after_ms)),
+            concurrency: config.concurrency,
+            usual: Mutex::default(),
         }))
     }
 
-    /// Whether asking makes sense right now.
-    pub fn state(&self) -> ModelState {
-        if self.endpoints.iter().any(Endpoint::is_ready) { ModelState::Ready } else { ModelState::Away }
+    /// The smaller model; None when there is none.
+    pub fn small(
+        config: &ModelConfig,
+        retries: RetriesConfig,
+        metrics: Arc<Metrics>,
+    ) -> Result<Option<Self>, ConfigError> {
+        let Fallback { base_url, api_key, name, price } = config.small.clone();
+        let config = ModelConfig { base_url, api_key, name, price, fallbacks: Vec::new(), ..config.clone() };
+        Self::of(&config, &SMALL, retries, metrics)
+    }
+
+    /// Whether it can be asked right now, and how long it usually takes.
+    pub fn faring(&self) -> Faring {
+        let obstacle = match self.endpoints.iter().any(Endpoint::is_ready) {
+            true => None,
+            false if self.opens_in().is_zero() => Some(RungReason::Busy),
+            false => Some(RungReason::Breaker),
+        };
+        Faring { obstacle, usual: self.usual().time(clock::now()) }
+    }
+
+    /// How long no endpoint lets anybody in.
+    pub fn opens_in(&self) -> Duration {
+        self.endpoints.iter().map(|endpoint| endpoint.guard().opens_in()).min().unwrap_or_default()
+    }
+
+    /// Answers at once.
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
+    /// A whole answer took so long.
+    pub fn took(&self, took: Duration) {
+        self.usual().took(took, clock::now());
+    }
+
+    fn usual(&self) -> std::sync::MutexGuard<'_, Usual> {
+        self.usual.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leave to ask, unless every endpoint failed a moment ago or is fully occupied.
@@ -118,7 +194,7 @@ impl Model {
             if failed.is_some() && !asked.is_empty() {
                 continue;
             }
-            match (self.enter_from(next).filter(|_| Instant::now() < until), failed) {
+            match (self.enter_elsewhere(next, until), failed) {
                 (Some(leave), _) => {
                     next = leave.endpoint + 1;
                     hedge_at = self.hedge_after.map(|after| Instant::now() + after);
@@ -128,6 +204,12 @@ impl Model {
                 (None, None) => hedge_at = None,
             }
         }
+    }
+
+    /// Leave to ask another endpoint besides or instead, which counts as a retry of the first.
+    fn enter_elsewhere(&self, from: usize, until: Instant) -> Option<Leave> {
+        let is_there = self.endpoints.iter().skip(from).any(Endpoint::is_ready) && Instant::now() < until;
+        (is_there && self.endpoints[0].guard().may_retry()).then(|| self.enter_from(from))?
     }
 
     async fn begin(&self, leave: Leave, prompt: &Prompt, until: Instant) -> Result<Answering, ModelError> {

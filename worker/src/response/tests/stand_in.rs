@@ -26,7 +26,7 @@ use talkfleet_shared::{
 };
 
 use crate::{
-    config::{Fallback, ModelConfig, Price, WorkerConfig},
+    config::{Fallback, ModelConfig, Price, RetriesConfig, WorkerConfig},
     response::{
         model::{Model, ModelError, Piece},
         prompt::{Prompt, Question},
@@ -188,8 +188,12 @@ pub(super) async fn fleet(tempers: impl IntoIterator<Item = Temper>, hedge_after
         fallbacks: urls.iter().enumerate().skip(1).map(fallback).collect(),
         ..config()
     };
-    let model = Model::new(&config, metrics.clone()).unwrap().unwrap();
+    let model = Model::new(&config, retries(), metrics.clone()).unwrap().unwrap();
     Bench { model, stand_ins, metrics }
+}
+
+pub(super) fn retries() -> RetriesConfig {
+    WorkerConfig::load(None, &[]).unwrap().retries
 }
 
 pub(super) fn config() -> ModelConfig {

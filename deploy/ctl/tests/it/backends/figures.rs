@@ -7,6 +7,7 @@ use std::{fs, path::Path, time::Instant};
 
 use serde::Deserialize;
 use talkfleet::engines::Engine;
+use talkfleet_shared::metrics::Metrics;
 use talkfleet_worker::{
     catalog::Backend,
     store::{Change, Document},
@@ -63,7 +64,13 @@ async fn figures() {
         let embedded = |asked: Asked| (encoder.encode(&asked.question), asked);
         let questions: Vec<(Vec<f32>, Asked)> = questions.into_iter().map(embedded).collect();
         for (name, settings) in WAYS {
-            let mut base = Base::open(&store, Backend::new(&config(settings), &store).unwrap(), set, &encoder).await;
+            let mut base = Base::open(
+                &store,
+                Backend::new(&config(settings), &store, Metrics::new("worker")).unwrap(),
+                set,
+                &encoder,
+            )
+            .await;
             if base.loaded.passages() == 0 {
                 base.change(put.clone(), &[]).await;
             }
@@ -84,7 +91,13 @@ async fn figures() {
     let server = engines.pids()[&Engine::Postgres];
     for (name, settings) in WAYS {
         let started = Instant::now();
-        let base = Base::open(&store, Backend::new(&config(settings), &store).unwrap(), "large", &encoder).await;
+        let base = Base::open(
+            &store,
+            Backend::new(&config(settings), &store, Metrics::new("worker")).unwrap(),
+            "large",
+            &encoder,
+        )
+        .await;
         println!("large  {name:<22} ready after {:.1} s", started.elapsed().as_secs_f64());
         cost(name, &base, &questions, server).await;
     }

@@ -15,7 +15,7 @@ mod figures;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use talkfleet::engines::{EngineOptions, Engines, Silent, Sources, fetch_encoder};
-use talkfleet_shared::{config::Url, id::TenantId};
+use talkfleet_shared::{config::Url, id::TenantId, metrics::Metrics};
 use talkfleet_worker::{
     catalog::{Backend, LoadedKnowledge},
     config::WorkerConfig,
@@ -134,11 +134,11 @@ async fn memory_and_pgvector_answer_the_same_questions() {
     let (store, encoder) = (store(&engines).await, encoder().await);
     for name in ["memory", "pgvector"] {
         let config = config(&[("retrieval.backend", name)]);
-        suite::run(name, &store, &|| Backend::new(&config, &store).unwrap(), &encoder).await;
+        suite::run(name, &store, &|| Backend::new(&config, &store, Metrics::new("worker")).unwrap(), &encoder).await;
     }
     // With a graph from the first passage on, the same holds.
     let config = config(&[("retrieval.backend", "pgvector"), ("retrieval.graph_from", "1")]);
-    suite::run("graph", &store, &|| Backend::new(&config, &store).unwrap(), &encoder).await;
+    suite::run("graph", &store, &|| Backend::new(&config, &store, Metrics::new("worker")).unwrap(), &encoder).await;
     engines.stop().await;
 }
 
@@ -153,7 +153,8 @@ async fn a_database_that_goes_away_fails_a_search_at_once_and_is_found_again() {
         ("retrieval.breaker_open_ms", "500"),
         ("retrieval.timeout_ms", "400"),
     ]);
-    let mut base = Base::open(&store, Backend::new(&config, &store).unwrap(), "away", &encoder).await;
+    let mut base =
+        Base::open(&store, Backend::new(&config, &store, Metrics::new("worker")).unwrap(), "away", &encoder).await;
     base.change(vec![base.document("returns", "Returns", &["Goods go back within thirty days."], &[])], &[]).await;
     assert_eq!(base.hits("goods go back", true, 3).await.len(), 1);
     engines.kill(talkfleet::engines::Engine::Postgres).unwrap();

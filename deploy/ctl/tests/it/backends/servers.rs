@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use talkfleet_shared::metrics::Metrics;
 use talkfleet_worker::{catalog::Backend, config::WorkerConfig, encoder::Encoder, store::Store, text::Language};
 
 use super::{
@@ -40,7 +41,7 @@ async fn both_dialects_answer_the_same_questions() {
     for dialect in ["elasticsearch", "opensearch"] {
         let server = StandIn::start(dialect).await;
         let config = elastic(&server.url, dialect);
-        suite::run(dialect, &store, &|| Backend::new(&config, &store).unwrap(), &encoder).await;
+        suite::run(dialect, &store, &|| Backend::new(&config, &store, Metrics::new("worker")).unwrap(), &encoder).await;
     }
     let server = StandIn::start("elasticsearch").await;
     a_server_with_faults_is_survived(&store, &server, &encoder).await;
@@ -57,7 +58,7 @@ async fn a_real_server_answers_the_same_questions() {
     let engines = postgres_with_vectors(&data).await;
     let (store, encoder) = (store(&engines).await, encoder().await);
     let config = elastic(&url, &dialect);
-    let open = || Backend::new(&config, &store).unwrap();
+    let open = || Backend::new(&config, &store, Metrics::new("worker")).unwrap();
     // Each run has tenants of its own.
     let name = format!("t{}", std::process::id());
     suite::run_by_words(&name, &store, &open, &encoder).await;
@@ -69,7 +70,7 @@ async fn a_real_server_answers_the_same_questions() {
 
 pub(super) async fn a_server_with_faults_is_survived(store: &Store, server: &StandIn, encoder: &Arc<Encoder>) {
     let config = elastic(&server.url, "elasticsearch");
-    let open = || Backend::new(&config, store).unwrap();
+    let open = || Backend::new(&config, store, Metrics::new("worker")).unwrap();
     let mut base = Base::open(store, open(), "faults", encoder).await;
     let (before, bulks) = (server.indices(), server.calls("_bulk"));
     // Half of the items are rejected for load, then the whole request, then all goes through.
@@ -113,6 +114,6 @@ pub(super) async fn a_server_with_faults_is_survived(store: &Store, server: &Sta
     assert!(error.contains("what that user may do"), "{error}");
     // A server of the other kind is refused with its name.
     let config = elastic(&server.url, "opensearch");
-    let other = Backend::new(&config, store).unwrap().refresh(store, &base.tenant, None).await;
+    let other = Backend::new(&config, store, Metrics::new("worker")).unwrap().refresh(store, &base.tenant, None).await;
     assert!(other.err().unwrap().to_string().contains("Elasticsearch 8.17.0"));
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use talkfleet_shared::{config::Url, metrics::Metrics};
 
 use crate::{
-    config::{IntentConfig, WorkerConfig},
+    config::{IntentConfig, RetriesConfig, WorkerConfig},
     intent::remote::{Heard, Remote, RemoteError},
 };
 
@@ -152,7 +152,11 @@ pub(super) async fn bench(temper: Temper, change: impl FnOnce(&mut IntentConfig)
         ..defaults()
     };
     change(&mut config);
-    Bench { remote: Remote::new(&config, metrics.clone()).unwrap().unwrap(), server, metrics }
+    Bench { remote: Remote::new(&config, retries(), metrics.clone()).unwrap().unwrap(), server, metrics }
+}
+
+pub(super) fn retries() -> RetriesConfig {
+    WorkerConfig::load(None, &[]).unwrap().retries
 }
 
 pub(super) fn defaults() -> IntentConfig {

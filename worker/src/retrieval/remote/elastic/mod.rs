@@ -26,6 +26,7 @@ use super::outline::Outline;
 use super::terms::{Words, bound};
 use super::{BackendError, QUESTION, Question, TEXT, WHOLE};
 use crate::config::{Dialect, ElasticsearchConfig};
+use crate::guard::Guard;
 use crate::retrieval::{Hit, Passage};
 use crate::store::Store;
 use crate::store::search::{MatchedWords, Scored};
@@ -43,6 +44,8 @@ const TEMPLATES: [(Dialect, &str); 2] = [
 /// Knowledge in a search server.
 pub struct Elastic {
     door: Door,
+    /// Searches enter by it where they are called; what is written takes its retries from it.
+    guard: Guard,
     dialect: Dialect,
     prefix: String,
     replicas: u32,
@@ -73,9 +76,10 @@ struct FirstFound {
 }
 
 impl Elastic {
-    pub fn new(config: &ElasticsearchConfig) -> Result<Self, ElasticError> {
+    pub fn new(config: &ElasticsearchConfig, guard: Guard) -> Result<Self, ElasticError> {
         Ok(Self {
             door: Door::new(config)?,
+            guard,
             dialect: config.dialect,
             prefix: config.prefix.clone(),
             replicas: config.replicas,

@@ -216,6 +216,9 @@ impl Elastic {
             if rejected.is_empty() {
                 return Ok(());
             }
+            if !self.guard.may_retry() {
+                break;
+            }
             items = rejected;
             tokio::time::sleep(delays.next_delay()).await;
         }
