@@ -11,7 +11,7 @@ use talkfleet_shared::{
     telemetry::LogConfig,
 };
 
-use crate::channels::ChannelsConfig;
+use crate::{channels::ChannelsConfig, http::address::Network};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +40,7 @@ pub struct HttpConfig {
     pub unread_timeout_ms: u64,
     pub connections_max: usize,
     pub allowed_origins: Vec<String>,
+    pub trusted_proxies: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -57,8 +58,14 @@ pub struct TurnsConfig {
 pub struct LimitsConfig {
     pub user_per_minute: u32,
     pub tenant_per_minute: u32,
+    pub address_per_minute: u32,
     pub user_burst: u32,
     pub tenant_burst: u32,
+    pub address_burst: u32,
+    pub user_tokens_per_day: u64,
+    pub tenant_tokens_per_day: u64,
+    pub user_micros_per_day: u64,
+    pub tenant_micros_per_day: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -125,6 +132,33 @@ impl WebConfig {
     }
 }
 
+impl LimitsConfig {
+    /// Whether requests are counted.
+    pub fn limits_requests(&self) -> bool {
+        [self.user_per_minute, self.tenant_per_minute, self.address_per_minute].iter().any(|limit| *limit > 0)
+    }
+
+    /// Whether it is counted what answers cost.
+    pub fn limits_costs(&self) -> bool {
+        let purses = [
+            self.user_tokens_per_day,
+            self.tenant_tokens_per_day,
+            self.user_micros_per_day,
+            self.tenant_micros_per_day,
+        ];
+        purses.iter().any(|limit| *limit > 0)
+    }
+
+    /// The limits as `RateLimit-Policy` tells them; None when requests are not counted.
+    pub fn policy(&self) -> Option<String> {
+        let limits =
+            [("user", self.user_per_minute), ("tenant", self.tenant_per_minute), ("address", self.address_per_minute)];
+        let told = limits.iter().filter(|(_, limit)| *limit > 0);
+        let told: Vec<_> = told.map(|(name, limit)| format!("\"{name}\";q={limit};w=60")).collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+}
+
 impl TurnsConfig {
     /// The budget that a client asked for, if it lies within the bounds; the usual one when it asked for none.
     pub fn budget(&self, asked_ms: Option<u64>) -> Option<Duration> {
@@ -188,11 +222,18 @@ impl Checked for GatewayConfig {
         for (key, per_minute, burst) in [
             ("limits.user", limits.user_per_minute, limits.user_burst),
             ("limits.tenant", limits.tenant_per_minute, limits.tenant_burst),
+            ("limits.address", limits.address_per_minute, limits.address_burst),
         ] {
             must(per_minute == 0 || burst > 0, format!("{key}_burst is 0 while {key}_per_minute is {per_minute}"));
         }
         for origin in &http.allowed_origins {
             must(is_origin(origin), format!("http.allowed_origins: '{origin}' should look like https://shop.example"));
+        }
+        for proxy in &http.trusted_proxies {
+            must(
+                Network::parse(proxy).is_some(),
+                format!("http.trusted_proxies: '{proxy}' should look like 10.0.0.0/8 or 192.0.2.1"),
+            );
         }
         let redis = &self.redis.url;
         must(
@@ -246,6 +287,7 @@ mod tests {
         refused("http.listen", "localhost", "http.listen 'localhost'");
         refused("http.body_bytes_max", "9999999", "http.body_bytes_max");
         refused("http.allowed_origins", "[\"shop.example\"]", "should look like https://shop.example");
+        refused("http.trusted_proxies", "[\"proxy.example\"]", "should look like 10.0.0.0/8");
         refused("redis.url", "http://u:geheim@host", "redis.url 'http://…@host'");
         refused("web.tenant", "a.b", "web.tenant 'a.b'");
         refused("web.tenent", "demo", "did you mean 'tenant'?");
@@ -256,6 +298,13 @@ mod tests {
     fn a_limit_without_a_burst_would_let_nobody_in() {
         let error = with(&[("limits.user_per_minute", "60"), ("limits.user_burst", "0")]).unwrap_err().to_string();
         assert!(error.contains("limits.user_burst is 0"), "{error}");
+    }
+
+    #[test]
+    fn limits_are_told_as_the_draft_writes_them() {
+        assert_eq!(with(&[]).unwrap().limits.policy(), None);
+        let config = with(&[("limits.user_per_minute", "60"), ("limits.address_per_minute", "9")]).unwrap();
+        assert_eq!(config.limits.policy().as_deref(), Some("\"user\";q=60;w=60, \"address\";q=9;w=60"));
     }
 
     #[test]

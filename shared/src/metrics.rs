@@ -81,6 +81,12 @@ metrics! {
     first_frame_time: Family<Face, Histogram> = Family::new_with_constructor(seconds as fn() -> Histogram), "first_frame", Seconds;
     /// Requests that were refused, by face and code
     refusals: Family<FaceCode, Counter> = Family::default(), "refusals";
+    /// Requests whose limits were looked at, by where they are kept: `redis` for all gateways together, or `local`
+    limit_checks: Family<Reason, Counter> = Family::default(), "limit_checks";
+    /// Scripts that looked at limits in Redis, each for as many requests as had come
+    limit_scripts: Counter = Counter::default(), "limit_scripts";
+    /// Whether limits are counted by this process alone since Redis is away
+    limits_local: Gauge = Gauge::default(), "limits_local";
     /// Open connections, by face
     connections: Family<Face, Gauge> = Family::default(), "connections";
     /// Requests whose outcome a client waits for

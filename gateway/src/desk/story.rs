@@ -21,6 +21,7 @@ use talkfleet_shared::{
 
 use super::{
     audience::Seat,
+    bill::Bill,
     order::{Next, Order},
 };
 use crate::relay::Inbox;
@@ -43,6 +44,7 @@ const SLOW: Duration = Duration::from_secs(10);
 pub struct Frames {
     told: BoxStream<'static, Frame>,
     cut: Arc<OnceLock<Code>>,
+    bill: Option<Bill>,
 }
 
 impl std::fmt::Debug for Frames {
@@ -55,7 +57,13 @@ impl Stream for Frames {
     type Item = Frame;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Frame>> {
-        self.told.poll_next_unpin(context)
+        let told = self.told.poll_next_unpin(context);
+        if let Poll::Ready(Some(frame)) = &told
+            && let Some(bill) = &mut self.bill
+        {
+            bill.hear(frame);
+        }
+        told
     }
 }
 
@@ -65,10 +73,15 @@ impl Frames {
         self.cut.get().map(|code| Problem::new(*code).retry_after_ms(super::jittered_ms(1_000)))
     }
 
+    /// A request that was accepted just now: what it costs is debited.
+    pub(super) fn admitted(self, bill: Option<Bill>) -> Self {
+        Self { bill, ..self }
+    }
+
     /// A turn that has ended, told from its record.
     pub(super) fn ended(record: &TurnRecord, after: Position) -> Self {
         let rest = Order::after(after).rest(record);
-        Self { told: futures::stream::iter(rest).boxed(), cut: Arc::default() }
+        Self { told: futures::stream::iter(rest).boxed(), cut: Arc::default(), bill: None }
     }
 
     /// A turn that has ended, told to a client that sends it anew under the same idempotency key.
@@ -78,19 +91,19 @@ impl Frames {
         let body = FrameBody::Accepted { conversation, deadline_ms: 0 };
         let opening = Frame { request: record.request.clone(), attempt: record.attempt, seq: 0, body };
         let all = std::iter::once(opening).chain(record.frames(Position::default()));
-        Self { told: futures::stream::iter(all.collect::<Vec<_>>()).boxed(), cut: Arc::default() }
+        Self { told: futures::stream::iter(all.collect::<Vec<_>>()).boxed(), cut: Arc::default(), bill: None }
     }
 
     /// A turn that expired without anybody having noticed.
     pub(super) fn expired(request: &RequestId, after: Position) -> Self {
         let last = Order::after(after).closing(request, expired());
-        Self { told: futures::stream::iter([last]).boxed(), cut: Arc::default() }
+        Self { told: futures::stream::iter([last]).boxed(), cut: Arc::default(), bill: None }
     }
 
     /// A turn that may still be running.
     pub(super) fn running(script: Script) -> Self {
         let cut = Arc::new(OnceLock::new());
-        Self { told: tell(script, cut.clone()).boxed(), cut }
+        Self { told: tell(script, cut.clone()).boxed(), cut, bill: None }
     }
 }
 

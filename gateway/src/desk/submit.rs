@@ -17,7 +17,9 @@ use talkfleet_shared::{
 };
 
 use super::{
-    Desk, Frames, Story, Submission, away, broker_away, jittered_ms,
+    Desk, Frames, Story, Submission, away,
+    bill::Bill,
+    broker_away, jittered_ms,
     ledger::Known,
     line::Place,
     resume::Running,
@@ -75,16 +77,17 @@ impl Desk {
         if principal.user.is_some() {
             submission.ask.user.clone_from(&principal.user);
         }
-        let allowance = self.limiter.admit(&principal.tenant, submission.ask.user.as_ref())?;
+        let allowance = self.limiter.admit(submission.account()).await?;
         let named = self.name(&submission)?;
         let frames = match self.way(&submission, &named).await? {
             Way::Told(frames) => frames,
             Way::Join => self.join(&submission, &named).await?,
             Way::Queue if self.is_merged(&submission) => {
                 let (named, frames) = self.merge(&submission, named).await?;
+                let frames = frames.admitted(self.bill(&submission, &named));
                 return Ok(Story { request: named.request, conversation: named.conversation, allowance, frames });
             }
-            Way::Queue => self.queue(&submission, &named).await?,
+            Way::Queue => self.queue(&submission, &named).await?.admitted(self.bill(&submission, &named)),
         };
         Ok(Story { request: named.request, conversation: named.conversation, allowance, frames })
     }
@@ -282,6 +285,10 @@ impl Desk {
         if let Some(peers) = &self.peers {
             peers.tell(tenant, &named.request, named.note(channel));
         }
+    }
+
+    fn bill(&self, submission: &Submission, named: &Named) -> Option<Bill> {
+        Bill::of(&self.limiter, &self.bus, submission, &named.request, named.began + named.budget)
     }
 
     pub(super) fn open_inbox(&self, address: RequestId) -> Result<Inbox, Problem> {
