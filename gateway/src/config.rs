@@ -23,6 +23,7 @@ pub struct GatewayConfig {
     pub turns: TurnsConfig,
     pub channels: ChannelsConfig,
     pub limits: LimitsConfig,
+    pub admission: AdmissionConfig,
     pub redis: RedisConfig,
     pub sse: SseConfig,
     pub ws: WsConfig,
@@ -66,6 +67,18 @@ pub struct LimitsConfig {
     pub tenant_tokens_per_day: u64,
     pub user_micros_per_day: u64,
     pub tenant_micros_per_day: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdmissionConfig {
+    pub concurrency_start: usize,
+    pub concurrency_min: usize,
+    pub wait_target_ms: u64,
+    pub round_ms: u64,
+    pub dwell_ms: u64,
+    pub line_max: usize,
+    pub cpu_percent_max: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -200,6 +213,10 @@ impl Checked for GatewayConfig {
             ("ws.write_timeout_ms", self.ws.write_timeout_ms),
             ("redis.timeout_ms", self.redis.timeout_ms),
             ("web.visitor_hours", self.web.visitor_hours),
+            ("admission.concurrency_start", self.admission.concurrency_start as u64),
+            ("admission.concurrency_min", self.admission.concurrency_min as u64),
+            ("admission.wait_target_ms", self.admission.wait_target_ms),
+            ("admission.round_ms", self.admission.round_ms),
             ("turns.waiting_max", turns.waiting_max as u64),
             ("turns.budget_ms_min", turns.budget_ms_min),
             ("ws.asks_max", self.ws.asks_max as u64),
@@ -226,6 +243,10 @@ impl Checked for GatewayConfig {
         ] {
             must(per_minute == 0 || burst > 0, format!("{key}_burst is 0 while {key}_per_minute is {per_minute}"));
         }
+        must(
+            self.admission.cpu_percent_max <= 100,
+            format!("admission.cpu_percent_max is {}; give 1 to 100, or 0 for none", self.admission.cpu_percent_max),
+        );
         for origin in &http.allowed_origins {
             must(is_origin(origin), format!("http.allowed_origins: '{origin}' should look like https://shop.example"));
         }
@@ -288,6 +309,8 @@ mod tests {
         refused("http.body_bytes_max", "9999999", "http.body_bytes_max");
         refused("http.allowed_origins", "[\"shop.example\"]", "should look like https://shop.example");
         refused("http.trusted_proxies", "[\"proxy.example\"]", "should look like 10.0.0.0/8");
+        refused("admission.concurrency_min", "0", "admission.concurrency_min must be above 0");
+        refused("admission.cpu_percent_max", "101", "give 1 to 100");
         refused("redis.url", "http://u:geheim@host", "redis.url 'http://…@host'");
         refused("web.tenant", "a.b", "web.tenant 'a.b'");
         refused("web.tenent", "demo", "did you mean 'tenant'?");

@@ -32,6 +32,8 @@ labels! {
     Reason { reason }
     Direction { direction }
     Row { table }
+    Lane { lane }
+    Class { class }
 }
 
 fn seconds() -> Histogram {
@@ -87,6 +89,18 @@ metrics! {
     limit_scripts: Counter = Counter::default(), "limit_scripts";
     /// Whether limits are counted by this process alone since Redis is away
     limits_local: Gauge = Gauge::default(), "limits_local";
+    /// Requests that were let in, by lane
+    admitted: Family<Lane, Counter> = Family::default(), "admitted";
+    /// Requests that were refused since there was no room for them, by reason
+    shed: Family<Reason, Counter> = Family::default(), "shed";
+    /// Requests that may be under way at once, by delivery class
+    concurrency_limit: Family<Class, Gauge> = Family::default(), "concurrency_limit";
+    /// Requests under way, by delivery class
+    in_flight: Family<Class, Gauge> = Family::default(), "in_flight";
+    /// Requests that wait for room, by lane
+    in_line: Family<Lane, Gauge> = Family::default(), "in_line";
+    /// Time that requests waited for room which did not get it at once
+    dwell: Histogram = seconds(), "dwell", Seconds;
     /// Open connections, by face
     connections: Family<Face, Gauge> = Family::default(), "connections";
     /// Requests whose outcome a client waits for

@@ -9,7 +9,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const BUCKETS_MAX: usize = 100_000;
 
 /// How many units flow into a bucket within a window, and how many it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     pub units: u64,
     pub window: Duration,
@@ -45,7 +45,7 @@ impl Rate {
 }
 
 /// What is wanted of a bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wish {
     /// One unit, or a refusal.
     Take,

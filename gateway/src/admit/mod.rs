@@ -3,10 +3,46 @@
 /// PURE: token buckets.
 pub mod bucket;
 
-/// PURE: who is served next when there is no room for all.
-pub mod queue;
-
 /// Which buckets a request draws from, and where they are kept.
 pub(crate) mod limiter;
 
+/// PURE: how many may be under way.
+pub mod concurrency;
+
+/// PURE: who is served next when there is no room for all.
+pub mod queue;
+
+/// PURE: is there any use in letting a request in?
+pub mod shed;
+
+/// How much of its CPU this process uses.
+mod cpu;
+
+/// Room for a request, a short wait for it, or a refusal.
+pub(crate) mod gate;
+
 pub use self::{bucket::Allowance, queue::Lane};
+
+/// How a request is delivered: each way has room of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Stored before it is accepted.
+    Durable,
+    /// A copy is stored.
+    Journaled,
+    /// Not stored.
+    Fast,
+}
+
+impl Class {
+    pub const ALL: [Self; 3] = [Self::Durable, Self::Journaled, Self::Fast];
+
+    /// The word for metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Durable => "durable",
+            Self::Journaled => "journaled",
+            Self::Fast => "fast",
+        }
+    }
+}

@@ -67,7 +67,8 @@ use self::{
 };
 use crate::{
     admit::{
-        Allowance, Lane,
+        Allowance, Class, Lane,
+        gate::{Gates, Permit},
         limiter::{Account, Limiter},
     },
     auth::{Keyring, Principal},
@@ -126,6 +127,7 @@ pub struct Desk {
     config: GatewayConfig,
     keyring: Keyring,
     limiter: Arc<Limiter>,
+    gates: Gates,
     trusted_proxies: Vec<Network>,
     lines: Lines,
     bursts: Bursts,
@@ -157,6 +159,10 @@ impl Desk {
             let (desk, until) = (desk.clone(), until.clone());
             async move { desk.audience.answer(&until).await }
         });
+        until.spawn({
+            let (desk, until) = (desk.clone(), until.clone());
+            async move { desk.gates.watch_cpu(desk.config.admission.cpu_percent_max, &until).await }
+        });
         desk
     }
 
@@ -164,6 +170,7 @@ impl Desk {
         Self {
             keyring: Keyring::default(),
             limiter: Arc::new(Limiter::new(config.limits, peers.as_ref().map(Peers::buckets), bus.metrics().clone())),
+            gates: Gates::new(&config.admission, config.turns.waiting_max, bus.metrics()),
             trusted_proxies: config.http.trusted_proxies.iter().filter_map(|text| Network::parse(text)).collect(),
             lines: Lines::default(),
             bursts: Bursts::default(),
@@ -226,6 +233,12 @@ impl Desk {
     /// Those whose word is taken for a client's address.
     pub(crate) fn trusted_proxies(&self) -> &[Network] {
         &self.trusted_proxies
+    }
+
+    /// Room for a message, or 503; nothing is published before.
+    async fn enter(&self, submission: &Submission) -> Result<Permit, Problem> {
+        let budget = submission.budget.unwrap_or(Duration::from_millis(self.config.turns.budget_ms));
+        self.gates.of(Class::Durable).enter(&submission.principal.tenant, submission.lane, budget).await
     }
 
     /// What holds for a message's channel.

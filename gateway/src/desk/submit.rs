@@ -79,15 +79,16 @@ impl Desk {
         }
         let allowance = self.limiter.admit(submission.account()).await?;
         let named = self.name(&submission)?;
+        let permit = self.enter(&submission).await?;
         let frames = match self.way(&submission, &named).await? {
             Way::Told(frames) => frames,
             Way::Join => self.join(&submission, &named).await?,
             Way::Queue if self.is_merged(&submission) => {
                 let (named, frames) = self.merge(&submission, named).await?;
-                let frames = frames.admitted(self.bill(&submission, &named));
+                let frames = frames.admitted(permit, self.bill(&submission, &named));
                 return Ok(Story { request: named.request, conversation: named.conversation, allowance, frames });
             }
-            Way::Queue => self.queue(&submission, &named).await?.admitted(self.bill(&submission, &named)),
+            Way::Queue => self.queue(&submission, &named).await?.admitted(permit, self.bill(&submission, &named)),
         };
         Ok(Story { request: named.request, conversation: named.conversation, allowance, frames })
     }

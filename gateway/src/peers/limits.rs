@@ -1,6 +1,7 @@
 //! Buckets that all gateways share: what comes while one script runs is drawn by the next one, together and in its order.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{Script, aio::ConnectionManager};
+use redis::{Script, ScriptInvocation, aio::ConnectionManager};
 use talkfleet_shared::{admin::Health, clock, lifecycle::Shutdown, metrics::Metrics};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::admit::bucket::{Draw, Verdict};
+use crate::admit::bucket::{Draw, Rate, Verdict, Wish};
 
 /// Requests that may wait to be drawn for; above it the buckets of this process decide.
 const CALLS_WAITING_MAX: usize = 10_000;
@@ -107,18 +108,7 @@ impl Drawer {
 
     /// One round trip for all of them; nobody among them has waited longer than the timeout when it fails.
     async fn draw(&mut self, batch: &mut Vec<Call>) -> Result<(), String> {
-        let mut invocation = self.script.prepare_invoke();
-        invocation.arg(batch.len());
-        for call in batch.iter() {
-            if let Some(receipt) = &call.receipt {
-                invocation.key(receipt);
-            }
-            invocation.arg(u8::from(call.receipt.is_some())).arg(call.draws.len());
-            for Draw { key, rate, wish, .. } in call.draws.iter() {
-                let need = wish.needs().map_or(-1.0, |units| micros(rate.time_for(units)));
-                invocation.key(key).arg(need).arg(micros(rate.time_for(wish.takes()))).arg(micros(rate.depth()));
-            }
-        }
+        let invocation = question(&self.script, batch);
         let answered_by = batch.first().map_or_else(clock::now, |oldest| oldest.came) + self.timeout;
         let asked = invocation.invoke_async::<Vec<i64>>(&mut self.redis);
         let numbers = tokio::time::timeout_at(answered_by.into(), asked).await;
@@ -152,6 +142,49 @@ impl Drawer {
         self.metrics.limits_local.set(0);
         self.health.up(PART);
         tracing::info!("limits are counted by all gateways together again");
+    }
+}
+
+/// What the script is asked; the same needs of many requests are named once.
+fn question<'a>(script: &'a Script, batch: &[Call]) -> ScriptInvocation<'a> {
+    let (mut invocation, mut shapes, mut requests) = (script.prepare_invoke(), Shapes::default(), Vec::new());
+    for call in batch {
+        if let Some(receipt) = &call.receipt {
+            invocation.key(receipt);
+        }
+        let mut request = vec![u8::from(call.receipt.is_some())];
+        for draw in call.draws.iter() {
+            invocation.key(&draw.key);
+            request.extend(shapes.number(draw).to_be_bytes());
+        }
+        requests.push(request);
+    }
+    invocation.arg(shapes.listed.len());
+    shapes.listed.iter().for_each(|shape| {
+        invocation.arg(shape);
+    });
+    requests.iter().for_each(|request| {
+        invocation.arg(request.as_slice());
+    });
+    invocation
+}
+
+/// What is wanted of buckets, each shape once.
+#[derive(Default)]
+struct Shapes {
+    numbers: HashMap<(Wish, Rate), u16>,
+    /// Needed, taken and held, in microseconds.
+    listed: Vec<[f64; 3]>,
+}
+
+impl Shapes {
+    /// A batch has a few hundred at most.
+    fn number(&mut self, Draw { rate, wish, .. }: &Draw) -> u16 {
+        *self.numbers.entry((*wish, *rate)).or_insert_with(|| {
+            let needed = wish.needs().map_or(-1.0, |units| micros(rate.time_for(units)));
+            self.listed.push([needed, micros(rate.time_for(wish.takes())), micros(rate.depth())]);
+            self.listed.len() as u16
+        })
     }
 }
 
