@@ -2,9 +2,11 @@
 
 use std::{fmt::Write, sync::Arc};
 
+/// For those who look one up once and note it often.
+pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{family::Family, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 

@@ -12,7 +12,7 @@ use talkfleet_shared::{
     error::Code,
     id::TenantId,
     lifecycle::Shutdown,
-    metrics::{self, Metrics, Reason},
+    metrics::{self, Counter, Gauge, Metrics, Reason},
 };
 use tokio::sync::oneshot;
 
@@ -33,9 +33,9 @@ pub(crate) struct Gates([Arc<Gate>; Class::ALL.len()]);
 
 /// One class's room and who waits for it.
 pub(crate) struct Gate {
-    class: Class,
     dwell: Duration,
     metrics: Arc<Metrics>,
+    gauges: Gauges,
     /// Held for a few hundred nanoseconds at a time.
     state: Mutex<State>,
 }
@@ -47,6 +47,14 @@ struct State {
     backlog: Backlog,
     relief: CpuRelief,
     pressure: Pressure,
+}
+
+/// What is noted for each request, looked up once.
+struct Gauges {
+    in_flight: Gauge,
+    limit: Gauge,
+    admitted: [Counter; Lane::ALL.len()],
+    in_line: [Gauge; Lane::ALL.len()],
 }
 
 /// Why a request is not let in.
@@ -120,7 +128,8 @@ impl Gate {
             relief: CpuRelief::default(),
             pressure: Pressure::default(),
         };
-        Self { class, dwell, metrics, state: Mutex::new(state) }
+        let gauges = Gauges::of(class, &metrics);
+        Self { dwell, metrics, gauges, state: Mutex::new(state) }
     }
 
     /// Room for one more, or 503 and when to come back.
@@ -155,6 +164,11 @@ impl Gate {
         })
     }
 
+    /// The broker has taken a request within this time.
+    pub(crate) fn published(&self, took: Duration) {
+        self.lock().concurrency.published(took);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,7 +177,7 @@ impl Gate {
         state.in_flight += 1;
         state.concurrency.entered(state.in_flight);
         state.pressure.note(false);
-        self.metrics.admitted.get_or_create(&metrics::Lane { lane: lane.word() }).inc();
+        self.gauges.admitted[lane as usize].inc();
         self.note_room(state);
         Permit { gate: self.clone(), progress: Progress::Entered }
     }
@@ -194,14 +208,25 @@ impl Gate {
     }
 
     fn note_room(&self, state: &State) {
-        let class = metrics::Class { class: self.class.word() };
-        self.metrics.in_flight.get_or_create(&class).set(state.in_flight as i64);
-        self.metrics.concurrency_limit.get_or_create(&class).set(state.concurrency.limit() as i64);
+        self.gauges.in_flight.set(state.in_flight as i64);
+        self.gauges.limit.set(state.concurrency.limit() as i64);
     }
 
     fn note_line(&self, state: &State, lane: Lane) {
-        let waiting = state.line.len(lane) as i64;
-        self.metrics.in_line.get_or_create(&metrics::Lane { lane: lane.word() }).set(waiting);
+        self.gauges.in_line[lane as usize].set(state.line.len(lane) as i64);
+    }
+}
+
+impl Gauges {
+    fn of(class: Class, metrics: &Metrics) -> Self {
+        let class = metrics::Class { class: class.word() };
+        let lane = |lane: Lane| metrics::Lane { lane: lane.word() };
+        Self {
+            in_flight: metrics.in_flight.get_or_create(&class).clone(),
+            limit: metrics.concurrency_limit.get_or_create(&class).clone(),
+            admitted: Lane::ALL.map(|word| metrics.admitted.get_or_create(&lane(word)).clone()),
+            in_line: Lane::ALL.map(|word| metrics.in_line.get_or_create(&lane(word)).clone()),
+        }
     }
 }
 
@@ -210,7 +235,7 @@ impl State {
         if shed::is_hopeless(self.backlog.expected_wait(now), budget) {
             return Some(Shed::Wait);
         }
-        let is_busy = self.relief.sheds(lane == Lane::Batch, chance::between(0.0, 1.0));
+        let is_busy = self.relief.is_needed() && self.relief.sheds(lane == Lane::Batch, chance::between(0.0, 1.0));
         is_busy.then_some(Shed::Cpu)
     }
 }

@@ -91,6 +91,10 @@ impl CpuRelief {
         self.0 = (self.0 + step).clamp(0.0, CPU_SHED_MAX);
     }
 
+    pub fn is_needed(self) -> bool {
+        self.0 > 0.0
+    }
+
     /// Whether a request is shed; `dice` is from 0 to 1. What nobody waits for goes first.
     pub fn sheds(self, is_batch: bool, dice: f64) -> bool {
         let share = if is_batch { self.0 * 2.0 } else { self.0 };

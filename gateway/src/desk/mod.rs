@@ -68,7 +68,7 @@ use self::{
 use crate::{
     admit::{
         Allowance, Class, Lane,
-        gate::{Gates, Permit},
+        gate::{Gate, Gates, Permit},
         limiter::{Account, Limiter},
     },
     auth::{Keyring, Principal},
@@ -238,7 +238,11 @@ impl Desk {
     /// Room for a message, or 503; nothing is published before.
     async fn enter(&self, submission: &Submission) -> Result<Permit, Problem> {
         let budget = submission.budget.unwrap_or(Duration::from_millis(self.config.turns.budget_ms));
-        self.gates.of(Class::Durable).enter(&submission.principal.tenant, submission.lane, budget).await
+        self.gate().enter(&submission.principal.tenant, submission.lane, budget).await
+    }
+
+    fn gate(&self) -> &Arc<Gate> {
+        self.gates.of(Class::Durable)
     }
 
     /// What holds for a message's channel.

@@ -223,8 +223,10 @@ impl Desk {
                 trace: submission.trace,
             };
             let tenant = &submission.principal.tenant;
+            let sent = clock::now();
             match self.bus.submit(tenant, &named.conversation, &submission.ask, &headers).await {
                 Ok(accepted) => {
+                    self.gate().published(clock::since(sent));
                     self.outage.over();
                     return Ok(accepted);
                 }
