@@ -25,6 +25,13 @@ use super::{
 };
 use crate::config::AdmissionConfig;
 
+/// A line that did not empty for so many dwell times is no burst: nobody gains by waiting in it.
+const STANDING: u32 = 2;
+
+/// What is left of the dwell time then, as a divisor: whoever is refused hears so at once (controlled delay, as in 'Fail at
+/// Scale').
+const STANDING_DWELL: u32 = 10;
+
 /// How often it is looked at how much of its CPU the process uses.
 const CPU_LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -44,6 +51,8 @@ struct State {
     concurrency: Concurrency,
     in_flight: usize,
     line: Queue<TenantId, oneshot::Sender<Permit>>,
+    /// Since when somebody waits in it.
+    line_since: Instant,
     backlog: Backlog,
     relief: CpuRelief,
     pressure: Pressure,
@@ -124,6 +133,7 @@ impl Gate {
             concurrency: Concurrency::new(bounds),
             in_flight: 0,
             line: Queue::new(config.line_max, dwell),
+            line_since: clock::now(),
             backlog: Backlog::default(),
             relief: CpuRelief::default(),
             pressure: Pressure::default(),
@@ -140,7 +150,7 @@ impl Gate {
         budget: Duration,
     ) -> Result<Permit, Problem> {
         let came = clock::now();
-        let turn = {
+        let (turn, dwell) = {
             let mut state = self.lock();
             if let Some(why) = state.shed(lane, budget, came) {
                 return Err(self.refuse(&mut state, why, came));
@@ -149,12 +159,13 @@ impl Gate {
                 return Ok(self.admit(&mut state, lane));
             }
             let (ticket, turn) = oneshot::channel();
+            let dwell = state.dwell(self.dwell, came);
             drop(state.line.push(tenant.clone(), lane, ticket, came));
             self.note_line(&state, lane);
-            turn
+            (turn, dwell)
         };
         // Whoever is dropped from the line hears of it by the end of their ticket.
-        let entered = tokio::time::timeout(self.dwell, turn).await.ok().and_then(Result::ok);
+        let entered = tokio::time::timeout(dwell, turn).await.ok().and_then(Result::ok);
         self.metrics.dwell.observe(clock::since(came).as_secs_f64());
         entered.ok_or_else(|| {
             let (mut state, now) = (self.lock(), clock::now());
@@ -231,6 +242,15 @@ impl Gauges {
 }
 
 impl State {
+    /// How long whoever comes now may wait in line.
+    fn dwell(&mut self, dwell: Duration, now: Instant) -> Duration {
+        if self.line.is_empty() {
+            self.line_since = now;
+        }
+        let stands = now.saturating_duration_since(self.line_since) >= dwell * STANDING;
+        if stands { dwell / STANDING_DWELL } else { dwell }
+    }
+
     fn shed(&self, lane: Lane, budget: Duration, now: Instant) -> Option<Shed> {
         if shed::is_hopeless(self.backlog.expected_wait(now), budget) {
             return Some(Shed::Wait);
@@ -350,6 +370,22 @@ mod tests {
         drop(interactive);
         assert!(enter(Lane::Batch).await.is_ok(), "all of the room is back");
         assert_eq!(gate.lock().in_flight, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn under_a_lasting_overload_the_refused_hear_at_once() {
+        let gates = gates(&[("concurrency_start", 1), ("concurrency_min", 1)]);
+        let gate = gates.of(Class::Durable);
+        let _first = gate.enter(&tenant("demo"), Lane::Interactive, BUDGET).await.ok().unwrap();
+        let refused = (0..200).map(|n| async move {
+            tokio::time::sleep(Duration::from_millis(n)).await;
+            let began = clock::now();
+            assert!(gate.enter(&tenant("demo"), Lane::Interactive, BUDGET).await.is_err());
+            clock::since(began)
+        });
+        let took = futures::future::join_all(refused).await;
+        assert!(took[..50].iter().all(|took| *took == gate.dwell));
+        assert!(took[150..].iter().all(|took| *took < Duration::from_millis(10)), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]
