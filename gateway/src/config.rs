@@ -11,7 +11,7 @@ use talkfleet_shared::{
     telemetry::LogConfig,
 };
 
-use crate::channels::ChannelsConfig;
+use crate::{channels::ChannelsConfig, http::address::Network};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +23,7 @@ pub struct GatewayConfig {
     pub turns: TurnsConfig,
     pub channels: ChannelsConfig,
     pub limits: LimitsConfig,
+    pub admission: AdmissionConfig,
     pub redis: RedisConfig,
     pub sse: SseConfig,
     pub ws: WsConfig,
@@ -40,6 +41,7 @@ pub struct HttpConfig {
     pub unread_timeout_ms: u64,
     pub connections_max: usize,
     pub allowed_origins: Vec<String>,
+    pub trusted_proxies: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -57,8 +59,26 @@ pub struct TurnsConfig {
 pub struct LimitsConfig {
     pub user_per_minute: u32,
     pub tenant_per_minute: u32,
+    pub address_per_minute: u32,
     pub user_burst: u32,
     pub tenant_burst: u32,
+    pub address_burst: u32,
+    pub user_tokens_per_day: u64,
+    pub tenant_tokens_per_day: u64,
+    pub user_micros_per_day: u64,
+    pub tenant_micros_per_day: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdmissionConfig {
+    pub concurrency_start: usize,
+    pub concurrency_min: usize,
+    pub wait_target_ms: u64,
+    pub round_ms: u64,
+    pub dwell_ms: u64,
+    pub line_max: usize,
+    pub cpu_percent_max: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -125,6 +145,33 @@ impl WebConfig {
     }
 }
 
+impl LimitsConfig {
+    /// Whether requests are counted.
+    pub fn limits_requests(&self) -> bool {
+        [self.user_per_minute, self.tenant_per_minute, self.address_per_minute].iter().any(|limit| *limit > 0)
+    }
+
+    /// Whether it is counted what answers cost.
+    pub fn limits_costs(&self) -> bool {
+        let purses = [
+            self.user_tokens_per_day,
+            self.tenant_tokens_per_day,
+            self.user_micros_per_day,
+            self.tenant_micros_per_day,
+        ];
+        purses.iter().any(|limit| *limit > 0)
+    }
+
+    /// The limits as `RateLimit-Policy` tells them; None when requests are not counted.
+    pub fn policy(&self) -> Option<String> {
+        let limits =
+            [("user", self.user_per_minute), ("tenant", self.tenant_per_minute), ("address", self.address_per_minute)];
+        let told = limits.iter().filter(|(_, limit)| *limit > 0);
+        let told: Vec<_> = told.map(|(name, limit)| format!("\"{name}\";q={limit};w=60")).collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+}
+
 impl TurnsConfig {
     /// The budget that a client asked for, if it lies within the bounds; the usual one when it asked for none.
     pub fn budget(&self, asked_ms: Option<u64>) -> Option<Duration> {
@@ -166,6 +213,10 @@ impl Checked for GatewayConfig {
             ("ws.write_timeout_ms", self.ws.write_timeout_ms),
             ("redis.timeout_ms", self.redis.timeout_ms),
             ("web.visitor_hours", self.web.visitor_hours),
+            ("admission.concurrency_start", self.admission.concurrency_start as u64),
+            ("admission.concurrency_min", self.admission.concurrency_min as u64),
+            ("admission.wait_target_ms", self.admission.wait_target_ms),
+            ("admission.round_ms", self.admission.round_ms),
             ("turns.waiting_max", turns.waiting_max as u64),
             ("turns.budget_ms_min", turns.budget_ms_min),
             ("ws.asks_max", self.ws.asks_max as u64),
@@ -188,11 +239,22 @@ impl Checked for GatewayConfig {
         for (key, per_minute, burst) in [
             ("limits.user", limits.user_per_minute, limits.user_burst),
             ("limits.tenant", limits.tenant_per_minute, limits.tenant_burst),
+            ("limits.address", limits.address_per_minute, limits.address_burst),
         ] {
             must(per_minute == 0 || burst > 0, format!("{key}_burst is 0 while {key}_per_minute is {per_minute}"));
         }
+        must(
+            self.admission.cpu_percent_max <= 100,
+            format!("admission.cpu_percent_max is {}; give 1 to 100, or 0 for none", self.admission.cpu_percent_max),
+        );
         for origin in &http.allowed_origins {
             must(is_origin(origin), format!("http.allowed_origins: '{origin}' should look like https://shop.example"));
+        }
+        for proxy in &http.trusted_proxies {
+            must(
+                Network::parse(proxy).is_some(),
+                format!("http.trusted_proxies: '{proxy}' should look like 10.0.0.0/8 or 192.0.2.1"),
+            );
         }
         let redis = &self.redis.url;
         must(
@@ -246,6 +308,9 @@ mod tests {
         refused("http.listen", "localhost", "http.listen 'localhost'");
         refused("http.body_bytes_max", "9999999", "http.body_bytes_max");
         refused("http.allowed_origins", "[\"shop.example\"]", "should look like https://shop.example");
+        refused("http.trusted_proxies", "[\"proxy.example\"]", "should look like 10.0.0.0/8");
+        refused("admission.concurrency_min", "0", "admission.concurrency_min must be above 0");
+        refused("admission.cpu_percent_max", "101", "give 1 to 100");
         refused("redis.url", "http://u:geheim@host", "redis.url 'http://…@host'");
         refused("web.tenant", "a.b", "web.tenant 'a.b'");
         refused("web.tenent", "demo", "did you mean 'tenant'?");
@@ -256,6 +321,13 @@ mod tests {
     fn a_limit_without_a_burst_would_let_nobody_in() {
         let error = with(&[("limits.user_per_minute", "60"), ("limits.user_burst", "0")]).unwrap_err().to_string();
         assert!(error.contains("limits.user_burst is 0"), "{error}");
+    }
+
+    #[test]
+    fn limits_are_told_as_the_draft_writes_them() {
+        assert_eq!(with(&[]).unwrap().limits.policy(), None);
+        let config = with(&[("limits.user_per_minute", "60"), ("limits.address_per_minute", "9")]).unwrap();
+        assert_eq!(config.limits.policy().as_deref(), Some("\"user\";q=60;w=60, \"address\";q=9;w=60"));
     }
 
     #[test]

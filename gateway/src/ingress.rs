@@ -12,6 +12,7 @@ use talkfleet_shared::{
 };
 
 use crate::{
+    admit::Lane,
     auth::{Principal, PrincipalKind},
     desk::{Desk, Submission},
     intake::{self, ChatBody},
@@ -65,10 +66,12 @@ fn submission(call: &ServiceCall, last_only: bool) -> Result<Submission, Problem
     let key = call.header(header::REQUEST).or_else(|| call.header(header::MESSAGE_ID));
     Ok(Submission {
         principal: Principal { tenant: call.tenant().clone(), user: None, kind: PrincipalKind::Key },
+        address: None,
         conversation: asked.conversation,
         ask: asked.ask,
         budget: asked.budget,
         idempotency_key: key.map(|key| intake::idempotency_key(key.as_bytes())).transpose()?,
+        lane: Lane::named(call.header(header::PRIORITY)),
         face: "nats",
         last_only,
         trace: call.trace(),

@@ -33,11 +33,8 @@ pub mod auth;
 /// PURE: visitors' tokens and the conversations that name their owner.
 mod visitor;
 
-/// PURE: token buckets.
+/// May a request come in now?
 pub mod admit;
-
-/// Limits as they are kept in this process.
-mod limiter;
 
 /// Replies find the waiting client.
 mod relay;
@@ -110,7 +107,7 @@ impl Gateway {
                 Peers::connect(
                     &config.redis.url,
                     Duration::from_millis(config.redis.timeout_ms),
-                    health.clone(),
+                    (metrics.clone(), health.clone()),
                     &rooms,
                 )
                 .map_err(|error| StartError::Redis(error.to_string()))?,

@@ -26,6 +26,8 @@ pub const DELIVERY: &str = "Talkfleet-Delivery";
 pub const OPENING: &str = "Talkfleet-Opening";
 /// The version of the body's shape.
 pub const SCHEMA: &str = "Talkfleet-Schema";
+/// On what a client sends: `batch` when nobody waits for the answer; it comes after those for whom somebody does.
+pub const PRIORITY: &str = "Talkfleet-Priority";
 /// Who is on whose behalf cancelling or resuming: only their own requests are found.
 pub const USER: &str = "Talkfleet-User";
 /// On `chat.v1.chat.<tenant>`: `frames` asks for every frame instead of the final answer alone. On an ask: `last` says that

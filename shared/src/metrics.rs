@@ -2,9 +2,11 @@
 
 use std::{fmt::Write, sync::Arc};
 
+/// For those who look one up once and note it often.
+pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{family::Family, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
@@ -36,6 +38,8 @@ labels! {
     CacheSource { cache, source }
     Target { target }
     Pool { pool }
+    Lane { lane }
+    Class { class }
 }
 
 fn seconds() -> Histogram {
@@ -85,6 +89,24 @@ metrics! {
     first_frame_time: Family<Face, Histogram> = Family::new_with_constructor(seconds as fn() -> Histogram), "first_frame", Seconds;
     /// Requests that were refused, by face and code
     refusals: Family<FaceCode, Counter> = Family::default(), "refusals";
+    /// Requests whose limits were looked at, by where they are kept: `redis` for all gateways together, or `local`
+    limit_checks: Family<Reason, Counter> = Family::default(), "limit_checks";
+    /// Scripts that looked at limits in Redis, each for as many requests as had come
+    limit_scripts: Counter = Counter::default(), "limit_scripts";
+    /// Whether limits are counted by this process alone since Redis is away
+    limits_local: Gauge = Gauge::default(), "limits_local";
+    /// Requests that were let in, by lane
+    admitted: Family<Lane, Counter> = Family::default(), "admitted";
+    /// Requests that were refused since there was no room for them, by reason
+    shed: Family<Reason, Counter> = Family::default(), "shed";
+    /// Requests that may be under way at once, by delivery class
+    concurrency_limit: Family<Class, Gauge> = Family::default(), "concurrency_limit";
+    /// Requests under way, by delivery class
+    in_flight: Family<Class, Gauge> = Family::default(), "in_flight";
+    /// Requests that wait for room, by lane
+    in_line: Family<Lane, Gauge> = Family::default(), "in_line";
+    /// Time that requests waited for room which did not get it at once
+    dwell: Histogram = seconds(), "dwell", Seconds;
     /// Open connections, by face
     connections: Family<Face, Gauge> = Family::default(), "connections";
     /// Requests whose outcome a client waits for

@@ -9,6 +9,9 @@ mod resume;
 /// One request told to one client, until its one last frame.
 mod story;
 
+/// What an answer costs is debited.
+mod bill;
+
 /// A turn whose time is over and of which nobody has said how it ended.
 mod expiry;
 
@@ -37,6 +40,7 @@ mod burst;
 mod audience;
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -62,11 +66,15 @@ use self::{
     outage::SharedOutage,
 };
 use crate::{
-    admit::Allowance,
+    admit::{
+        Allowance, Lane,
+        gate::{Gates, Permit},
+        limiter::{Account, Limiter},
+    },
     auth::{Keyring, Principal},
     channels::ChannelPolicy,
     config::GatewayConfig,
-    limiter::Limiter,
+    http::address::Network,
     peers::Peers,
     relay::Relay,
 };
@@ -81,17 +89,27 @@ pub const REASON_CHARS_MAX: usize = 1_000;
 #[derive(Debug, Clone)]
 pub struct Submission {
     pub principal: Principal,
+    /// None when it did not come over HTTP.
+    pub address: Option<IpAddr>,
     /// None begins a conversation.
     pub conversation: Option<ConversationId>,
     pub ask: Ask,
     /// None for the usual one; out of bounds is refused.
     pub budget: Option<Duration>,
     pub idempotency_key: Option<String>,
+    pub lane: Lane,
     /// Which face it came through, for the metrics: `http`, `sse`, `ws`, `openai`, `nats`.
     pub face: &'static str,
     /// Only how it ends is told: the frames before need not be sent.
     pub last_only: bool,
     pub trace: Trace,
+}
+
+impl Submission {
+    /// On whose account it goes.
+    fn account(&self) -> Account<'_> {
+        Account { tenant: Some(&self.principal.tenant), user: self.ask.user.as_ref(), address: self.address }
+    }
 }
 
 /// An accepted request and what is told of it.
@@ -112,7 +130,9 @@ pub struct Desk {
     bus: Bus,
     config: GatewayConfig,
     keyring: Keyring,
-    limiter: Limiter,
+    limiter: Arc<Limiter>,
+    gates: Gates,
+    trusted_proxies: Vec<Network>,
     lines: Lines,
     bursts: Bursts,
     audience: Audience,
@@ -143,13 +163,19 @@ impl Desk {
             let (desk, until) = (desk.clone(), until.clone());
             async move { desk.audience.answer(&until).await }
         });
+        until.spawn({
+            let (desk, until) = (desk.clone(), until.clone());
+            async move { desk.gates.watch_cpu(desk.config.admission.cpu_percent_max, &until).await }
+        });
         desk
     }
 
     fn new(bus: Bus, config: GatewayConfig, relay: Arc<Relay>, peers: Option<Peers>, shutdown: Shutdown) -> Self {
         Self {
             keyring: Keyring::default(),
-            limiter: Limiter::new(config.limits),
+            limiter: Arc::new(Limiter::new(config.limits, peers.as_ref().map(Peers::buckets), bus.metrics().clone())),
+            gates: Gates::new(&config.admission, config.turns.waiting_max, bus.metrics()),
+            trusted_proxies: config.http.trusted_proxies.iter().filter_map(|text| Network::parse(text)).collect(),
             lines: Lines::default(),
             bursts: Bursts::default(),
             audience: Audience::new(bus.clone(), shutdown.clone()),
@@ -195,12 +221,28 @@ impl Desk {
     }
 
     /// A visitor of the chat page with their token and when it expires in Unix milliseconds; 404 when there is no page.
-    pub fn admit_visitor(&self) -> Result<(UserId, String, u64), Problem> {
+    pub async fn admit_visitor(&self, address: Option<IpAddr>) -> Result<(UserId, String, u64), Problem> {
         let tenant = self.config.web.tenant().ok_or_else(|| Problem::new(Code::NotFound))?;
-        self.limiter.admit(&tenant, None)?;
+        self.limiter.admit(Account { tenant: Some(&tenant), user: None, address }).await?;
         let expires_at_ms = unix_ms() + self.config.web.visitor_life().as_millis() as u64;
         let (user, token) = self.keyring.admit_visitor(tenant, expires_at_ms).ok_or_else(broker_away)?;
         Ok((user, token, expires_at_ms))
+    }
+
+    /// Counts somebody whom nobody knows, or says 429.
+    pub(crate) async fn admit_stranger(&self, address: Option<IpAddr>) -> Result<(), Problem> {
+        self.limiter.admit(Account { address, ..Account::default() }).await.map(|_| ())
+    }
+
+    /// Those whose word is taken for a client's address.
+    pub(crate) fn trusted_proxies(&self) -> &[Network] {
+        &self.trusted_proxies
+    }
+
+    /// Room for a message, or 503; nothing is published before.
+    async fn enter(&self, submission: &Submission, class: DeliveryClass) -> Result<Permit, Problem> {
+        let budget = submission.budget.unwrap_or(Duration::from_millis(self.config.turns.budget_ms));
+        self.gates.of(class).enter(&submission.principal.tenant, submission.lane, budget).await
     }
 
     /// What holds for a message's channel.

@@ -21,10 +21,11 @@ use talkfleet_shared::{
 
 use super::{
     audience::Seat,
+    bill::Bill,
     line::Place,
     order::{Next, Order},
 };
-use crate::relay::Inbox;
+use crate::{admit::gate::Permit, relay::Inbox};
 
 /// How long after its deadline a turn may still end by its worker's hand; then this gateway says that it expired.
 const DEADLINE_GRACE: Duration = Duration::from_secs(2);
@@ -47,6 +48,9 @@ const SLOW: Duration = Duration::from_secs(10);
 pub struct Frames {
     told: BoxStream<'static, Frame>,
     cut: Arc<OnceLock<Code>>,
+    /// Room, and what it costs; None for what was accepted before.
+    permit: Option<Permit>,
+    bill: Option<Bill>,
 }
 
 impl std::fmt::Debug for Frames {
@@ -59,7 +63,11 @@ impl Stream for Frames {
     type Item = Frame;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Frame>> {
-        self.told.poll_next_unpin(context)
+        let told = self.told.poll_next_unpin(context);
+        if let Poll::Ready(Some(frame)) = &told {
+            self.hear(frame);
+        }
+        told
     }
 }
 
@@ -69,10 +77,24 @@ impl Frames {
         self.cut.get().map(|code| Problem::new(*code).retry_after_ms(super::jittered_ms(1_000)))
     }
 
+    /// A request that was accepted just now: it keeps its room until its last frame, and then is paid for.
+    pub(super) fn admitted(self, mut permit: Permit, bill: Option<Bill>) -> Self {
+        permit.accepted();
+        Self { permit: Some(permit), bill, ..self }
+    }
+
+    fn hear(&mut self, frame: &Frame) {
+        // Whoever reads slowly holds no room that others wait for.
+        self.permit.take_if(|permit| permit.hear(frame));
+        if let Some(bill) = &mut self.bill {
+            bill.hear(frame);
+        }
+    }
+
     /// A turn that has ended, told from its record.
     pub(super) fn ended(record: &TurnRecord, after: Position) -> Self {
         let rest = Order::after(after).rest(record);
-        Self { told: futures::stream::iter(rest).boxed(), cut: Arc::default() }
+        Self { told: futures::stream::iter(rest).boxed(), cut: Arc::default(), permit: None, bill: None }
     }
 
     /// A turn that has ended, told to a client that sends it anew under the same idempotency key.
@@ -82,19 +104,24 @@ impl Frames {
         let body = FrameBody::Accepted { conversation, deadline_ms: 0, delivery: DeliveryClass::Durable };
         let opening = Frame { request: record.request.clone(), attempt: record.attempt, seq: 0, body };
         let all = std::iter::once(opening).chain(record.frames(Position::default()));
-        Self { told: futures::stream::iter(all.collect::<Vec<_>>()).boxed(), cut: Arc::default() }
+        Self {
+            told: futures::stream::iter(all.collect::<Vec<_>>()).boxed(),
+            cut: Arc::default(),
+            permit: None,
+            bill: None,
+        }
     }
 
     /// A turn that expired without anybody having noticed.
     pub(super) fn expired(request: &RequestId, after: Position) -> Self {
         let last = Order::after(after).closing(request, expired());
-        Self { told: futures::stream::iter([last]).boxed(), cut: Arc::default() }
+        Self { told: futures::stream::iter([last]).boxed(), cut: Arc::default(), permit: None, bill: None }
     }
 
     /// A turn that may still be running.
     pub(super) fn running(script: Script) -> Self {
         let cut = Arc::new(OnceLock::new());
-        Self { told: tell(script, cut.clone()).boxed(), cut }
+        Self { told: tell(script, cut.clone()).boxed(), cut, permit: None, bill: None }
     }
 }
 

@@ -17,7 +17,9 @@ use talkfleet_shared::{
 };
 
 use super::{
-    Desk, Frames, Story, Submission, away, broker_away, jittered_ms,
+    Desk, Frames, Story, Submission, away,
+    bill::Bill,
+    broker_away, jittered_ms,
     ledger::Known,
     line::Place,
     resume::Running,
@@ -78,19 +80,26 @@ impl Desk {
         if principal.user.is_some() {
             submission.ask.user.clone_from(&principal.user);
         }
-        let allowance = self.limiter.admit(&principal.tenant, submission.ask.user.as_ref())?;
+        let allowance = self.limiter.admit(submission.account()).await?;
         let named = self.name(&submission)?;
         let delivery = self.policy(&submission).delivery;
+        let permit = self.enter(&submission, delivery).await?;
         let frames = match self.way(&submission, &named).await? {
             Way::Told(frames) => frames,
             Way::Join => self.join(&submission, &named).await?,
             Way::Queue if self.is_merged(&submission) => {
                 let (named, frames) = self.merge(&submission, named).await?;
+                let frames = frames.admitted(permit, self.bill(&submission, &named));
                 let Named { request, conversation, .. } = named;
                 return Ok(Story { request, conversation, delivery, allowance, frames });
             }
-            Way::Queue if delivery.is_durable() => self.queue(&submission, &named).await?,
-            Way::Queue => self.hand_over_directly(&submission, &named, delivery).await?,
+            Way::Queue => {
+                let frames = match delivery.is_durable() {
+                    true => self.queue(&submission, &named).await?,
+                    false => self.hand_over_directly(&submission, &named, delivery).await?,
+                };
+                frames.admitted(permit, self.bill(&submission, &named))
+            }
         };
         Ok(Story { request: named.request, conversation: named.conversation, delivery, allowance, frames })
     }
@@ -268,8 +277,10 @@ impl Desk {
         loop {
             let headers = AskHeaders { last_only, ..self.ask_headers(submission, named, reply_to.to_owned()) };
             let tenant = &submission.principal.tenant;
+            let sent = clock::now();
             match self.bus.submit(tenant, &named.conversation, &submission.ask, &headers).await {
                 Ok(accepted) => {
+                    self.gates.of(DeliveryClass::Durable).published(clock::since(sent));
                     self.outage.over();
                     return Ok(accepted);
                 }
@@ -331,6 +342,10 @@ impl Desk {
         if let Some(peers) = &self.peers {
             peers.tell(tenant, &named.request, named.note(channel));
         }
+    }
+
+    fn bill(&self, submission: &Submission, named: &Named) -> Option<Bill> {
+        Bill::of(&self.limiter, &self.bus, submission, &named.request, named.began + named.budget)
     }
 
     pub(super) fn open_inbox(&self, address: RequestId) -> Result<Inbox, Problem> {

@@ -3,7 +3,12 @@
 use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -18,7 +23,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::wire::Wire;
+use super::{address::Peer, wire::Wire};
 use crate::config::HttpConfig;
 
 /// What a connection is told that is one too many; it never becomes a request.
@@ -45,8 +50,8 @@ pub(crate) async fn serve(
             () = shutdown.asked() => return,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -57,7 +62,11 @@ pub(crate) async fn serve(
             tokio::spawn(turn_away(stream));
             continue;
         };
-        let service = TowerToHyperService::new(router.clone());
+        let router = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            router.call(request)
+        });
         let (http, metrics, closing) = (http.clone(), metrics.clone(), shutdown.clone());
         if let Err(error) = tune(&stream, &config) {
             tracing::debug!(%error, "a connection could not be tuned");

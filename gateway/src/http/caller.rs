@@ -1,6 +1,6 @@
 //! Who calls over HTTP, and what their headers say beside the body.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -9,12 +9,13 @@ use axum::{
 use talkfleet_shared::{
     chat::{Position, Problem},
     error::Code,
-    header::TRACEPARENT,
+    header::{PRIORITY, TRACEPARENT},
     telemetry::Trace,
 };
 
-use super::error::Refusal;
+use super::{address, error::Refusal};
 use crate::{
+    admit::Lane,
     auth::Principal,
     desk::{Desk, Submission},
     intake::{self, Asked},
@@ -27,7 +28,14 @@ impl FromRequestParts<Arc<Desk>> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refusal> {
-        Ok(Self(desk.authenticate(bearer(&parts.headers))?))
+        match desk.authenticate(bearer(&parts.headers)) {
+            Ok(principal) => Ok(Self(principal)),
+            Err(problem) => {
+                // Whoever guesses at keys is counted, and then told to wait.
+                desk.admit_stranger(address::of(parts, desk)).await?;
+                Err(problem.into())
+            }
+        }
     }
 }
 
@@ -41,6 +49,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
 pub fn submission(
     principal: Principal,
     asked: Asked,
+    address: Option<IpAddr>,
     headers: &HeaderMap,
     face: &'static str,
     last_only: bool,
@@ -48,7 +57,8 @@ pub fn submission(
     let Asked { conversation, ask, budget } = asked;
     let key = headers.get("idempotency-key").map(|value| intake::idempotency_key(value.as_bytes()));
     let (idempotency_key, trace) = (key.transpose()?, Trace::follow(text(headers, TRACEPARENT), &mut rand::rng()));
-    Ok(Submission { principal, conversation, ask, budget, idempotency_key, face, last_only, trace })
+    let lane = Lane::named(text(headers, PRIORITY));
+    Ok(Submission { principal, address, conversation, ask, budget, idempotency_key, lane, face, last_only, trace })
 }
 
 /// The last frame that the client saw: `after`, else the header that browsers send by themselves.

@@ -19,6 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    address::ClientAddress,
     body::Strict,
     caller::{self, Caller},
     contract,
@@ -41,7 +42,10 @@ pub(super) fn router() -> OpenApiRouter<Arc<Desk>> {
 /// `"stream": true`). With an `Idempotency-Key` it may be sent again after any failure: the outcome is the same one.
 #[utoipa::path(
     post, path = "/v1/chat", tag = "chat", request_body = ChatBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters"),
+        ("Talkfleet-Priority" = Option<String>, Header, description = "`batch` when nobody waits for it: it comes after those for whom somebody does"),
+    ),
     responses(
         (status = 200, description = "The answer", body = contract::Answer),
         (status = "4XX", description = "The message was not accepted", body = ProblemBody, content_type = "application/problem+json"),
@@ -52,13 +56,15 @@ pub(super) fn router() -> OpenApiRouter<Arc<Desk>> {
 async fn ask(
     State(desk): State<Arc<Desk>>,
     Caller(principal): Caller,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
     Strict(body): Strict<ChatBody>,
 ) -> Result<Response, Refusal> {
     let streamed = body.stream.unwrap_or(false) || sse::is_wanted(&headers);
     let after = caller::position(&headers, None)?;
     let face = if streamed { "sse" } else { "http" };
-    let story = desk.submit(caller::submission(principal, body.parse()?, &headers, face, !streamed)?).await?;
+    let asked = caller::submission(principal, body.parse()?, address, &headers, face, !streamed)?;
+    let story = desk.submit(asked).await?;
     let Story { request, frames, allowance, delivery, .. } = story;
     let response =
         if streamed { sse::respond(frames, after, desk.config()) } else { whole(request.clone(), frames).await };

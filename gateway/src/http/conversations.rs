@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    address::ClientAddress,
     caller::{self, Caller},
     contract,
     error::{ProblemBody, Refusal},
@@ -69,8 +70,12 @@ struct Visitor {
         (status = 404, description = "There is no chat page here", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-async fn visit(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Result<(StatusCode, Json<Visitor>), Refusal> {
+async fn visit(
+    State(desk): State<Arc<Desk>>,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<Visitor>), Refusal> {
     caller::check_origin(&desk, &headers)?;
-    let (user, token, expires_at) = desk.admit_visitor()?;
+    let (user, token, expires_at) = desk.admit_visitor(address).await?;
     Ok((StatusCode::CREATED, Json(Visitor { token, user, expires_at })))
 }

@@ -6,6 +6,9 @@ pub mod error;
 /// Strict JSON bodies.
 pub mod body;
 
+/// Whose address a request comes from.
+pub(crate) mod address;
+
 /// Who calls, and what their headers say.
 pub mod caller;
 
@@ -31,8 +34,8 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::Request,
-    http::{HeaderName, HeaderValue, Method, header},
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -46,7 +49,11 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::error::Refusal;
-use crate::{config::HttpConfig, desk::Desk, openai, web, ws};
+use crate::{
+    config::{HttpConfig, LimitsConfig},
+    desk::Desk,
+    openai, web, ws,
+};
 
 /// How long a browser may remember what it was told of an origin.
 const CORS_AGE: Duration = Duration::from_secs(600);
@@ -73,6 +80,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .fallback_service(elsewhere)
         .method_not_allowed_fallback(|| async { Refusal::from(Code::MethodNotAllowed) })
         .layer(middleware::from_fn(harden))
+        .layer(middleware::from_fn_with_state(policy(&desk.config().limits), tell_policy))
         .layer(cors(&desk.config().http))
         .layer(CatchPanicLayer::custom(broken))
 }
@@ -106,6 +114,22 @@ async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
+/// What limits there are, for clients to keep to by themselves (draft-ietf-httpapi-ratelimit-headers).
+fn policy(limits: &LimitsConfig) -> Option<HeaderValue> {
+    limits.policy().and_then(|policy| HeaderValue::from_str(&policy).ok())
+}
+
+/// Every response that tells how much is left, or that nothing is, tells of how much.
+async fn tell_policy(State(policy): State<Option<HeaderValue>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let is_about_limits =
+        response.status() == StatusCode::TOO_MANY_REQUESTS || response.headers().contains_key("ratelimit-limit");
+    if let Some(policy) = policy.filter(|_| is_about_limits) {
+        response.headers_mut().insert("ratelimit-policy", policy);
+    }
+    response
+}
+
 fn cors(http: &HttpConfig) -> CorsLayer {
     let origins = http.allowed_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
     CorsLayer::new()
@@ -117,13 +141,21 @@ fn cors(http: &HttpConfig) -> CorsLayer {
                 "content-type",
                 "idempotency-key",
                 "last-event-id",
+                "talkfleet-priority",
                 talkfleet_shared::header::TRACEPARENT,
             ]
             .map(HeaderName::from_static),
         )
         .expose_headers(
-            ["retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "talkfleet-request"]
-                .map(HeaderName::from_static),
+            [
+                "retry-after",
+                "ratelimit-limit",
+                "ratelimit-remaining",
+                "ratelimit-reset",
+                "ratelimit-policy",
+                "talkfleet-request",
+            ]
+            .map(HeaderName::from_static),
         )
         .max_age(CORS_AGE)
 }

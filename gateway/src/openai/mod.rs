@@ -39,6 +39,7 @@ use crate::{
     desk::{self, Desk, Frames, Story},
     http::{
         self,
+        address::ClientAddress,
         body::Strict,
         caller::{Caller, submission},
     },
@@ -73,12 +74,14 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Desk>> {
 async fn complete(
     State(desk): State<Arc<Desk>>,
     caller: Result<Caller, http::error::Refusal>,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
     body: Result<Strict<Value>, http::error::Refusal>,
 ) -> Result<Response, Refusal> {
     let Caller(principal) = caller?;
     let wanted = request::parse(body?.0)?;
-    let story = desk.submit(submission(principal, wanted.asked, &headers, FACE, !wanted.stream)?).await?;
+    let asked = submission(principal, wanted.asked, address, &headers, FACE, !wanted.stream)?;
+    let story = desk.submit(asked).await?;
     let created = desk::unix_ms() / 1_000;
     let request_id = HeaderValue::from_str(story.request.as_str());
     let mut response = if wanted.stream {

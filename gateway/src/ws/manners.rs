@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use talkfleet_shared::error::Code;
 
-use crate::admit::{Bucket, Rate};
+use crate::admit::bucket::{Bucket, Rate};
 
 /// Nonsense that a client in development sends now and then is answered; one that sends it all the time is broken.
-const BLUNDERS: Rate = Rate { per_minute: 10, burst: 5 };
+const BLUNDERS: Rate = Rate::of(10, 5);
 
 /// What happens to a message that does not please.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +29,7 @@ pub(super) struct Manners {
 impl Manners {
     pub(super) fn new(messages_per_second: u32) -> Self {
         // A page that has just reconnected may say everything at once.
-        let messages =
-            Rate { per_minute: messages_per_second.saturating_mul(60), burst: messages_per_second.saturating_mul(2) };
+        let messages = Rate::of(messages_per_second.saturating_mul(60), messages_per_second.saturating_mul(2));
         Self { messages, said: Bucket::default(), blundered: Bucket::default() }
     }
 

@@ -32,6 +32,7 @@ use self::session::{Session, Who};
 use crate::{
     desk::Desk,
     http::{
+        address::ClientAddress,
         caller::{bearer, check_origin},
         error::{ProblemBody, Refusal},
     },
@@ -69,6 +70,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Desk>> {
 )]
 async fn open(
     State(desk): State<Arc<Desk>>,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
@@ -79,9 +81,13 @@ async fn open(
         return Err(Code::Draining.into());
     }
     let who = match bearer(&headers) {
-        Some(token) => Some(Who { principal: desk.authenticate(Some(token))?, token: token.to_owned() }),
-        None => None,
+        Some(token) => desk.authenticate(Some(token)).map(|principal| Some(Who { principal, token: token.to_owned() })),
+        None => Ok(None),
     };
+    if !matches!(who, Ok(Some(_))) {
+        desk.admit_stranger(address).await?;
+    }
+    let who = who?;
     // A message that is somewhat too long is read whole, so that its sender can be told before the socket closes.
     let message_bytes_read = desk.config().ws.message_bytes_max * 2;
     let opened = upgrade
@@ -92,7 +98,7 @@ async fn open(
         .max_frame_size(message_bytes_read)
         .on_upgrade(async move |socket| {
             // Whoever drains this process waits for the task, so that every socket hears its farewell.
-            let session = Session::new(desk.clone(), socket, who).run();
+            let session = Session::new(desk.clone(), socket, who, address).run();
             let _ = desk.shutdown().spawn(session).await;
         });
     Ok(opened)

@@ -1,6 +1,6 @@
 //! One socket: who is there, what they ask, what they are told, and every way in which it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures::{
@@ -40,6 +40,7 @@ pub(super) struct Session {
     config: WsConfig,
     socket: WebSocket,
     who: Option<Who>,
+    address: Option<IpAddr>,
     manners: Manners,
     /// Everything that is still being told: an answer each, or a wish under way.
     stories: SelectAll<BoxStream<'static, Told>>,
@@ -80,12 +81,12 @@ enum Event {
 }
 
 impl Session {
-    pub(super) fn new(desk: Arc<Desk>, socket: WebSocket, who: Option<Who>) -> Self {
+    pub(super) fn new(desk: Arc<Desk>, socket: WebSocket, who: Option<Who>, address: Option<IpAddr>) -> Self {
         let config = desk.config().ws.clone();
         let manners = Manners::new(config.messages_per_second);
         let now = Instant::now();
         let stories = SelectAll::new();
-        Self { desk, config, socket, who, manners, stories, began: now, heard: now, pings_missed: 0 }
+        Self { desk, config, socket, who, address, manners, stories, began: now, heard: now, pings_missed: 0 }
     }
 
     /// Serves the socket until it ends.
@@ -173,7 +174,7 @@ impl Session {
             Wish::Ping => Ok(Some(Told::Pong)),
             Wish::Auth { token } => self.authenticate(token).map(Some),
             Wish::Ask(wish) => match self.identify(self.config.asks_max) {
-                Ok(principal) => self.follow(story::ask(self.desk.clone(), principal, *wish)),
+                Ok(principal) => self.follow(story::ask(self.desk.clone(), principal, self.address, *wish)),
                 Err(problem) => self.refuse(Some(wish.reference), problem),
             },
             Wish::Resume { request, after, reference } => match self.identify(self.config.asks_max) {

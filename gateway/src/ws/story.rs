@@ -1,6 +1,6 @@
 //! What a wish leads to, as a stream of things to tell: the frames of an answer, or the problem that stood in its way.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use futures::{
     FutureExt, StreamExt,
@@ -17,17 +17,33 @@ use super::{
     message::{AskWish, Ref, Told},
 };
 use crate::{
+    admit::Lane,
     auth::Principal,
     desk::{Desk, Frames, Submission},
     intake::Asked,
 };
 
 /// An ask and its answer.
-pub(super) fn ask(desk: Arc<Desk>, principal: Principal, wish: AskWish) -> BoxStream<'static, Told> {
+pub(super) fn ask(
+    desk: Arc<Desk>,
+    principal: Principal,
+    address: Option<IpAddr>,
+    wish: AskWish,
+) -> BoxStream<'static, Told> {
     let AskWish { reference, asked: Asked { conversation, ask, budget }, idempotency_key } = wish;
     let trace = Trace::start(&mut rand::rng());
-    let submission =
-        Submission { principal, conversation, ask, budget, idempotency_key, face: FACE, last_only: false, trace };
+    let submission = Submission {
+        principal,
+        address,
+        conversation,
+        ask,
+        budget,
+        idempotency_key,
+        lane: Lane::Interactive,
+        face: FACE,
+        last_only: false,
+        trace,
+    };
     let begun = async move {
         match desk.submit(submission).await {
             Ok(story) => frames(Some(reference), story.request, story.frames),

@@ -65,6 +65,9 @@ mod replay;
 /// Where knowledge is searched: the same questions to every backend.
 mod backends;
 
+/// Who is let in, together and under overload.
+mod admission;
+
 /// The three binaries as an operator starts and stops them.
 mod processes;
 

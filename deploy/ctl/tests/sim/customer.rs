@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use talkfleet_gateway::{
+    admit::Lane,
     auth::{Principal, PrincipalKind},
     desk::{Frames, Submission},
 };
@@ -190,6 +191,7 @@ impl Told {
     fn submission(&self) -> Submission {
         Submission {
             principal: principal(),
+            address: None,
             conversation: Some(self.conversation.clone()),
             ask: Ask {
                 channel: self.channel.clone(),
@@ -197,6 +199,7 @@ impl Told {
             },
             budget: None,
             idempotency_key: Some(self.key.clone()),
+            lane: Lane::Interactive,
             face: "http",
             last_only: false,
             trace: Trace::start(&mut rand::rng()),

@@ -50,6 +50,8 @@ const CHANNELS: [&str; 4] = ["queue", "interrupt", "reject", "merge"];
 static GATEWAY: LazyLock<GatewayConfig> = LazyLock::new(|| {
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let mut settings = vec![set("limits.user_per_minute", "0"), set("limits.tenant_per_minute", "0")];
+    // The machine's own load is no part of what a seed says.
+    settings.push(set("admission.cpu_percent_max", "0"));
     settings.extend(CHANNELS.map(|burst| set(&format!("channels.{burst}.burst"), &format!("\"{burst}\""))));
     GatewayConfig::load(None, &settings).unwrap()
 });

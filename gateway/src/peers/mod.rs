@@ -1,6 +1,10 @@
-//! The one door to Redis: what the gateways tell one another about requests. Without Redis everything still works, on one's own.
+//! The one door to Redis: what the gateways tell one another about requests, and the limits that they keep together. Without
+//! Redis everything still works, on one's own.
 
-use std::time::Duration;
+/// Buckets that all gateways share.
+mod limits;
+
+use std::{sync::Arc, time::Duration};
 
 use redis::{AsyncCommands, aio::ConnectionManager};
 use serde::{Deserialize, Serialize};
@@ -9,8 +13,11 @@ use talkfleet_shared::{
     config::Url,
     id::{ChannelId, ConversationId, RequestId, TenantId},
     lifecycle::Shutdown,
+    metrics::Metrics,
 };
 use tokio::sync::mpsc;
+
+pub(crate) use self::limits::SharedBuckets;
 
 /// How long a request is remembered: as long as its record.
 const REMEMBERED: Duration = Duration::from_secs(3_600);
@@ -43,6 +50,7 @@ pub struct Peers {
     redis: ConnectionManager,
     timeout: Duration,
     notes: mpsc::Sender<(String, Note)>,
+    buckets: SharedBuckets,
 }
 
 impl Peers {
@@ -50,7 +58,7 @@ impl Peers {
     pub(crate) fn connect(
         url: &Url,
         timeout: Duration,
-        health: Health,
+        (metrics, health): (Arc<Metrics>, Health),
         shutdown: &Shutdown,
     ) -> Result<Self, redis::RedisError> {
         let client = redis::Client::open(url.reveal())?;
@@ -61,8 +69,14 @@ impl Peers {
         let redis = ConnectionManager::new_lazy_with_config(client, config)?;
         let (notes, waiting) = mpsc::channel(NOTES_WAITING_MAX);
         shutdown.spawn(write_notes(redis.clone(), waiting, shutdown.clone()));
-        shutdown.spawn(watch_over(redis.clone(), health, shutdown.clone()));
-        Ok(Self { redis, timeout, notes })
+        shutdown.spawn(watch_over(redis.clone(), health.clone(), shutdown.clone()));
+        let buckets = SharedBuckets::open(redis.clone(), timeout, (metrics, health), shutdown);
+        Ok(Self { redis, timeout, notes, buckets })
+    }
+
+    /// The buckets that all gateways draw from.
+    pub(crate) fn buckets(&self) -> SharedBuckets {
+        self.buckets.clone()
     }
 
     /// Tells the others of a request, without waiting.
