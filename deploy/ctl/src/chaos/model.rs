@@ -57,7 +57,7 @@ struct Shared {
 impl Model {
     /// Serves until the process ends; members that shall die are named to `doomed`.
     pub(super) async fn open(mood: Mood, doomed: mpsc::UnboundedSender<String>) -> std::io::Result<Self> {
-        let listener = super::ports::listen().await?;
+        let listener = crate::members::ports::listen().await?;
         let port = listener.local_addr()?.port();
         let mood = Arc::new(Mutex::new(mood));
         let shared = Shared { mood: mood.clone(), doomed };
