@@ -56,7 +56,7 @@ enum Command {
     #[command(name = bench::clients::COMMAND, hide = true)]
     BenchClient,
     #[command(name = bench::AXUM_COMMAND, hide = true)]
-    BenchAxum,
+    BenchAxum(bench::AxumArgs),
     /// Break a real fleet on purpose and hold what comes against the promises
     Chaos(chaos::Args),
     /// Tell what is wrong with this machine or these engines, and what to do
@@ -82,7 +82,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Topology(command) => topology::run(command).await,
         Command::Bench(args) => bench::run(*args).await,
         Command::BenchClient => bench::client().await,
-        Command::BenchAxum => bench::axum().await,
+        Command::BenchAxum(args) => bench::axum(args).await,
         Command::Chaos(args) => chaos::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Completions { shell } => {

@@ -132,6 +132,25 @@ pub(super) struct Costs {
     pub(super) machine_us: u64,
 }
 
+impl Costs {
+    /// Those of another run of the same processes.
+    pub(super) fn add(&mut self, other: &Self) {
+        for theirs in &other.processes {
+            match self.processes.iter_mut().find(|own| own.name == theirs.name) {
+                None => self.processes.push(theirs.clone()),
+                Some(own) => {
+                    own.cpu_us += theirs.cpu_us;
+                    own.rss_bytes = own.rss_bytes.max(theirs.rss_bytes);
+                    own.descriptors = own.descriptors.max(theirs.descriptors);
+                    own.threads = own.threads.max(theirs.threads);
+                }
+            }
+        }
+        self.samples.extend(other.samples.iter().cloned());
+        self.machine_us += other.machine_us;
+    }
+}
+
 impl Watched {
     pub(super) fn begin(processes: Vec<Process>) -> Self {
         let before = processes.into_iter().filter_map(|one| one.usage().map(|usage| (one, usage))).collect::<Vec<_>>();

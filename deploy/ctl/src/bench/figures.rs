@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    driver::Load,
     measure::Measured,
     tally::{Latencies, Tally},
 };
@@ -71,12 +70,8 @@ impl Figures {
         let all_us: u64 = costs.processes.iter().map(|cost| cost.cpu_us).sum();
         let others_us = costs.machine_us.saturating_sub(all_us + tally.cpu_us);
         let streamed = |of: &Latencies, quantile: f64| (of.count() > 0).then(|| of.quantile_ms(quantile));
-        let answered_s = match load {
-            Load::Open(_) => lasted,
-            Load::Closed { .. } => seconds,
-        };
         Self {
-            turns_per_s: tenth(tally.answered as f64 / answered_s),
+            turns_per_s: tenth(tally.answered_within as f64 / seconds.max(0.001)),
             offered_per_s: tenth(tally.issued as f64 / seconds.max(0.001)),
             seconds,
             mean_ms: tally.latency.mean_ms(),
@@ -139,6 +134,7 @@ pub(super) mod tests {
     use super::*;
     use crate::bench::{
         cost::{Cost, Costs},
+        driver::Load,
         schedule::{Schedule, Shape, Spacing},
         tally::{Ended, Verdict},
     };
@@ -153,6 +149,7 @@ pub(super) mod tests {
             first_frame_us: Some(ms * 100),
             first_text_us: None,
             window: ms as usize / 10,
+            is_within: true,
         };
         (1..=96).for_each(|ms| tally.ended(ended(Verdict::Answered, ms), 1_000_000));
         (1..=2).for_each(|ms| tally.ended(ended(Verdict::Shed { has_retry_after: ms == 1 }, ms), 1_000_000));

@@ -123,6 +123,18 @@ impl Plan {
     }
 }
 
+impl Measured {
+    /// Another run of the same kind, as if it had followed at once.
+    pub(super) fn then(&mut self, other: &Self) {
+        self.tally.append(&other.tally);
+        self.costs.add(&other.costs);
+        match (&mut self.load, &other.load) {
+            (Load::Open(own), other) => own.seconds += other.seconds(),
+            (Load::Closed { seconds, .. }, other) => *seconds += other.seconds(),
+        }
+    }
+}
+
 /// Runs a plan; `processes` are those whose cost is counted.
 pub(super) async fn measure(target: &Target, plan: &Plan, processes: Vec<Process>) -> Result<Measured> {
     let clients = Clients::start(&plan.order(target)?, plan.clients).await?;
@@ -130,5 +142,8 @@ pub(super) async fn measure(target: &Target, plan: &Plan, processes: Vec<Process
     let tally = clients.run().await?;
     tokio::time::sleep(SETTLE).await;
     let costs = watched.end().await;
+    if !tally.is_whole() {
+        anyhow::bail!("the load generator lost count of its messages; please report this");
+    }
     Ok(Measured { tally, costs, load: plan.load })
 }

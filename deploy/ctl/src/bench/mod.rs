@@ -32,7 +32,10 @@ mod report;
 /// PURE: what is told, as a page.
 mod html;
 
-pub(crate) use self::{args::Args, compare::axum::COMMAND as AXUM_COMMAND};
+pub(crate) use self::{
+    args::Args,
+    compare::axum::{Args as AxumArgs, COMMAND as AXUM_COMMAND},
+};
 
 use std::process::ExitCode;
 
@@ -53,8 +56,8 @@ pub(crate) async fn client() -> Result<ExitCode> {
     driver::client::run().await
 }
 
-pub(crate) async fn axum() -> Result<ExitCode> {
-    compare::axum::serve().await
+pub(crate) async fn axum(args: AxumArgs) -> Result<ExitCode> {
+    compare::axum::serve(args).await
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
@@ -66,6 +69,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     let wanted = choose(&args)?;
     let folder = args.out.as_deref().map(Folder::open).transpose()?;
+    driver::client::more_descriptors();
     let mut bench = Bench::open(args.clone()).await?;
     let stop = tokio::signal::ctrl_c();
     let told = tokio::select! {
@@ -87,6 +91,12 @@ fn choose(args: &Args) -> Result<Vec<&'static Scenario>> {
             "the scenario {} starts and stops processes, so it cannot be run with --target or --ready-file",
             own.name
         );
+    }
+    if let Some(other) = wanted.iter().find(|scenario| args.compare.is_some() && !scenario.is_delivery()) {
+        bail!("--compare goes with the scenarios durable, journaled and fast, not with {}", other.name);
+    }
+    if args.compare.is_some() && args.is_aimed() {
+        bail!("--compare starts a fleet of its own, so it cannot be run with --target or --ready-file");
     }
     Ok(wanted)
 }

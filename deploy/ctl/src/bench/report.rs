@@ -91,6 +91,9 @@ impl fmt::Display for Report {
         writeln!(f, "{}: {}", self.scenario, self.what)?;
         if let Some(why) = &self.skipped {
             write!(f, "  not measured: {why}")?;
+        } else if self.figures.issued == 0 {
+            write!(f, "  {}", self.fleet)?;
+            self.found.iter().try_for_each(|found| write!(f, "\n  {found}"))?;
         } else {
             writeln!(f, "  {} over {}, channel {}", self.fleet, self.face, self.channel)?;
             lines(f, &self.figures)?;

@@ -22,6 +22,8 @@ pub(super) enum Shape {
     Spike,
     /// A quiet night, a busy morning, all of it when the promotion opens, a second peak in the evening
     PromotionDay,
+    /// The whole rate for half of the time, then a tenth of it
+    Relief,
 }
 
 /// How those that are due within a short time lie among one another.
@@ -60,6 +62,7 @@ impl Schedule {
             Shape::Steady => &[(0.0, 1.0), (1.0, 1.0)],
             Shape::Ramp => &[(0.0, 0.0), (1.0, 1.0)],
             Shape::Spike => &[(0.0, 0.1), (0.3, 0.1), (0.3, 1.0), (0.7, 1.0), (0.7, 0.1), (1.0, 0.1)],
+            Shape::Relief => &[(0.0, 1.0), (0.5, 1.0), (0.5, 0.1), (1.0, 0.1)],
             Shape::PromotionDay => &[
                 (0.0, 0.1),
                 (0.2, 0.05),
@@ -103,7 +106,8 @@ impl Schedule {
     }
 
     /// Messages that are meant to be sent in all.
-    pub(super) fn messages(&self) -> f64 {
+    #[cfg(test)]
+    fn messages(&self) -> f64 {
         self.stretches().iter().map(Stretch::messages).sum()
     }
 

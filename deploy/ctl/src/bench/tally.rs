@@ -39,6 +39,8 @@ pub(super) struct Ended {
     pub(super) first_text_us: Option<u64>,
     /// In which window it ended.
     pub(super) window: usize,
+    /// Before the last message was due.
+    pub(super) is_within: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub(super) struct Tally {
     pub(super) issued: u64,
     /// In time.
     pub(super) answered: u64,
+    /// Of these, before the last message was due: what a rate is made of.
+    pub(super) answered_within: u64,
     pub(super) shed: u64,
     pub(super) shed_without_retry_after: u64,
     /// Answered past the deadline, or expired.
@@ -158,7 +162,7 @@ impl Tally {
 
     /// An end; `deadline_us` is when an answer comes too late.
     pub(super) fn ended(&mut self, ended: Ended, deadline_us: u64) {
-        let Ended { verdict, took_us, first_frame_us, first_text_us, window } = ended;
+        let Ended { verdict, took_us, first_frame_us, first_text_us, window, is_within } = ended;
         match &verdict {
             Verdict::Answered => {
                 self.latency.record(took_us);
@@ -172,6 +176,7 @@ impl Tally {
         match verdict {
             Verdict::Answered if took_us <= deadline_us => {
                 self.answered += 1;
+                self.answered_within += u64::from(is_within);
                 self.window(window).answered += 1;
             }
             Verdict::Answered | Verdict::Expired => {
@@ -207,6 +212,7 @@ impl Tally {
         self.window_s = self.window_s.max(other.window_s);
         self.issued += other.issued;
         self.answered += other.answered;
+        self.answered_within += other.answered_within;
         self.shed += other.shed;
         self.shed_without_retry_after += other.shed_without_retry_after;
         self.late += other.late;
@@ -232,6 +238,14 @@ impl Tally {
         self.lasted_s = self.lasted_s.max(other.lasted_s);
     }
 
+    /// What came of a later run.
+    pub(super) fn append(&mut self, other: &Self) {
+        let (windows, lasted_s) = (std::mem::take(&mut self.windows), self.lasted_s);
+        self.merge(&Self { windows: Vec::new(), ..other.clone() });
+        self.windows = windows.into_iter().chain(other.windows.iter().cloned()).collect();
+        self.lasted_s = lasted_s + other.lasted_s;
+    }
+
     fn error(&mut self, kind: String, count: u64) {
         let known = self.error_kinds.contains_key(&kind) || self.error_kinds.len() < ERROR_KINDS_MAX;
         *self.error_kinds.entry(if known { kind } else { "others".into() }).or_default() += count;
@@ -254,7 +268,14 @@ mod tests {
     const DEADLINE_US: u64 = 1_000_000;
 
     fn ended(verdict: Verdict, took_us: u64) -> Ended {
-        Ended { verdict, took_us, first_frame_us: None, first_text_us: None, window: (took_us / 500_000) as usize }
+        Ended {
+            verdict,
+            took_us,
+            first_frame_us: None,
+            first_text_us: None,
+            window: (took_us / 500_000) as usize,
+            is_within: true,
+        }
     }
 
     fn verdicts() -> impl Strategy<Value = Verdict> {

@@ -10,7 +10,7 @@ mod ledger;
 
 mod link; // a TCP link that can be cut
 mod load; // who asks what, and when
-mod model; // a stand-in for a paid model's API
+pub(crate) mod model; // a stand-in for a paid model's API
 mod people; // takeovers, second takers, customers who never read
 mod report; // laws, figures, verdict
 mod run; // one scenario

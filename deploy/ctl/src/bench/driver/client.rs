@@ -54,8 +54,8 @@ fn say(line: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// As many connections as the system lets a process have.
-fn more_descriptors() {
+/// As many connections as the system lets this process and those that it starts have.
+pub(in crate::bench) fn more_descriptors() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // It stays as it is where that is not allowed; connections that cannot be opened are counted.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });

@@ -26,6 +26,9 @@ mod room; // connections that wait, messages that wait for one
 /// The process that drives: orders in, a tally out.
 pub(super) mod client;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     net::SocketAddr,
     rc::Rc,
@@ -105,7 +108,7 @@ impl Driver {
 
     async fn drive(&self, load: Load, seed: u64) -> Result<Tally> {
         let began = Instant::now();
-        self.room.begin(began, self.order.window_s);
+        self.room.begin(began, Duration::from_secs_f64(load.seconds()), self.order.window_s);
         match load {
             Load::Open(schedule) => {
                 let rng = StdRng::seed_from_u64(seed ^ (self.order.place as u64) << 32);

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     const SAID: &[u8] =
-        b"INFO {}\r\nPONG\r\nMSG i.1 1 2\r\nok\r\nHMSG i.2 1 14 16\r\nNATS/1.0\r\nA:b\r\nok\r\n-ERR 'no'\r\nPING\r\n";
+        b"INFO {}\r\nPONG\r\nMSG i.1 1 2\r\nok\r\nHMSG i.2 1 12 14\r\nNATS/1.0\r\n\r\nok\r\n-ERR 'no'\r\nPING\r\n";
 
     #[test]
     fn operations_are_heard_one_by_one() {
@@ -111,7 +111,7 @@ mod tests {
             Heard::Other,
             Heard::Pong,
             Heard::Message(b"i.1", b"", b"ok"),
-            Heard::Message(b"i.2", b"NATS/1.0\r\nA:b\r", b"\nok"),
+            Heard::Message(b"i.2", b"NATS/1.0\r\n\r\n", b"ok"),
             Heard::Error(b"-ERR 'no'"),
             Heard::Ping,
         ];

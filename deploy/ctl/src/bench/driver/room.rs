@@ -54,6 +54,7 @@ pub(super) struct Room {
     rng: RefCell<StdRng>,
     tally: RefCell<Tally>,
     began: Cell<Instant>,
+    ends: Cell<Instant>,
     run: Cell<u64>,
     go_on_until: Cell<Option<Instant>>,
     under_way: Cell<usize>,
@@ -75,6 +76,7 @@ impl Room {
             rng: RefCell::new(StdRng::seed_from_u64(order.seed ^ place as u64)),
             tally: RefCell::default(),
             began: Cell::new(Instant::now()),
+            ends: Cell::new(Instant::now()),
             run: Cell::new(0),
             go_on_until: Cell::new(None),
             under_way: Cell::new(0),
@@ -101,8 +103,9 @@ impl Room {
         futures::future::join_all(opened).await;
     }
 
-    pub(super) fn begin(&self, began: Instant, window_s: f64) {
+    pub(super) fn begin(&self, began: Instant, lasts: Duration, window_s: f64) {
         self.began.set(began);
+        self.ends.set(began + lasts);
         self.run.set(self.run.get() + 1);
         self.under_way.set(0);
         self.go_on_until.set(None);
@@ -148,7 +151,8 @@ impl Room {
 
     fn job(&self, due: Instant) -> Job {
         let message = self.customers.borrow_mut().next(self.us_since_beginning(due), &mut *self.rng.borrow_mut());
-        self.tally.borrow_mut().issued(self.window(due));
+        let window = self.window(due);
+        self.tally.borrow_mut().issued(window);
         self.under_way.set(self.under_way.get() + 1);
         Job { message, due, run: self.run.get() }
     }
@@ -170,6 +174,7 @@ impl Room {
             first_frame_us: answer.first_frame.map(since),
             first_text_us: answer.first_text.map(since),
             window: self.window(now),
+            is_within: now <= self.ends.get(),
         };
         self.tally.borrow_mut().ended(ended, self.deadline_us);
     }
