@@ -225,6 +225,8 @@ impl Room {
 /// A connection's life: a message, its answer, the next.
 async fn run_lane(room: Rc<Room>, number: usize, mut lane: Option<Lane>, mut next: Option<Job>) {
     let slot = Rc::new(Slot::default());
+    // Messages may have come since it was opened.
+    next = next.or_else(|| room.waiting.borrow_mut().pop_front());
     loop {
         let job = match next.take() {
             Some(job) => job,
