@@ -19,6 +19,8 @@ pub(super) struct Bench {
     aimed: Option<Target>,
     /// What is started here, once a scenario needs it.
     own: Option<Fleet>,
+    /// What was started last.
+    stood_on: Option<Ground>,
     data: PathBuf,
     /// Removed with it.
     _temporary: tempfile::TempDir,
@@ -30,7 +32,7 @@ impl Bench {
         let data = args.fleet.data.clone().unwrap_or_else(|| temporary.path().to_owned());
         let data = std::path::absolute(&data).with_context(|| format!("{} is no folder", data.display()))?;
         let aimed = if args.is_aimed() { Some(aim(&args).await?) } else { None };
-        Ok(Self { args, aimed, own: None, data, _temporary: temporary })
+        Ok(Self { args, aimed, own: None, stood_on: None, data, _temporary: temporary })
     }
 
     /// What the arguments ask to be started.
@@ -51,6 +53,7 @@ impl Bench {
             return Ok(());
         }
         self.close().await;
+        self.stood_on = Some(ground.clone());
         self.own = Some(Fleet::start(&self.data, ground, &Terminal::default()).await?);
         Ok(())
     }
@@ -91,8 +94,8 @@ impl Bench {
 
     /// What answers, in a few words.
     pub(super) fn what(&self) -> String {
-        match &self.own {
-            Some(fleet) => format!("own fleet of {}", fleet.ground),
+        match &self.stood_on {
+            Some(ground) => format!("own fleet of {ground}"),
             None => "a fleet that ran already".into(),
         }
     }
