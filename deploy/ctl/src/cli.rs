@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    ask, chaos, conversation, dead, doctor, eval, intents, keys, knowledge, publish, replay, schema, topology, up,
+    ask, bench, chaos, conversation, dead, doctor, eval, intents, keys, knowledge, publish, replay, schema, topology,
+    up,
 };
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
@@ -50,6 +51,12 @@ enum Command {
     /// Schemas that are written from the code
     #[command(subcommand)]
     Schema(schema::Command),
+    /// Measure what a fleet carries, how fast it answers, and what a turn costs which process
+    Bench(Box<bench::Args>),
+    #[command(name = bench::clients::COMMAND, hide = true)]
+    BenchClient,
+    #[command(name = bench::AXUM_COMMAND, hide = true)]
+    BenchAxum(bench::AxumArgs),
     /// Break a real fleet on purpose and hold what comes against the promises
     Chaos(chaos::Args),
     /// Tell what is wrong with this machine or these engines, and what to do
@@ -73,6 +80,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Dead(command) => dead::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Topology(command) => topology::run(command).await,
+        Command::Bench(args) => bench::run(*args).await,
+        Command::BenchClient => bench::client().await,
+        Command::BenchAxum(args) => bench::axum(args).await,
         Command::Chaos(args) => chaos::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Completions { shell } => {

@@ -18,6 +18,12 @@ mod ask;
 /// `talkfleet publish`: a file of messages onto the queue at a rate.
 mod publish;
 
+/// Gateways and workers as processes of their own.
+mod members;
+
+/// `talkfleet bench`: what a fleet carries, how fast, and at what cost.
+mod bench;
+
 /// `talkfleet chaos`: the promises, held against a fleet that is broken on purpose.
 mod chaos;
 

@@ -11,11 +11,13 @@ use super::{
     fleet::{Fleet, NODES},
     ledger::Takeover,
     link::Weather,
-    member::{Member, Part},
     model::Mood,
     people::{deaf_customers, deliver_twice, take_over},
 };
-use crate::engines::Engine;
+use crate::{
+    engines::Engine,
+    members::{Member, Part},
+};
 
 /// How long a process may take to go when it was asked to.
 const TERMINATE_WITHIN: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -16,14 +16,13 @@ use tokio::sync::mpsc;
 
 use super::{
     link::Link,
-    member::{Member, Members, Part},
     model::{Model, Mood},
-    ports,
 };
 use crate::{
     connect::Connect,
     engines::{EngineOptions, Engines, NatsCluster, Progress, Sources, fetch_encoder},
     keys,
+    members::{Member, Members, Part, beside_us, ports},
     up::{DEMO_TENANT, demo},
 };
 
@@ -145,20 +144,12 @@ impl Fleet {
 
     /// Waits until every process says that it is ready and the queue takes messages.
     pub(super) async fn healthy(&self, within: Duration) -> Result<()> {
-        let until = tokio::time::Instant::now() + within;
-        loop {
-            let Some(missing) = self.missing().await else { return Ok(()) };
-            if tokio::time::Instant::now() > until {
-                bail!("the fleet is not well after {} s: {missing}", within.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        self.members.until_ready(&self.http, within).await
     }
 
     /// What a process says of its readiness; None when it cannot be asked.
     pub(super) async fn readiness(&self, member: &Member) -> Option<(bool, String)> {
-        let answered = self.http.get(format!("http://{}/readyz", member.admin)).send().await.ok()?;
-        Some((answered.status().is_success(), answered.text().await.ok()?))
+        member.readiness(&self.http).await
     }
 
     /// The name of the server that leads a consumer, as the servers' own monitoring tells it.
@@ -170,18 +161,6 @@ impl Fleet {
             if let Some(leader) = told.and_then(|told| leader_in(&told, stream, consumer)) {
                 return Some(leader);
             }
-        }
-        None
-    }
-
-    async fn missing(&self) -> Option<String> {
-        for member in self.members.all() {
-            let said = match self.readiness(member).await {
-                Some((true, _)) => continue,
-                Some((false, said)) => said,
-                None => "it does not answer".to_owned(),
-            };
-            return Some(format!("{}: {said}", member.name));
         }
         None
     }
@@ -339,12 +318,4 @@ impl Plan<'_> {
         let log = self.data.join("logs").join(format!("{name}.log"));
         Ok(Member::new(name, part, admin, beside_us(program)?, all, log))
     }
-}
-
-/// A program of ours that lies where this one does.
-fn beside_us(program: &str) -> Result<PathBuf> {
-    let ours = std::env::current_exe()?;
-    let places = ours.ancestors().skip(1).take(2).map(|folder| folder.join(program));
-    let found = places.into_iter().find(|path| path.is_file());
-    found.with_context(|| format!("{program} does not lie beside {}; build it with `cargo build`", ours.display()))
 }

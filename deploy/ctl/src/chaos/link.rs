@@ -46,7 +46,7 @@ pub(super) struct Link {
 impl Link {
     /// Opens a port from which everything goes to `to`.
     pub(super) async fn open(to: SocketAddr) -> io::Result<Self> {
-        let listener = super::ports::listen().await?;
+        let listener = crate::members::ports::listen().await?;
         let port = listener.local_addr()?.port();
         let (weather, seen) = watch::channel(Weather::Clear);
         let task = tokio::spawn(accept(listener, to, seen)).abort_handle();

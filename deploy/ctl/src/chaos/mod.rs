@@ -10,10 +10,8 @@ mod ledger;
 
 mod link; // a TCP link that can be cut
 mod load; // who asks what, and when
-mod member; // processes under a supervisor
-mod model; // a stand-in for a paid model's API
+pub(crate) mod model; // a stand-in for a paid model's API
 mod people; // takeovers, second takers, customers who never read
-mod ports;
 mod report; // laws, figures, verdict
 mod run; // one scenario
 mod scenario; // what one consists of

@@ -26,9 +26,11 @@ pub(super) const POISON: &str = "qzxpoison";
 
 /// How it behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mood {
+pub(crate) enum Mood {
     /// Ten pieces of a sentence with this much between two.
     Well(Duration),
+    /// The same in another number of pieces.
+    Talks { pieces: usize, gap: Duration },
     /// It takes the request and says nothing.
     Hangs,
     /// It breaks off after a few words.
@@ -42,8 +44,8 @@ pub(super) enum Mood {
 }
 
 /// The stand-in, and who was killed at its word.
-pub(super) struct Model {
-    pub(super) port: u16,
+pub(crate) struct Model {
+    pub(crate) port: u16,
     mood: Arc<Mutex<Mood>>,
 }
 
@@ -56,8 +58,8 @@ struct Shared {
 
 impl Model {
     /// Serves until the process ends; members that shall die are named to `doomed`.
-    pub(super) async fn open(mood: Mood, doomed: mpsc::UnboundedSender<String>) -> std::io::Result<Self> {
-        let listener = super::ports::listen().await?;
+    pub(crate) async fn open(mood: Mood, doomed: mpsc::UnboundedSender<String>) -> std::io::Result<Self> {
+        let listener = crate::members::ports::listen().await?;
         let port = listener.local_addr()?.port();
         let mood = Arc::new(Mutex::new(mood));
         let shared = Shared { mood: mood.clone(), doomed };
@@ -67,19 +69,22 @@ impl Model {
     }
 
     /// Changes its mood; the one that it was in comes back.
-    pub(super) fn set(&self, mood: Mood) -> Mood {
+    pub(crate) fn set(&self, mood: Mood) -> Mood {
         std::mem::replace(&mut *self.mood.lock().unwrap_or_else(PoisonError::into_inner), mood)
     }
 }
 
 async fn complete(State(shared): State<Shared>, Path(member): Path<String>, Json(request): Json<Value>) -> Response {
-    let said = said(&request);
-    let poison = request["messages"].to_string().contains(POISON);
     let mood = *shared.mood.lock().unwrap_or_else(PoisonError::into_inner);
+    let pieces = if let Mood::Talks { pieces, .. } = mood { pieces } else { PIECES };
+    let said = said(&request, pieces);
+    let poison = request["messages"].to_string().contains(POISON);
     match mood {
         _ if poison => dies(shared, member, said, 0).await,
         Mood::Kills => dies(shared, member, said, 3).await,
-        Mood::Well(gap) => streamed(stream::iter(events(&said, PIECES)).then(move |event| paced(event, gap))),
+        Mood::Well(gap) | Mood::Talks { gap, .. } => {
+            streamed(stream::iter(events(&said, pieces)).then(move |event| paced(event, gap)))
+        }
         Mood::Hangs => {
             tokio::time::sleep(Duration::from_secs(300)).await;
             StatusCode::GATEWAY_TIMEOUT.into_response()
@@ -103,14 +108,14 @@ async fn complete(State(shared): State<Shared>, Path(member): Path<String>, Json
 }
 
 /// The first sentence of the first passage that it was shown, in pieces: a worker passes on what its passages say.
-fn said(request: &Value) -> Vec<String> {
+fn said(request: &Value, pieces: usize) -> Vec<String> {
     let asked = request["messages"].as_array().and_then(|messages| messages.last()).map(|last| &last["content"]);
     let asked = asked.and_then(Value::as_str).unwrap_or_default();
     let passage = asked.split("<<<\n").nth(1).and_then(|rest| rest.split("\n>>>").next()).unwrap_or_default();
     let line = passage.lines().max_by_key(|line| line.len()).unwrap_or_default();
     let end = ["。", ". "].iter().filter_map(|end| Some(line.find(end)? + end.len())).min().unwrap_or(line.len());
     let letters: Vec<char> = line[..end].trim().chars().chain(" [1]".chars()).collect();
-    letters.chunks(letters.len().div_ceil(PIECES)).map(|piece| piece.iter().collect()).collect()
+    letters.chunks(letters.len().div_ceil(pieces.max(1))).map(|piece| piece.iter().collect()).collect()
 }
 
 /// A few words, then the death of whoever asked.

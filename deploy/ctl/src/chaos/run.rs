@@ -19,11 +19,11 @@ use super::{
     fleet::Fleet,
     ledger::{Clocks, Outcome, Struck, Turn, Written, judge},
     load,
-    member::Member,
     report::{Check, Figures, Report},
     scenario::Scenario,
     verdict::Seen,
 };
+use crate::members::Member;
 
 /// How long a fleet may take to be well again before the next scenario.
 const WELL_WITHIN: Duration = Duration::from_secs(90);

@@ -10,16 +10,16 @@ mod answers;
 mod read;
 
 /// CPU time, and work spread over the cores.
-mod meter;
+pub(crate) mod meter;
 
 /// How far a long measurement is.
 mod progress;
 
 /// The folder of a report.
-mod folder;
+pub(crate) mod folder;
 
 /// What the reports' pages share.
-mod html;
+pub(crate) mod html;
 
 /// PURE: what is counted, by its textbook definition.
 mod metrics;

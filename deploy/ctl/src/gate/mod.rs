@@ -1,4 +1,4 @@
-//! Gates for CI: figures against limits and an exit code, the same for `replay` and `eval answers`.
+//! Gates for CI: figures against limits and an exit code, the same for `replay`, `eval answers` and `bench`.
 
 /// PURE: figures, limits, and one beside the other.
 mod threshold;

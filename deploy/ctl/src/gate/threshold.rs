@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::page::{millis, percent};
+use crate::page::{micros, millis, percent};
 
 /// In which direction a figure is bad, and how its limit is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub enum Sort {
     Millis,
     /// A measure from 0 to 1 that may not fall lower.
     Least,
+    /// A number that may not be exceeded.
+    Most,
+    /// A number that may not fall lower.
+    Fewest,
 }
 
 /// The figures of one report; see [`gauges`].
@@ -84,12 +88,22 @@ pub enum ThresholdError {
 }
 
 impl Sort {
+    /// Whether more of it is better.
+    fn may_not_fall(self) -> bool {
+        matches!(self, Self::Least | Self::Fewest)
+    }
+
+    fn takes_shares(self) -> bool {
+        matches!(self, Self::Rate | Self::Ratio | Self::Least)
+    }
+
     /// How a limit is written.
     fn shape(self) -> &'static str {
         match self {
             Self::Rate | Self::Least => "a share such as 2% or 0.02",
             Self::Ratio => "a ratio such as 1.5",
             Self::Millis => "milliseconds such as 800 or 800ms",
+            Self::Most | Self::Fewest => "a number such as 85 or 12000",
         }
     }
 }
@@ -119,14 +133,14 @@ impl<G: Gauge> FromStr for Threshold<G> {
         let plain = match sort {
             Sort::Ratio => limit.strip_suffix(['x', '×']).unwrap_or(limit),
             Sort::Millis => limit.strip_suffix("ms").unwrap_or(limit),
-            Sort::Rate | Sort::Least => limit,
+            Sort::Rate | Sort::Least | Sort::Most | Sort::Fewest => limit,
         };
-        let (digits, unit) = match limit.strip_suffix('%').filter(|_| sort != Sort::Millis) {
+        let (digits, unit) = match limit.strip_suffix('%').filter(|_| sort.takes_shares()) {
             Some(digits) => (digits, 0.01),
             None => (plain, 1.0),
         };
         let value = digits.trim().parse::<f64>().ok().map(|value| value * unit);
-        let most = if matches!(sort, Sort::Ratio | Sort::Millis) { f64::MAX } else { 1.0 };
+        let most = if matches!(sort, Sort::Rate | Sort::Least) { 1.0 } else { f64::MAX };
         match value.filter(|value| (0.0..=most).contains(value)) {
             Some(value) => Ok(Self { figure, limit: Some(value) }),
             None => Err(ThresholdError::BadLimit(limit.into(), figure.name(), sort.shape())),
@@ -151,6 +165,7 @@ pub fn written(sort: Sort, value: f64) -> String {
         Sort::Ratio => format!("×{value:.2}"),
         Sort::Millis => format!("{} ms", millis(value)),
         Sort::Least => format!("{value:.2}"),
+        Sort::Most | Sort::Fewest => micros(value),
     }
 }
 
@@ -208,7 +223,7 @@ impl Found {
 
 impl<G: Gauge> Check<G> {
     pub fn of(figure: G, limit: f64, found: Found) -> Self {
-        let over = if figure.sort() == Sort::Least { found.value < limit } else { found.value > limit };
+        let over = if figure.sort().may_not_fall() { found.value < limit } else { found.value > limit };
         let state = match (over, found.told_from_noise) {
             (false, _) => State::Pass,
             (true, true) => State::Fail,
@@ -217,7 +232,7 @@ impl<G: Gauge> Check<G> {
         let write = |value| written(figure.sort(), value);
         let interval =
             found.interval.map_or(String::new(), |(low, high)| format!(" ({} to {})", write(low), write(high)));
-        let bound = if figure.sort() == Sort::Least { "at least" } else { "at most" };
+        let bound = if figure.sort().may_not_fall() { "at least" } else { "at most" };
         let sentence = format!("{}{interval}, {bound} {}", write(found.value), write(limit));
         let (interval, noise) = (found.interval, found.noise);
         Self { figure, what: figure.what(), limit, found: found.value, interval, noise, state, sentence }
@@ -253,12 +268,16 @@ mod tests {
         Sample:
         Misses "misses" Rate Some(0.05), "what was missed";
         Slow "slow_ms" Millis None, "how slow";
+        Rate "turns" Fewest None, "how many";
     }
 
     #[test]
     fn limits_of_every_sort_are_read_and_written() {
         let found = |text: &str| text.parse::<Threshold<Sample>>().map_or_else(|e| e.to_string(), |t| t.to_string());
         assert_eq!(found("slow_ms=800ms"), "slow_ms=800 ms");
+        assert_eq!(found("turns=12000"), "turns=12,000");
+        assert_eq!(Check::of(Sample::Rate, 10.0, Found::plain(9.0)).state, State::Fail);
+        assert!(found("turns=5%").contains("a number such as"), "{}", found("turns=5%"));
         assert_eq!(found("slow_ms = 12.5"), "slow_ms=12.5 ms");
         assert_eq!(found("misses"), "'misses' has no limit; write name=limit, for example misses=2.0%");
         assert!(found("slow_ms=8%").contains("write milliseconds such as 800"), "{}", found("slow_ms=8%"));

@@ -76,3 +76,6 @@ mod queue_faults;
 
 /// A real fleet broken on purpose, in short.
 mod chaos;
+
+/// A small load on a fleet of its own, counted and weighed.
+mod bench;

@@ -1,5 +1,8 @@
 //! Gateways and workers as processes under a supervisor, which brings back what died as an orchestrator would.
 
+/// Ports for what is started here.
+pub(crate) mod ports;
+
 use std::{
     fs::File,
     io,
@@ -13,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::AbortHandle;
 
@@ -24,23 +28,28 @@ const RESTART_AFTER: Duration = Duration::from_millis(300);
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// How often those that start are asked whether they are ready.
+const READY_EVERY: Duration = Duration::from_millis(200);
+
 /// What a process plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Gateway,
     /// Owns turns.
     Responder,
     /// Classifies and searches.
     Thinker,
     Archivist,
+    /// Every role in one.
+    Worker,
 }
 
 /// One process that is kept alive.
-pub(super) struct Member {
-    pub(super) name: String,
-    pub(super) part: Part,
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) part: Part,
     /// Its admin address.
-    pub(super) admin: String,
+    pub(crate) admin: String,
     program: PathBuf,
     args: Vec<String>,
     environment: Vec<(String, String)>,
@@ -59,13 +68,13 @@ struct State {
 }
 
 /// Everything that is under the supervisor; ended when dropped.
-pub(super) struct Members {
+pub(crate) struct Members {
     all: Arc<Vec<Member>>,
     supervisor: AbortHandle,
 }
 
 impl Member {
-    pub(super) fn new(
+    pub(crate) fn new(
         name: &str,
         part: Part,
         admin: String,
@@ -86,13 +95,13 @@ impl Member {
         }
     }
 
-    pub(super) fn environment(mut self, pairs: &[(String, String)]) -> Self {
+    pub(crate) fn environment(mut self, pairs: &[(String, String)]) -> Self {
         self.environment.extend(pairs.iter().cloned());
         self
     }
 
     /// `kill -9`.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some((child, _)) = self.state().running.as_mut() {
             // It is reaped by the supervisor, which also notes the death; one that has gone already is fine.
             let _ = child.kill();
@@ -100,17 +109,17 @@ impl Member {
     }
 
     /// `kill -9`, and nobody brings it back until [`Member::release`].
-    pub(super) fn hold_down(&self) {
+    pub(crate) fn hold_down(&self) {
         self.state().held_down = true;
         self.kill();
     }
 
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         self.state().held_down = false;
     }
 
     /// SIGSTOP, SIGCONT, SIGTERM.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let state = self.state();
         let pid = state.running.as_ref().and_then(|(child, _)| i32::try_from(child.id()).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
@@ -119,21 +128,32 @@ impl Member {
         }
     }
 
+    /// Its process; None while it does not run.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.state().running.as_ref().map(|(child, _)| child.id())
+    }
+
     /// What it holds of the machine's memory; None while it does not run.
-    pub(super) fn resident_bytes(&self) -> Option<u64> {
-        let pid = self.state().running.as_ref().map(|(child, _)| child.id())?;
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        let pid = self.pid()?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         kb.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kb| kb * 1024)
     }
 
+    /// What it says of its readiness; None when it cannot be asked.
+    pub(crate) async fn readiness(&self, http: &reqwest::Client) -> Option<(bool, String)> {
+        let answered = http.get(format!("http://{}/readyz", self.admin)).send().await.ok()?;
+        Some((answered.status().is_success(), answered.text().await.ok()?))
+    }
+
     /// How often it has ended so far, however that came.
-    pub(super) fn deaths(&self) -> u32 {
+    pub(crate) fn deaths(&self) -> u32 {
         self.deaths.load(Ordering::Relaxed)
     }
 
     /// How it ended last.
-    pub(super) fn last_exit(&self) -> Option<ExitStatus> {
+    pub(crate) fn last_exit(&self) -> Option<ExitStatus> {
         self.state().last_exit
     }
 
@@ -172,7 +192,7 @@ impl Member {
 
 impl Members {
     /// Starts everybody and keeps them alive.
-    pub(super) fn start(all: Vec<Member>) -> Self {
+    pub(crate) fn start(all: Vec<Member>) -> Self {
         let all = Arc::new(all);
         let watched = all.clone();
         let supervisor = tokio::spawn(async move {
@@ -188,17 +208,51 @@ impl Members {
         Self { all, supervisor: supervisor.abort_handle() }
     }
 
-    pub(super) fn all(&self) -> &[Member] {
+    pub(crate) fn all(&self) -> &[Member] {
         &self.all
     }
 
-    pub(super) fn of(&self, part: Part) -> Vec<&Member> {
+    pub(crate) fn of(&self, part: Part) -> Vec<&Member> {
         self.all.iter().filter(|member| member.part == part).collect()
     }
 
-    pub(super) fn named(&self, name: &str) -> Option<&Member> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Member> {
         self.all.iter().find(|member| member.name == name)
     }
+}
+
+impl Members {
+    /// Waits until every process that is not held down says that it is ready.
+    pub(crate) async fn until_ready(&self, http: &reqwest::Client, within: Duration) -> Result<()> {
+        let until = tokio::time::Instant::now() + within;
+        loop {
+            let Some(missing) = self.missing(http).await else { return Ok(()) };
+            if tokio::time::Instant::now() > until {
+                bail!("the fleet is not well after {} s: {missing}", within.as_secs());
+            }
+            tokio::time::sleep(READY_EVERY).await;
+        }
+    }
+
+    async fn missing(&self, http: &reqwest::Client) -> Option<String> {
+        for member in self.all.iter().filter(|member| !member.state().held_down) {
+            let said = match member.readiness(http).await {
+                Some((true, _)) => continue,
+                Some((false, said)) => said,
+                None => format!("it does not answer; see {}", member.log.display()),
+            };
+            return Some(format!("{}: {said}", member.name));
+        }
+        None
+    }
+}
+
+/// A program of ours that lies where this one does.
+pub(crate) fn beside_us(program: &str) -> Result<PathBuf> {
+    let ours = std::env::current_exe()?;
+    let places = ours.ancestors().skip(1).take(2).map(|folder| folder.join(program));
+    let found = places.into_iter().find(|path| path.is_file());
+    found.with_context(|| format!("{program} does not lie beside {}; build it with `cargo build`", ours.display()))
 }
 
 impl Drop for Members {

@@ -1,4 +1,4 @@
-//! Ports for what chaos starts: outside the range from which the kernel takes those of outgoing connections.
+//! Ports for what is started here: outside the range from which the kernel takes those of outgoing connections.
 
 use std::{io, ops::Range};
 
@@ -10,7 +10,7 @@ const PORTS: Range<u16> = 17_000..32_000;
 const TRIES_MAX: usize = 200;
 
 /// Listens on a free port.
-pub(super) async fn listen() -> io::Result<TcpListener> {
+pub(crate) async fn listen() -> io::Result<TcpListener> {
     let mut last = io::Error::other("no port was tried");
     for _ in 0..TRIES_MAX {
         let port = rand::rng().random_range(PORTS);
@@ -23,6 +23,6 @@ pub(super) async fn listen() -> io::Result<TcpListener> {
 }
 
 /// A port that was free a moment ago, for a child to listen on.
-pub(super) async fn free() -> io::Result<u16> {
+pub(crate) async fn free() -> io::Result<u16> {
     Ok(listen().await?.local_addr()?.port())
 }
