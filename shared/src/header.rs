@@ -31,7 +31,7 @@ pub const PRIORITY: &str = "Talkfleet-Priority";
 /// Who is on whose behalf cancelling or resuming: only their own requests are found.
 pub const USER: &str = "Talkfleet-User";
 /// On `chat.v1.chat.<tenant>`: `frames` asks for every frame instead of the final answer alone. On an ask: `last` says that
-/// nobody listens to any frame but the last one.
+/// whoever waits wants the last one alone; the others are sent only when that takes long.
 pub const STREAM: &str = "Talkfleet-Stream";
 /// What it says on an ask.
 pub const LAST: &str = "last";

@@ -104,7 +104,7 @@ async fn answer(desk: &Desk, delivery: &Delivery, ask: &AskDelivery, keep_alive:
         tracing::warn!(%error, "a message could not be set aside; it comes again");
         return again();
     }
-    let turn = AssertUnwindSafe(turn::run(desk, ask, delivery.seat())).catch_unwind();
+    let turn = AssertUnwindSafe(Box::pin(turn::run(desk, ask, delivery.seat()))).catch_unwind();
     let ended = tokio::select! {
         biased;
         ended = turn => ended,

@@ -86,7 +86,7 @@ async fn answer(desk: Arc<Desk>, ask: AskDelivery, place: OwnedSemaphorePermit) 
     let (request, conversation, trace) = (&ask.request, &ask.conversation, ask.trace.id());
     let span = tracing::info_span!("turn", request.id = %request, conversation.id = %conversation, trace.id = trace);
     let seat = Seat::new(place);
-    let turn = AssertUnwindSafe(turn::run(&desk, &ask, &seat)).catch_unwind().instrument(span);
+    let turn = AssertUnwindSafe(Box::pin(turn::run(&desk, &ask, &seat))).catch_unwind().instrument(span);
     if turn.await.is_err() {
         tracing::error!(request.id = %request, place = panics::place(), "a turn past the queue panicked");
         fail(&desk, &ask, Problem::new(Code::TurnFailed)).await;

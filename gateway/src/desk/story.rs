@@ -156,7 +156,7 @@ pub(super) struct Script {
     pub came_back: bool,
     /// What is promised of it.
     pub class: DeliveryClass,
-    /// No frame but the last is sent here.
+    /// The last frame is wanted alone: unless it takes long, the others are not sent.
     pub last_only: bool,
     /// In the conversation's line, where nobody else keeps its order.
     pub place: Option<Place>,
@@ -164,13 +164,9 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// What to do with a frame; where only the last one is sent, none before it is missed.
+    /// What to do with a frame; where the last one is wanted alone, none before it is missed.
     fn judge(&self, order: &mut Order, frame: &Frame) -> Next {
-        match (self.last_only, frame.body.is_last()) {
-            (false, _) => order.judge(frame),
-            (true, true) => Next::Show,
-            (true, false) => Next::Drop,
-        }
+        if self.last_only && frame.body.is_last() { Next::Show } else { order.judge(frame) }
     }
 
     async fn record(&self) -> Option<TurnRecord> {

@@ -50,7 +50,7 @@ impl Speakers {
                 let model = self.model(brief.size).ok_or(ModelError::Away)?;
                 share = Some(Share::enter(self, brief.tenant)?);
                 let leave = model.enter()?;
-                voice.ask_model();
+                voice.ask_model().await;
                 model.ask(leave, &prompt, brief.left).await?
             }
             Speaker::Nobody => return Err(ModelError::Unrecorded),

@@ -287,7 +287,8 @@ async fn compose(desk: &Desk, ask: &AskDelivery, seat: &Seat, draft: &mut Draft,
     }
     let alone = Alone { intent: intent.as_deref(), found: found.as_deref() };
     if let Some(wider) = wider(&desk.plan, &message, draft.language, &history, alone) {
-        (intent, found) = widen(desk, caller, wider, draft, (intent, found)).await;
+        // Boxed, as what is long and rare: a turn is moved when it is begun, and would be moved with all of it.
+        (intent, found) = Box::pin(widen(desk, caller, wider, draft, (intent, found))).await;
     }
     desk.intake.worked(draft.own_work(desk.searches_itself));
     if let Some(intent) = &draft.intent {
@@ -314,7 +315,7 @@ async fn compose(desk: &Desk, ask: &AskDelivery, seat: &Seat, draft: &mut Draft,
         left,
     };
     let quoted_for_want_of_a_model = plan == Plan::Quote && start.model == ModelState::Away;
-    let speech = rungs::speak(desk, seat, (&start, plan), &brief, lane, voice).instrument(span("response"));
+    let speech = Box::pin(rungs::speak(desk, seat, (&start, plan), &brief, lane, voice)).instrument(span("response"));
     let (spoken, response_ms) = timed(speech).await;
     draft.timings.response_ms = response_ms;
     let outcome = if spoken.degraded.is_some() { "degraded" } else { "ok" };

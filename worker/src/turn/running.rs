@@ -52,7 +52,7 @@ pub struct Line {
 struct Log {
     frames: Vec<Frame>,
     listeners: Vec<String>,
-    /// Who wants the last frame alone, while nobody else listens.
+    /// Whoever listens wants the last frame alone, and it will come at once.
     last_only: bool,
 }
 
@@ -172,6 +172,18 @@ impl Line {
         }
         self.emit_all(log, frame).await;
         Ok(())
+    }
+
+    /// The last frame will be a while: who wants it alone is sent all the same what was said, as a sign of life.
+    pub async fn is_slow(&self) {
+        let mut log = self.log.lock().await;
+        if !std::mem::take(&mut log.last_only) {
+            return;
+        }
+        let Log { frames, listeners, .. } = &*log;
+        for (reply_to, frame) in listeners.iter().flat_map(|to| frames.iter().map(move |frame| (to, frame))) {
+            emit(&self.bus, reply_to, frame).await;
+        }
     }
 
     /// Sends a frame of a stored outcome: what it tells was said before, whoever owns the conversation now.

@@ -32,6 +32,7 @@ impl<'a> Voice<'a> {
     }
 
     pub async fn tell_parked(&mut self, parked: Parked) {
+        self.line.is_slow().await;
         let frame = self.speech.tell_parked(parked);
         self.send(frame).await;
     }
@@ -73,8 +74,9 @@ impl<'a> Voice<'a> {
     }
 
     /// A model is asked now what to say: from here on the turn costs, whether or not it says anything.
-    pub fn ask_model(&mut self) {
+    pub async fn ask_model(&mut self) {
         self.asked_model = true;
+        self.line.is_slow().await;
     }
 
     pub fn has_asked_model(&self) -> bool {
