@@ -20,9 +20,8 @@ use crate::admit::limiter::{Account, Limiter};
 const RECORD_GRACE: Duration = Duration::from_secs(5);
 
 /// A request that is to be paid for; dropped unpaid, it is looked up when its time is over.
-pub(super) struct Bill(Option<Debtor>);
+pub(super) struct Bill(Option<Box<Debtor>>);
 
-#[derive(Clone)]
 struct Debtor {
     limiter: Arc<Limiter>,
     bus: Bus,
@@ -44,7 +43,7 @@ impl Bill {
         deadline: Instant,
     ) -> Option<Self> {
         limiter.counts_costs().then(|| {
-            Self(Some(Debtor {
+            Self(Some(Box::new(Debtor {
                 limiter: limiter.clone(),
                 bus: bus.clone(),
                 tenant: submission.principal.tenant.clone(),
@@ -52,7 +51,7 @@ impl Bill {
                 request: request.clone(),
                 deadline,
                 runtime: Handle::current(),
-            }))
+            })))
         })
     }
 
