@@ -229,6 +229,7 @@ mod tests {
             scenario: "durable".into(),
             what: "x".into(),
             talkfleet: "0",
+            debug_build: true,
             face: "http".into(),
             channel: "web".into(),
             fleet: "own".into(),

@@ -139,6 +139,7 @@ fn report(bench: &Bench, scenario: &Scenario, outcome: &Outcome) -> Report {
         scenario: scenario.name.to_owned(),
         what: scenario.what.to_owned(),
         talkfleet: env!("CARGO_PKG_VERSION"),
+        debug_build: cfg!(debug_assertions),
         face: scenario.face(load.face).word().to_owned(),
         channel: load.channel.clone().or(scenario.channel.map(str::to_owned)).unwrap_or_else(|| "web".into()),
         fleet: bench.what(),

@@ -40,6 +40,8 @@ pub(super) struct Report {
     pub(super) scenario: String,
     pub(super) what: String,
     pub(super) talkfleet: &'static str,
+    /// Not optimised: its figures are several times worse than a release's.
+    pub(super) debug_build: bool,
     pub(super) face: String,
     pub(super) channel: String,
     /// What answered, in a sentence.
@@ -101,6 +103,9 @@ impl fmt::Display for Report {
             self.runs.iter().try_for_each(|run| one_line(f, run))?;
             self.found.iter().try_for_each(|found| write!(f, "\n  {found}"))?;
             remarks(f, &self.figures)?;
+            if self.debug_build {
+                write!(f, "\n  this is a debug build: a release is several times faster")?;
+            }
         }
         for check in &self.checks {
             let word = if check.state == State::Fail { "FAILED" } else { "ok" };

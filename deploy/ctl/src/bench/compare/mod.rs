@@ -100,7 +100,7 @@ fn told(standing: &[Standing], rate: f64, capacities: Vec<Run>, alike: Vec<Run>)
     let mut outcome = Outcome::default();
     let Some((ours, theirs)) = capacities.split_first() else { return outcome };
     let Some((ours_alike, theirs_alike)) = alike.split_first() else { return outcome };
-    let ratio = |a: f64, b: f64| if b > 0.0 { (a / b * 100.0).round() / 100.0 } else { 0.0 };
+    let ratio = |a: f64, b: f64| if b > 0.0 { (a / b * 1e3).round() / 1e3 } else { 0.0 };
     for ((name, full), even) in standing.iter().map(|one| one.name).zip(theirs).zip(theirs_alike) {
         let (turns, cpu) = (ours.figures.turns_per_s, cpu(&ours.figures));
         let (own_turns, own_cpu) = (full.figures.turns_per_s, self::cpu(&full.figures));
