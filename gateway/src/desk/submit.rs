@@ -339,7 +339,9 @@ impl Desk {
             deadline,
         };
         self.ledger.note(named.request.clone(), known);
-        if let Some(peers) = &self.peers {
+        // Nothing is kept of a fast one; while it runs, its worker answers for it.
+        let is_kept = self.policy(submission).delivery != DeliveryClass::Fast;
+        if let Some(peers) = self.peers.as_ref().filter(|_| is_kept) {
             peers.tell(tenant, &named.request, named.note(channel));
         }
     }

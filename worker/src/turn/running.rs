@@ -181,8 +181,10 @@ impl Line {
             return;
         }
         let Log { frames, listeners, .. } = &*log;
-        for (reply_to, frame) in listeners.iter().flat_map(|to| frames.iter().map(move |frame| (to, frame))) {
-            emit(&self.bus, reply_to, frame).await;
+        for reply_to in listeners {
+            for frame in frames {
+                emit(&self.bus, reply_to, frame).await;
+            }
         }
     }
 
