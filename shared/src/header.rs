@@ -33,8 +33,6 @@ pub const USER: &str = "Talkfleet-User";
 /// On `chat.v1.chat.<tenant>`: `frames` asks for every frame instead of the final answer alone. On an ask: `last` says that
 /// whoever waits wants the last one alone; the others are sent only when that takes long.
 pub const STREAM: &str = "Talkfleet-Stream";
-/// What it says on an ask.
-pub const LAST: &str = "last";
 /// On a dead letter: why it was set aside.
 pub const REASON: &str = "Talkfleet-Reason";
 /// On a dead letter: the subject that it was taken from.

@@ -28,7 +28,7 @@ mod plan;
 mod memory;
 
 /// The one door to Redis.
-mod redis;
+mod keeper;
 
 /// Copies of what is dear to make.
 mod cache;
@@ -102,8 +102,8 @@ use crate::{
     config::{Role, WorkerConfig},
     guard::{Guard, Patience},
     intent::remote::Remote,
+    keeper::{Redis, RedisError},
     memory::Memory,
-    redis::{Redis, RedisError},
     response::Speakers,
     retrieval::Tuning,
     roles::{Embeddings, Home, IntentRole, RetrievalRole, Roles},

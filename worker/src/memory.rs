@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::{
     config::MemoryConfig,
-    redis::{Redis, RedisError},
+    keeper::{Redis, RedisError},
     turn::millis,
 };
 
@@ -121,7 +121,7 @@ mod tests {
     use crate::{
         config::WorkerConfig,
         guard::{Guard, Patience},
-        redis::PATIENCE,
+        keeper::PATIENCE,
     };
 
     const FAILURES_MAX: u32 = 3;

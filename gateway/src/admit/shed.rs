@@ -12,6 +12,9 @@ const MEASURED_OVER_MIN: Duration = Duration::from_millis(250);
 /// Fewer than so many waiting requests are no overload: one of them may be alone with its bad luck.
 const WAITING_MIN: usize = 8;
 
+/// Neither do fewer answers than so many: the first one after a fleet's start, divided by its wait, would say 'never'.
+const SERVED_MIN: u64 = 8;
+
 /// The bounds of what a refused client is told to wait.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
@@ -72,7 +75,7 @@ impl Backlog {
         };
         let age = now.saturating_duration_since(first.at);
         let served = self.heard - first.heard;
-        if age < MEASURED_OVER_MIN || served == 0 {
+        if age < MEASURED_OVER_MIN || served < SERVED_MIN {
             return age;
         }
         let pace = served as f64 / age.as_secs_f64();
@@ -144,6 +147,14 @@ mod tests {
         assert_eq!(backlog.expected_wait(start + ms(1_010)).as_millis(), 1_000);
         numbers[10..].iter().for_each(|number| backlog.left(*number));
         assert_eq!(backlog.expected_wait(start + ms(9_000)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_first_answer_of_a_fleet_that_starts_tells_no_pace() {
+        let (mut backlog, start) = (Backlog::default(), Instant::now());
+        let numbers: Vec<_> = (0..64).map(|_| backlog.accepted(start)).collect();
+        backlog.heard(numbers[0]);
+        assert_eq!(backlog.expected_wait(start + ms(300)), ms(300));
     }
 
     #[test]

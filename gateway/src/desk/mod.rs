@@ -3,6 +3,9 @@
 /// Taking a message: limits, the line of its conversation, the queue.
 mod submit;
 
+/// Messages that go past the queue.
+mod direct;
+
 /// Coming back to a request, on whichever gateway it began.
 mod resume;
 

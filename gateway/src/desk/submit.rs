@@ -37,9 +37,6 @@ const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::f
 /// How long nothing may come before the record is read; doubled up to the second figure, since a lost frame is rare.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(8));
 
-/// The same for a message that no queue brings to another worker when its own dies.
-const DIRECT_PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
-
 /// A submission whose names are settled.
 #[derive(Clone)]
 pub(super) struct Named {
@@ -194,36 +191,7 @@ impl Desk {
         Ok(self.tell(submission, named, inbox, submission.last_only))
     }
 
-    /// Hands a message to a worker past the queue. Nobody else keeps its conversation's order, so it keeps its place in
-    /// the line until it is answered.
-    async fn hand_over_directly(
-        &self,
-        submission: &Submission,
-        named: &Named,
-        class: DeliveryClass,
-    ) -> Result<Frames, Problem> {
-        let mut place = self.place(submission, named)?;
-        let reached = tokio::time::timeout_at(named.patient_until().into(), place.reach_head());
-        reached.await.map_err(|_| busy())?;
-        let inbox = self.open_inbox(named.request.clone())?;
-        let headers =
-            AskHeaders { last_only: submission.last_only, ..self.ask_headers(submission, named, inbox.subject()) };
-        let tenant = &submission.principal.tenant;
-        match self.bus.submit_direct(tenant, &named.conversation, &submission.ask, &headers, class).await {
-            Ok(()) => {}
-            Err(SubmitError::TooLarge) => return Err(Problem::new(Code::BodyTooLarge)),
-            Err(error) => {
-                tracing::warn!(request.id = %named.request, %error, "a message could not be handed over");
-                return Err(broker_away());
-            }
-        }
-        self.remember(submission, named, named.began + named.budget);
-        let patience = Delays::new(DIRECT_PATIENCE.0, DIRECT_PATIENCE.1);
-        let script = Script { patience, ..self.script(submission, named, inbox) };
-        Ok(Frames::running(Script { class, last_only: submission.last_only, place: Some(place), ..script }))
-    }
-
-    fn ask_headers(&self, submission: &Submission, named: &Named, reply_to: String) -> AskHeaders {
+    pub(super) fn ask_headers(&self, submission: &Submission, named: &Named, reply_to: String) -> AskHeaders {
         AskHeaders {
             request: named.request.clone(),
             reply_to,
@@ -239,7 +207,7 @@ impl Desk {
         Frames::running(Script { last_only, ..self.script(submission, named, inbox) })
     }
 
-    fn script(&self, submission: &Submission, named: &Named, inbox: Inbox) -> Script {
+    pub(super) fn script(&self, submission: &Submission, named: &Named, inbox: Inbox) -> Script {
         Script {
             bus: self.bus.clone(),
             inbox,
@@ -366,7 +334,7 @@ impl Desk {
 
 impl Named {
     /// Half of the budget is for coming in, half for the answer.
-    fn patient_until(&self) -> Instant {
+    pub(super) fn patient_until(&self) -> Instant {
         self.began + self.budget / 2
     }
 

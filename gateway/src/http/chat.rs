@@ -44,7 +44,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Desk>> {
     post, path = "/v1/chat", tag = "chat", request_body = ChatBody,
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters"),
-        ("Talkfleet-Priority" = Option<String>, Header, description = "`batch` when nobody waits for it: it comes after those for whom somebody does"),
+        ("talkfleet-priority" = Option<String>, Header, description = "`batch` when nobody waits for it: it comes after those for whom somebody does"),
     ),
     responses(
         (status = 200, description = "The answer", body = contract::Answer),

@@ -19,6 +19,9 @@ use crate::{
 /// How long an ask may outlive its budget on the queue, so that a returning worker can still write down that it expired.
 pub const ASK_GRACE: Duration = Duration::from_secs(60);
 
+/// What [`header::STREAM`] says on an ask whose sender wants the last frame alone.
+pub(super) const LAST: &str = "last";
+
 /// What travels beside an ask's body.
 #[derive(Debug, Clone)]
 pub struct AskHeaders {
@@ -124,7 +127,7 @@ impl AskHeaders {
         headers.insert(header::BUDGET_MS, HeaderValue::from(self.budget.as_millis() as u64));
         headers.insert(header::TRACEPARENT, self.trace.to_string());
         if self.last_only {
-            headers.insert(header::STREAM, header::LAST);
+            headers.insert(header::STREAM, LAST);
         }
         if self.opening {
             headers.insert(header::OPENING, "1");

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Bus, BusError, DeadLetter, Kept, Lane, bring_home, dead::millis, header_of, wire::Taken};
+use super::{Bus, BusError, DeadLetter, Kept, Lane, ask::LAST, bring_home, dead::millis, header_of, wire::Taken};
 use crate::{
     chat::{Ask, DeliveryClass},
     dead::{Attempt, History, Why},
@@ -129,7 +129,7 @@ pub(super) fn read_delivery(
         deadline: asked_at + budget.min(BUDGET_MAX),
         trace: Trace::follow(header_of(headers, header::TRACEPARENT), &mut rand::rng()),
         class,
-        last_only: header_of(headers, header::STREAM) == Some(header::LAST),
+        last_only: header_of(headers, header::STREAM) == Some(LAST),
         opening: header_of(headers, header::OPENING).is_some(),
     })
 }

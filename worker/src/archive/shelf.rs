@@ -25,7 +25,7 @@ use crate::{
     cache::{Cache, Filling, Key, Known, Plan, Times},
     config::CacheConfig,
     guard::Guard,
-    redis::Redis,
+    keeper::Redis,
     store::{Journaled, Lsn, Store, StoreError},
 };
 

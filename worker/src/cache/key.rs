@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use sha2::{Digest, Sha256};
 use talkfleet_shared::id::{ConversationId, TenantId};
 
-use crate::redis::Place;
+use crate::keeper::Place;
 
 /// The shape of what is kept. A fleet that is being updated holds workers of two shapes, which must not meet.
 const SHAPE: u32 = 1;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Key;
-use crate::redis::{Redis, RedisError};
+use crate::keeper::{Redis, RedisError};
 
 /// Held until [`Lease::fill`]; dropped before, as when a customer hangs up in mid-answer, it is given back by a task.
 pub struct Lease {

@@ -39,7 +39,7 @@ pub use self::{
     known::{Filling, Known},
     times::Times,
 };
-use crate::redis::{Look, Redis};
+use crate::keeper::{Look, Redis};
 
 /// Changes are told apart by shelf: two keys of a shelf that change at once cost one of them a copy, no more.
 const SHELVES: usize = 1_024;

@@ -15,7 +15,7 @@ use super::{Brief, Spoken};
 use crate::{
     cache::{Cache, Key, Plan, Times},
     config::WorkerConfig,
-    redis::Redis,
+    keeper::Redis,
     text,
 };
 

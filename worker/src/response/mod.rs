@@ -76,9 +76,9 @@ use self::{
 use crate::{
     allowance::Allowances,
     config::{ModelConfig, PlanConfig, WorkerConfig},
+    keeper::Redis,
     ladder::{self, Faring},
     plan::{ModelState, Plan, Refusal},
-    redis::Redis,
     turn::Voice,
 };
 

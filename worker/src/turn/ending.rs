@@ -30,7 +30,7 @@ pub async fn end(desk: &Desk, line: &Line, record: TurnRecord, voice: Voice<'_>)
 }
 
 /// Ends a turn whose record is stored after it was told: memory, last frame, record. Who asks next finds it in the memory.
-pub async fn end_journaled(desk: &Desk, record: &TurnRecord, voice: Voice<'_>) {
+pub async fn end_journaled(desk: &Desk, record: &TurnRecord, voice: Voice<'_>) -> Settle {
     let journaled = |reason| _ = desk.bus.metrics().journaled.get_or_create(&Reason { reason }).inc();
     remember(desk, record).await;
     voice.end(&record.outcome).await;
@@ -43,12 +43,14 @@ pub async fn end_journaled(desk: &Desk, record: &TurnRecord, voice: Voice<'_>) {
             tracing::warn!(%error, request.id = %record.request, "an answer that was told is in no record");
         }
     }
+    Settle::Done
 }
 
 /// Ends a turn of which nothing is kept.
-pub async fn end_unkept(desk: &Desk, outcome: &Outcome, took: time::Duration, voice: Voice<'_>) {
+pub async fn end_unkept(desk: &Desk, outcome: &Outcome, took: time::Duration, voice: Voice<'_>) -> Settle {
     voice.end(outcome).await;
     count(desk, outcome, took.as_seconds_f64() * 1_000.0);
+    Settle::Done
 }
 
 /// Ends a turn whose outcome is stored already: only steps that may be repeated.
@@ -92,4 +94,16 @@ fn count(desk: &Desk, outcome: &Outcome, total_ms: f64) {
     let metrics = desk.bus.metrics();
     metrics.turns.get_or_create(&Turn { outcome: outcome.name(), kind, rung }).inc();
     metrics.turn_time.observe(total_ms / 1_000.0);
+}
+
+/// Counts a turn that nobody could have used the answer of, if it ended before a model was asked or anything was said.
+pub fn count_saved(desk: &Desk, outcome: &Outcome, voice: &Voice<'_>) {
+    let reason = match outcome {
+        Outcome::Expired { .. } => "deadline",
+        Outcome::Cancelled { .. } => "cancelled",
+        Outcome::Answered { .. } | Outcome::Failed { .. } => return,
+    };
+    if voice.text().is_empty() && !voice.has_asked_model() {
+        desk.bus.metrics().saved.get_or_create(&Reason { reason }).inc();
+    }
 }

@@ -223,19 +223,15 @@ pub async fn run(desk: &Desk, ask: &AskDelivery, seat: &Seat) -> Result<Settle, 
     if !left.is_zero() && draft.timings.intent_ms == 0.0 && matches!(outcome, Outcome::Expired { .. }) {
         desk.intake.worked(since(began));
     }
-    count_saved(desk, &outcome, &voice);
+    ending::count_saved(desk, &outcome, &voice);
     if ask.class == DeliveryClass::Fast {
-        ending::end_unkept(desk, &outcome, desk.now() - ask.asked_at, voice).await;
-        return Ok(Settle::Done);
+        return Ok(ending::end_unkept(desk, &outcome, desk.now() - ask.asked_at, voice).await);
     }
     let record = draft.record(ask, voice.said(), outcome, desk.now());
-    match ask.class {
-        DeliveryClass::Durable => ending::end(desk, place.line(), record, voice).await,
-        DeliveryClass::Journaled | DeliveryClass::Fast => {
-            ending::end_journaled(desk, &record, voice).await;
-            Ok(Settle::Done)
-        }
+    if ask.class == DeliveryClass::Journaled {
+        return Ok(ending::end_journaled(desk, &record, voice).await);
     }
+    ending::end(desk, place.line(), record, voice).await
 }
 
 /// Waits until a deadline has passed; one that has is not waited for at all, as even an empty sleep takes a millisecond.
@@ -287,7 +283,7 @@ async fn compose(desk: &Desk, ask: &AskDelivery, seat: &Seat, draft: &mut Draft,
     }
     let alone = Alone { intent: intent.as_deref(), found: found.as_deref() };
     if let Some(wider) = wider(&desk.plan, &message, draft.language, &history, alone) {
-        // Boxed, as what is long and rare: a turn is moved when it is begun, and would be moved with all of it.
+        // Boxed, as what is long and rare: a turn is moved with all of it.
         (intent, found) = Box::pin(widen(desk, caller, wider, draft, (intent, found))).await;
     }
     desk.intake.worked(draft.own_work(desk.searches_itself));
@@ -390,16 +386,4 @@ async fn recall(desk: &Desk, ask: &AskDelivery, caller: Caller<'_>) -> Recalled 
 async fn timed<T>(stage: impl Future<Output = T>) -> (T, f64) {
     let started = now();
     (stage.await, since(started).as_secs_f64() * 1_000.0)
-}
-
-/// Counts a turn that nobody could have used the answer of, if it ended before a model was asked or anything was said.
-fn count_saved(desk: &Desk, outcome: &Outcome, voice: &Voice<'_>) {
-    let reason = match outcome {
-        Outcome::Expired { .. } => "deadline",
-        Outcome::Cancelled { .. } => "cancelled",
-        Outcome::Answered { .. } | Outcome::Failed { .. } => return,
-    };
-    if voice.text().is_empty() && !voice.has_asked_model() {
-        desk.bus.metrics().saved.get_or_create(&Reason { reason }).inc();
-    }
 }

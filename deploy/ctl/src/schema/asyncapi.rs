@@ -189,6 +189,10 @@ fn message_map(messages: &[Message], generator: &mut SchemaGenerator) -> Map<Str
     map.insert("listening".into(), plain("Listening", "The question, and its answer yes", &[], text("Empty.")));
     let ask = json!({ "$ref": "#/components/schemas/Ask" });
     map.insert(
+        "direct_ask".into(),
+        plain("DirectAsk", "A message that goes past the queue", headers::DIRECT_ASK, ask.clone()),
+    );
+    map.insert(
         "handed_over".into(),
         plain("HandedOver", "A message for another gateway's burst", headers::HANDED_OVER, ask),
     );

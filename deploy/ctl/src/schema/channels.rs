@@ -47,6 +47,10 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
             ..channel("ask", subject::ask(SHARD, &tenant, &conversation), "Messages of customers; the broker lets in one per conversation at a time.", &["ask"])
         },
         Channel {
+            read_as: vec![subject::every_tenant("direct")],
+            ..channel("direct", subject::direct(&tenant), "Messages of the delivery classes journaled and fast: one of the workers takes each at once, or nobody does.", &["direct_ask"])
+        },
+        Channel {
             read_as: vec![subject::replies(&gateway)],
             ..channel("reply", subject::reply(&gateway, &request), "Frames of an answer while it is made.", &["frame"])
         },

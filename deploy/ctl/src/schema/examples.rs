@@ -61,7 +61,22 @@ pub(super) fn frames() -> Result<Cases<Frame>> {
             "accepted",
             frame(
                 0,
-                FrameBody::Accepted { conversation, deadline_ms: NOW_MS + 30_000, delivery: DeliveryClass::Durable },
+                FrameBody::Accepted {
+                    conversation: conversation.clone(),
+                    deadline_ms: NOW_MS + 30_000,
+                    delivery: DeliveryClass::Durable,
+                },
+            ),
+        ),
+        (
+            "taken",
+            frame(
+                0,
+                FrameBody::Accepted {
+                    conversation: conversation.clone(),
+                    deadline_ms: NOW_MS + 30_000,
+                    delivery: DeliveryClass::Fast,
+                },
             ),
         ),
         ("restart", Frame { attempt: 2, ..frame(1, FrameBody::Restart) }),
@@ -70,6 +85,7 @@ pub(super) fn frames() -> Result<Cases<Frame>> {
         ("sources", frame(2, FrameBody::Sources { citations: vec![citation()] })),
         ("delta", frame(3, FrameBody::Delta { text: "You have 30 days ".into() })),
         ("done", frame(4, FrameBody::Done { answer: Box::new(full_answer()?) })),
+        ("lagging", frame(4, FrameBody::Done { answer: Box::new(lagging_answer()?) })),
         ("approved", frame(4, FrameBody::Done { answer: Box::new(approved_answer()?) })),
         ("failed", frame(4, FrameBody::Failed { problem: problem(Code::TurnFailed).retry_after_ms(1_500) })),
         ("expired", frame(4, FrameBody::Expired { problem: problem(Code::Expired) })),

@@ -16,7 +16,23 @@ pub(super) const ASK: &[&str] = &[
     header::TRACEPARENT,
     header::CONTENT_TYPE,
     header::SCHEMA,
+    header::STREAM,
+    header::OPENING,
     header::REDRIVE_OF,
+];
+
+/// On an ask that goes past the queue.
+pub(super) const DIRECT_ASK: &[&str] = &[
+    header::REQUEST,
+    header::REPLY_TO,
+    header::CONVERSATION,
+    header::DELIVERY,
+    header::BUDGET_MS,
+    header::TRACEPARENT,
+    header::CONTENT_TYPE,
+    header::SCHEMA,
+    header::STREAM,
+    header::OPENING,
 ];
 
 /// On a turn record.
@@ -29,7 +45,7 @@ pub(super) const HANDED_OVER: &[&str] = &[header::BUDGET_MS, header::CONTENT_TYP
 pub(super) const CALL: &[&str] = &[header::BUDGET_MS, header::TRACEPARENT, header::CONTENT_TYPE, header::SCHEMA];
 
 /// On a message of a plain NATS tool.
-pub(super) const CHAT: &[&str] = &[header::CONTENT_TYPE, header::STREAM];
+pub(super) const CHAT: &[&str] = &[header::CONTENT_TYPE, header::STREAM, header::PRIORITY];
 
 /// On a problem that a service answers with.
 pub(super) const PROBLEM: &[&str] =
@@ -86,7 +102,17 @@ fn property(name: &str) -> Value {
         ),
         header::SCHEMA => digits(&format!("The version of the body's shape, now {}.", envelope::SCHEMA_VERSION)),
         header::USER => text("On whose behalf: only their own requests are found."),
-        header::STREAM => json!({ "const": "frames", "description": "Every frame instead of the final answer alone." }),
+        header::STREAM => json!({
+            "enum": ["frames", "last"],
+            "description": "To the desk, `frames`: every frame instead of the final answer alone. On an ask, `last`: whoever \
+                            waits wants the last frame alone; the others are sent only when that takes long.",
+        }),
+        header::CONVERSATION => text("The conversation, which elsewhere stands in the subject."),
+        header::DELIVERY => json!({ "enum": ["journaled", "fast"], "description": "What is promised of the message." }),
+        header::OPENING => text("It begins its conversation, so that there is nothing to remember."),
+        header::PRIORITY => {
+            json!({ "const": "batch", "description": "Nobody waits for it: it comes after the others." })
+        }
         header::REASON => text("Why it was set aside."),
         header::ORIGIN => text("The subject that it was taken from."),
         header::ATTEMPT => digits("How often it had been delivered."),
