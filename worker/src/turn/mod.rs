@@ -47,7 +47,6 @@ use talkfleet_shared::{
     chat::{DeliveryClass, Intent, IntentReply, Language, Outcome, Problem, RetrieveReply, TAKEOVER},
     clock::{now, since},
     error::Code,
-    metrics::Reason,
     topology::DELIVERIES_MAX,
 };
 use time::OffsetDateTime;
