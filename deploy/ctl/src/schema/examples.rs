@@ -243,7 +243,8 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         trace: None,
         ..full.clone()
     };
-    let parked = TurnRecord { parked: Some(Parked { place: 3, wait_ms: 4_000 }), ..full.clone() };
+    let outcome = Outcome::Answered { answer: Box::new(lagging_answer()?) };
+    let parked = TurnRecord { parked: Some(Parked { place: 3, wait_ms: 4_000 }), outcome, ..full.clone() };
     let recorded = TurnRecord { model_call: Some(model_call()), ..full.clone() };
     let replayed = TurnRecord { ask: replayed_ask(ModelUse::Recorded, Some(model_call()))?, ..full.clone() };
     let failed = TurnRecord {

@@ -46,7 +46,7 @@ async fn every_message_is_accounted_for_and_every_process_is_weighed() {
 async fn what_makes_no_sense_is_told_in_a_sentence() {
     let (passed, _, said) = bench(&["--scenario", "earthquake"]).await;
     assert!(!passed && said.contains("--list"), "{said}");
-    let (passed, _, said) = bench(&["--fail-on", "p98_ms=1"]).await;
+    let (passed, _, said) = bench(&["--fail-on", "p99ms=1"]).await;
     assert!(!passed && said.contains("nearest is 'p99_ms'"), "{said}");
     let (passed, _, said) = bench(&["--target", "https://desk.example", "--key", "k"]).await;
     assert!(!passed && said.contains("plain HTTP"), "{said}");
