@@ -29,6 +29,9 @@ use crate::{
     store::{Journaled, Lsn, Store, StoreError},
 };
 
+/// How long the database may take; less than whoever asks waits, so that the breaker hears of it.
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The most turns of one answer: what a screen can show, and far below the broker's largest message.
 pub const TURNS_MAX: u32 = 200;
 
@@ -101,7 +104,8 @@ impl Shelf {
             let seen = self.written.get(&key).await.unwrap_or_default();
             let left_alone = || StoreError::Away("it failed a moment ago and is left alone".into());
             let leave = self.guard.enter().ok_or_else(left_alone)?;
-            let turns = self.store.history(tenant, conversation, TURNS_MAX, seen).await;
+            let read = tokio::time::timeout(READ_TIMEOUT, self.store.history(tenant, conversation, TURNS_MAX, seen));
+            let turns = read.await.unwrap_or_else(|_| Err(StoreError::Away("it took too long".into())));
             leave.report(&turns);
             let turns = turns?;
             Ok(Some(turns).filter(|turns| !turns.is_empty()))

@@ -305,12 +305,14 @@ pub(super) fn history_replies() -> Result<Cases<HistoryReply>> {
     ];
     let cancelled = Outcome::Cancelled { text: "You have".into(), by: Some(TAKEOVER.into()) };
     let taken_over = HistoryReply { turns: vec![turn(None, cancelled)?] };
+    let lagging = turn(None, Outcome::Answered { answer: Box::new(lagging_answer()?) })?;
     let approved = turn(None, Outcome::Answered { answer: Box::new(approved_answer()?) })?;
     Ok(vec![
         ("full", HistoryReply { turns }),
         ("minimal", HistoryReply::default()),
         ("taken_over", taken_over),
         ("approved", HistoryReply { turns: vec![approved] }),
+        ("lagging", HistoryReply { turns: vec![lagging] }),
     ])
 }
 
