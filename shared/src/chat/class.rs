@@ -32,7 +32,6 @@ impl DeliveryClass {
         Self::ALL.into_iter().find(|class| class.name() == name)
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
     pub fn is_durable(&self) -> bool {
         *self == Self::Durable
     }
