@@ -112,6 +112,8 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "publishAsk", action: "send", channel: "ask", who: "gateway", queue: None, replies: &[], what: "Only the broker's PubAck means 'accepted'. Frames come to the subject in Talkfleet-Reply-To." },
     Operation { name: "takeAsk", action: "receive", channel: "ask", who: "response", queue: None, replies: &[], what: "By the durable consumer `response`; the taker owns the turn until it is settled." },
+    Operation { name: "sendDirect", action: "send", channel: "direct", who: "gateway", queue: None, replies: &[], what: "On channels whose delivery is journaled or fast; without a responder the broker says so on the subject of the frames." },
+    Operation { name: "takeDirect", action: "receive", channel: "direct", who: "response", queue: Some("response"), replies: &[], what: "Answered at once, or refused with `overloaded`; nothing brings it to another worker." },
     Operation { name: "sendFrames", action: "send", channel: "reply", who: "response", queue: None, replies: &[], what: "Numbered without gaps within an attempt; exactly one last frame." },
     Operation { name: "receiveFrames", action: "receive", channel: "reply", who: "gateway", queue: None, replies: &[], what: "A higher attempt voids all of an earlier one; nothing follows a last frame." },
     Operation { name: "callIntent", action: "send", channel: "intent", who: "response", queue: None, replies: &["intent_reply", "problem"], what: "Idempotent; without an answer in time the turn degrades." },
