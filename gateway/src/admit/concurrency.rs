@@ -83,8 +83,9 @@ struct Round {
     in_flight_max: usize,
     /// The limit when it began.
     limit: f64,
-    /// First words of requests that had come in before and waited far too long.
+    /// First words of requests that had come in before and waited far too long, and when the first of them was heard.
     drained: u32,
+    draining_since: Option<Instant>,
 }
 
 impl Concurrency {
@@ -118,7 +119,7 @@ impl Concurrency {
         let began = *self.round.began.get_or_insert(accepted);
         let waited = seconds(accepted, now) + self.publishing.unwrap_or(0.0);
         if accepted < began {
-            self.drain(waited, began, now);
+            self.drain(waited, now);
             return;
         }
         self.round.heard += 1;
@@ -141,13 +142,16 @@ impl Concurrency {
 
     /// What came in before knows of the limit before. When it let in far too many, those are served at the fleet's full pace:
     /// there is no need to wait for the end of the queue to know what the limit should be.
-    fn drain(&mut self, waited: f64, began: Instant, now: Instant) {
+    ///
+    /// The pace is counted from when the queue began to drain: a fleet that stood still for a moment and goes on is not slow.
+    fn drain(&mut self, waited: f64, now: Instant) {
         let target = self.target();
         if waited < target * OVERDUE {
             return;
         }
         self.round.drained += 1;
-        let (service, elapsed) = (self.service.unwrap_or(0.0), seconds(began, now));
+        let since = *self.round.draining_since.get_or_insert(now);
+        let (service, elapsed) = (self.service.unwrap_or(0.0), seconds(since, now));
         // Turns that began together end together: a pace is known once each place has been given away.
         if self.round.drained >= DRAINED_MIN && elapsed >= service.max(self.bounds.round.as_secs_f64()) {
             let pace = f64::from(self.round.drained) / elapsed;
@@ -365,6 +369,18 @@ mod tests {
         overload(20, 20, 20);
         overload(8, 5, 200);
         overload(300, 5, 3_000);
+    }
+
+    #[test]
+    fn a_fleet_that_stood_still_for_a_moment_is_not_taken_for_a_slow_one() {
+        let mut fleet = Fleet::new(20, 5, 5);
+        fleet.offer(2_000.0, 10);
+        let running = std::mem::replace(&mut fleet.parallel, 0);
+        fleet.offer(2_000.0, 1);
+        fleet.parallel = running;
+        let told = fleet.offer(2_000.0, 5);
+        let served = (told.good as i64 + told.late as i64 + told.under_way) as f64;
+        assert!(served >= told.offered as f64 * 0.97, "limit {}, {told:?}", fleet.concurrency.limit());
     }
 
     #[test]
