@@ -38,6 +38,9 @@ const OVERDUE: f64 = 2.0;
 /// First words that tell the pace at which a queue drains.
 const DRAINED_MIN: u32 = 8;
 
+/// A fleet that says nothing for so many rounds, or times of service, stands still.
+const STILL: f64 = 2.0;
+
 /// What a round adds at most, and does while all of the limit is used and nobody waits.
 const GROWTH: f64 = 1.5;
 
@@ -78,14 +81,22 @@ pub struct Concurrency {
 struct Round {
     began: Option<Instant>,
     heard: u32,
+    pace: Pace,
     /// In seconds.
     waited: f64,
     in_flight_max: usize,
     /// The limit when it began.
     limit: f64,
-    /// First words of requests that had come in before and waited far too long, and when the first of them was heard.
-    drained: u32,
-    draining_since: Option<Instant>,
+    /// Of first words of requests that had come in before and waited far too long.
+    draining: Pace,
+}
+
+/// How fast first words come, without the time in which the fleet stood still.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    heard: u32,
+    /// When the first and the last of them were heard.
+    span: Option<(Instant, Instant)>,
 }
 
 impl Concurrency {
@@ -123,6 +134,7 @@ impl Concurrency {
             return;
         }
         self.round.heard += 1;
+        self.round.pace.hear(now, self.still());
         self.round.waited += waited;
         if self.round.heard >= HEARD_MIN && now.saturating_duration_since(began) >= self.bounds.round {
             self.end_round(now);
@@ -142,23 +154,26 @@ impl Concurrency {
 
     /// What came in before knows of the limit before. When it let in far too many, those are served at the fleet's full pace:
     /// there is no need to wait for the end of the queue to know what the limit should be.
-    ///
-    /// The pace is counted from when the queue began to drain: a fleet that stood still for a moment and goes on is not slow.
     fn drain(&mut self, waited: f64, now: Instant) {
         let target = self.target();
         if waited < target * OVERDUE {
             return;
         }
-        self.round.drained += 1;
-        let since = *self.round.draining_since.get_or_insert(now);
-        let (service, elapsed) = (self.service.unwrap_or(0.0), seconds(since, now));
-        // Turns that began together end together: a pace is known once each place has been given away.
-        if self.round.drained >= DRAINED_MIN && elapsed >= service.max(self.bounds.round.as_secs_f64()) {
-            let pace = f64::from(self.round.drained) / elapsed;
+        self.round.draining.hear(now, self.still());
+        let (service, draining) = (self.service.unwrap_or(0.0), self.round.draining);
+        if draining.heard >= DRAINED_MIN
+            && let Some(per_second) = draining.per_second(service.max(self.bounds.round.as_secs_f64()), now)
+        {
             self.growth = GROWTH_CAREFUL;
             self.changed_at = Some(now);
-            self.set(self.round.limit.min(pace * (service + target)));
+            self.set(self.round.limit.min(per_second * (service + target)));
         }
+    }
+
+    /// How long nothing is heard, in seconds, of a fleet that stands still; one whose turns begin and end together is silent
+    /// for as long as one of them takes.
+    fn still(&self) -> f64 {
+        STILL * self.service.unwrap_or(0.0).max(self.bounds.round.as_secs_f64())
     }
 
     /// Grows fast until the first overload was seen, as TCP starts slowly: what is added shows within a round. From then on,
@@ -204,12 +219,33 @@ impl Concurrency {
             self.growth = GROWTH_CAREFUL;
             self.changed_at = Some(now);
             let smoothing = if waited > target * OVERDUE { 1.0 } else { SMOOTHING };
-            self.set(self.limit * (1.0 - smoothing + smoothing * gradient));
+            let cut = self.limit * (1.0 - smoothing + smoothing * gradient);
+            // Where the fleet keeps up with as many (Little's law), those who waited did so because it had stood still.
+            let able = round.pace.per_second(service, now).map_or(0.0, |per_second| per_second * (service + target));
+            self.set(cut.max(able.min(self.limit)));
         }
         self.round.limit = self.limit;
         if self.limit <= self.bounds.min as f64 && waited > target {
             self.wait_by_nature = Some((by_nature * RESIGNATION).min(waited));
         }
+    }
+}
+
+impl Pace {
+    /// Notes a first word; after a silence of more than `still` seconds counting begins anew.
+    fn hear(&mut self, now: Instant, still: f64) {
+        let (since, last) = self.span.unwrap_or((now, now));
+        *self = match seconds(last, now) > still {
+            true => Self { heard: 1, span: Some((now, now)) },
+            false => Self { heard: self.heard + 1, span: Some((since, now)) },
+        };
+    }
+
+    /// Once `at_least` seconds were heard: turns that began together end together, so a pace is known when each place has
+    /// been given away.
+    fn per_second(&self, at_least: f64, now: Instant) -> Option<f64> {
+        let elapsed = seconds(self.span?.0, now);
+        (elapsed > at_least).then(|| f64::from(self.heard) / elapsed)
     }
 }
 
@@ -296,8 +332,12 @@ mod tests {
         }
 
         fn offer(&mut self, per_second: f64, seconds: u32) -> Told {
+            self.offer_for(per_second, seconds * 1_000)
+        }
+
+        fn offer_for(&mut self, per_second: f64, ms: u32) -> Told {
             let mut told = Told { under_way: -(self.in_flight() as i64), ..Told::default() };
-            for _ in 0..seconds * 1_000 {
+            for _ in 0..ms {
                 self.now += MS;
                 self.owed += per_second / 1_000.0;
                 while self.owed >= 1.0 {
@@ -373,14 +413,20 @@ mod tests {
 
     #[test]
     fn a_fleet_that_stood_still_for_a_moment_is_not_taken_for_a_slow_one() {
-        let mut fleet = Fleet::new(20, 5, 5);
-        fleet.offer(2_000.0, 10);
-        let running = std::mem::replace(&mut fleet.parallel, 0);
-        fleet.offer(2_000.0, 1);
-        fleet.parallel = running;
-        let told = fleet.offer(2_000.0, 5);
-        let served = (told.good as i64 + told.late as i64 + told.under_way) as f64;
-        assert!(served >= told.offered as f64 * 0.97, "limit {}, {told:?}", fleet.concurrency.limit());
+        // It stands still twice: what waits at the second time came in before the limit was set at the end of the first.
+        for awake_ms in 5..40 {
+            let mut fleet = Fleet::new(20, 5, 5);
+            fleet.offer(2_000.0, 10);
+            for (parallel, ms) in [(0, 200), (20, awake_ms), (0, 400)] {
+                fleet.parallel = parallel;
+                fleet.offer_for(2_000.0, ms);
+            }
+            fleet.parallel = 20;
+            let told = fleet.offer(2_000.0, 2);
+            let served = (told.good as i64 + told.late as i64 + told.under_way) as f64;
+            let limit = fleet.concurrency.limit();
+            assert!(served >= told.offered as f64 * 0.97, "awake for {awake_ms} ms: limit {limit}, {told:?}");
+        }
     }
 
     #[test]
