@@ -37,7 +37,7 @@ mod visitor;
 pub mod admit;
 
 /// Replies find the waiting client.
-mod relay;
+pub mod relay;
 
 /// The one door to Redis.
 mod peers;

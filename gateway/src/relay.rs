@@ -31,7 +31,7 @@ struct Inboxes {
 }
 
 /// Everybody who waits in this process.
-pub(crate) struct Relay {
+pub struct Relay {
     gateway: GatewayId,
     waiting_max: usize,
     /// None once the process is going away: every inbox is closed, and none is opened any more.
@@ -40,7 +40,7 @@ pub(crate) struct Relay {
 
 /// An inbox with its address; dropping it means that nobody waits any more.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub struct Inbox {
     address: RequestId,
     /// Tells those who share an address apart.
     number: u64,
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Relay {
 
 /// Why no inbox was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Closed {
+pub enum Closed {
     /// As many wait as may.
     Full,
     /// This process is going away.
@@ -64,19 +64,19 @@ pub(crate) enum Closed {
 }
 
 impl Relay {
-    pub(crate) fn new(gateway: GatewayId, waiting_max: usize) -> Arc<Self> {
+    pub fn new(gateway: GatewayId, waiting_max: usize) -> Arc<Self> {
         Arc::new(Self { gateway, waiting_max, inboxes: Mutex::new(Some(Inboxes::default())) })
     }
 
     /// Opens an inbox under an address that nobody else of this process uses.
     ///
     /// The address is part of what only the owner of a turn is told, so a stranger who guesses a request's id hears nothing.
-    pub(crate) fn open(self: &Arc<Self>, address: RequestId) -> Result<Inbox, Closed> {
+    pub fn open(self: &Arc<Self>, address: RequestId) -> Result<Inbox, Closed> {
         self.enter(|open| if open.contains_key(&address) { RequestId::new() } else { address })
     }
 
     /// Opens one more inbox under an address that its holder shares: whatever is sent there, all of them hear.
-    pub(crate) fn open_beside(self: &Arc<Self>, address: RequestId) -> Result<Inbox, Closed> {
+    pub fn open_beside(self: &Arc<Self>, address: RequestId) -> Result<Inbox, Closed> {
         self.enter(|_| address)
     }
 
@@ -97,22 +97,22 @@ impl Relay {
         Ok(Inbox { address, number, frames, relay: self.clone() })
     }
 
-    pub(crate) fn gateway(&self) -> &GatewayId {
+    pub fn gateway(&self) -> &GatewayId {
         &self.gateway
     }
 
     /// How many wait.
-    pub(crate) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.inboxes.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |inboxes| inboxes.waiting)
     }
 
     /// Ends every story that is still being told: their clients come back to another gateway.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         *self.inboxes.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Hands out what comes to the mailbox, for as long as the process lives; `health`'s `mailbox` says whether it is open.
-    pub(crate) async fn deliver(&self, bus: &Bus, until: &Shutdown) {
+    pub async fn deliver(&self, bus: &Bus, until: &Shutdown) {
         let mut delays = Delays::new(REOPEN.0, REOPEN.1);
         loop {
             let why = tokio::select! {
@@ -137,7 +137,7 @@ impl Relay {
     }
 
     /// Never waits: one client who does not read must not hold up the others.
-    fn hand_over(&self, address: &RequestId, frame: Frame) {
+    pub fn hand_over(&self, address: &RequestId, frame: Frame) {
         let inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sharing) = inboxes.as_ref().and_then(|inboxes| inboxes.open.get(address)) else { return };
         if let Some(((_, last), others)) = sharing.split_last() {
@@ -149,12 +149,12 @@ impl Relay {
 
 impl Inbox {
     /// The subject that frames for this inbox are sent to.
-    pub(crate) fn subject(&self) -> String {
+    pub fn subject(&self) -> String {
         subject::reply(&self.relay.gateway, &self.address)
     }
 
     /// The next frame; None when the process is going away.
-    pub(crate) async fn next(&mut self) -> Option<Frame> {
+    pub async fn next(&mut self) -> Option<Frame> {
         self.frames.recv().await
     }
 }

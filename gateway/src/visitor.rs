@@ -5,7 +5,10 @@ use hmac::{Hmac, Mac};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use talkfleet_shared::id::{ConversationId, TenantId, UserId};
+use talkfleet_shared::{
+    hex::hex,
+    id::{ConversationId, TenantId, UserId},
+};
 use ulid::Ulid;
 
 /// What every visitor's token begins with.
@@ -80,7 +83,7 @@ pub(crate) fn began(user: &UserId, conversation: &ConversationId) -> bool {
 /// `v`, 64 bits of SHA-256 over the user's id, `_`; visitors cannot choose their ids, so they cannot aim at another's mark.
 fn owner_mark(user: &UserId) -> String {
     let digest = Sha256::digest(user.as_str().as_bytes());
-    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&digest[..8]);
     format!("v{hex}_")
 }
 

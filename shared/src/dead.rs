@@ -4,6 +4,8 @@ use std::error::Error;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex::hex;
+
 /// Hexadecimal digits of a fingerprint: a desk has dozens of causes, not millions.
 const FINGERPRINT_BYTES: usize = 8;
 
@@ -97,7 +99,7 @@ pub fn fingerprint(stage: &str, chain: &[String]) -> String {
         hash.update([0]);
         hash.update(normal(error));
     }
-    hash.finalize().iter().take(FINGERPRINT_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..FINGERPRINT_BYTES])
 }
 
 /// An error's words without what differs from message to message: every word with a digit in it (ids, sizes, offsets)

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::hex::hex;
+
 /// The longest identifier in characters: four of them and a prefix stay far below the broker's control line of 4 KiB.
 pub const ID_CHARS_MAX: usize = 64;
 
@@ -185,7 +187,7 @@ fn digest(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(20).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..20])
 }
 
 #[cfg(test)]

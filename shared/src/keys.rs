@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::id::TenantId;
+use crate::{hex::hex, id::TenantId};
 
 /// What every key begins with, so that scanners of leaked secrets can find them.
 pub const KEY_PREFIX: &str = "tf_";
@@ -24,14 +24,14 @@ pub struct KeyRecord {
 /// A new key: 256 random bits in hexadecimal behind the prefix.
 pub fn create(rng: &mut impl rand::Rng) -> String {
     let bytes: [u8; 32] = rng.random();
-    bytes.iter().fold(KEY_PREFIX.to_owned(), |key, byte| key + &format!("{byte:02x}"))
+    KEY_PREFIX.to_owned() + &hex(&bytes)
 }
 
 /// The name under which a key's record lies: SHA-256 in hexadecimal.
 ///
 /// A slow password hash would add nothing: 256 random bits cannot be guessed from their digest.
 pub fn hash(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(key.as_bytes()))
 }
 
 #[cfg(test)]

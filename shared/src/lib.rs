@@ -24,6 +24,9 @@ pub mod header;
 /// Who owns a conversation, and under which key that is stored.
 pub mod owner;
 
+/// PURE: bytes as hexadecimal digits.
+pub mod hex;
+
 /// API keys: what is stored of them, and under which name.
 pub mod keys;
 

@@ -18,6 +18,9 @@ use tracing::Instrument;
 
 use crate::turn::{self, Desk};
 
+/// What `/readyz` calls them.
+pub const PART: &str = "direct";
+
 /// Waits between attempts to listen.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
@@ -32,7 +35,9 @@ pub async fn run(desk: Arc<Desk>, places_max: usize, grace: Duration, shutdown: 
         match desk.bus.direct_asks().await {
             Ok(asks) => {
                 delays.reset();
+                desk.bus.health().up(PART);
                 take_all(&desk, asks, &places, &turns, &shutdown).await;
+                desk.bus.health().down(PART, "the subscription ended");
             }
             Err(error) => tracing::warn!(%error, "messages past the queue cannot be heard; trying again"),
         }

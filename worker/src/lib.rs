@@ -119,6 +119,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const HOME_WITHIN: Duration = Duration::from_secs(10);
 const HOME_LOOK: Duration = Duration::from_millis(20);
 
+/// What `/readyz` calls a worker that has not opened all of its roles yet.
+const STARTING: &str = "roles";
+
 /// Why a worker could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -157,6 +160,7 @@ impl Worker {
         let listener = TcpListener::bind(&config.admin.listen).await.map_err(listen)?;
         let admin = listener.local_addr().map_err(listen)?;
         let (metrics, health) = (Metrics::new("worker"), Health::new());
+        health.down(STARTING, "the roles are being opened");
         let bus = Bus::connect(&config.nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
         let store = Store::open(&config.database, metrics.clone())?;
         let redis = Redis::new(&config.redis.url, redis_guard(&config, &metrics))?;
@@ -173,6 +177,7 @@ impl Worker {
         if config.plays(Role::Archive) {
             keep_the_archive(&config, &bus, &store, redis, &doors);
         }
+        bus.health().up(STARTING);
         let names: Vec<_> = config.roles.enabled.iter().map(|role| role.name()).collect();
         tracing::info!(roles = names.join(","), %admin, worker = bus.who(), "the worker is at work");
         Ok(Self { admin, bus, store, doors, rooms })
@@ -252,12 +257,12 @@ async fn answer(config: &WorkerConfig, roles: Roles, redis: Option<Redis>, doors
     let clock = turn::follow(&roles.bus, doors).await;
     let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));
     doors.spawn(reaper::run(desk.clone(), doors.clone()));
-    let places = config.roles.direct_concurrency;
-    doors.spawn(direct::run(desk.clone(), places, config.turn.grace(), doors.clone()));
+    desk.bus.health().down(direct::PART, "not heard yet");
     let (config, until) = (config.clone(), doors.clone());
     doors.spawn(async move {
         roles_are_home(desk.bus.health(), &until).await;
-        consume::run(desk, &config, until).await;
+        let direct = direct::run(desk.clone(), config.roles.direct_concurrency, config.turn.grace(), until.clone());
+        tokio::join!(direct, consume::run(desk, &config, until));
     });
     Ok(())
 }

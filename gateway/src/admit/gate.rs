@@ -35,10 +35,10 @@ const STANDING_DWELL: u32 = 10;
 const CPU_LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The gates of a process, one for each delivery class: a slow class does not narrow a fast one.
-pub(crate) struct Gates([Arc<Gate>; DeliveryClass::ALL.len()]);
+pub struct Gates([Arc<Gate>; DeliveryClass::ALL.len()]);
 
 /// One class's room and who waits for it.
-pub(crate) struct Gate {
+pub struct Gate {
     dwell: Duration,
     metrics: Arc<Metrics>,
     gauges: Gauges,
@@ -77,7 +77,7 @@ enum Shed {
 }
 
 /// Room for one request, until its last frame or until nobody waits for it.
-pub(crate) struct Permit {
+pub struct Permit {
     gate: Arc<Gate>,
     progress: Progress,
 }
@@ -95,11 +95,11 @@ enum Progress {
 }
 
 impl Gates {
-    pub(crate) fn new(config: &AdmissionConfig, in_flight_max: usize, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(config: &AdmissionConfig, in_flight_max: usize, metrics: &Arc<Metrics>) -> Self {
         Self(DeliveryClass::ALL.map(|class| Arc::new(Gate::new(class, config, in_flight_max, metrics.clone()))))
     }
 
-    pub(crate) fn of(&self, class: DeliveryClass) -> &Arc<Gate> {
+    pub fn of(&self, class: DeliveryClass) -> &Arc<Gate> {
         &self.0[class as usize]
     }
 
@@ -142,12 +142,7 @@ impl Gate {
     }
 
     /// Room for one more, or 503 and when to come back.
-    pub(crate) async fn enter(
-        self: &Arc<Self>,
-        tenant: &TenantId,
-        lane: Lane,
-        budget: Duration,
-    ) -> Result<Permit, Problem> {
+    pub async fn enter(self: &Arc<Self>, tenant: &TenantId, lane: Lane, budget: Duration) -> Result<Permit, Problem> {
         let came = clock::now();
         let (turn, dwell) = {
             let mut state = self.lock();
@@ -280,14 +275,14 @@ impl Shed {
 
 impl Permit {
     /// The fleet has taken the request.
-    pub(crate) fn accepted(&mut self) {
+    pub fn accepted(&mut self) {
         let at = clock::now();
         let number = self.gate.lock().backlog.accepted(at);
         self.progress = Progress::Accepted { number, at };
     }
 
     /// Something was said about it; whether that was the last word.
-    pub(crate) fn hear(&mut self, frame: &Frame) -> bool {
+    pub fn hear(&mut self, frame: &Frame) -> bool {
         if matches!(frame.body, FrameBody::Accepted { .. }) {
             return false;
         }

@@ -19,6 +19,6 @@ pub mod shed;
 mod cpu;
 
 /// Room for a request, a short wait for it, or a refusal.
-pub(crate) mod gate;
+pub mod gate;
 
 pub use self::{bucket::Allowance, queue::Lane};

@@ -34,13 +34,12 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
-    middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::get,
 };
 use talkfleet_shared::error::Code;
+use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowOrigin, CorsLayer},
@@ -72,6 +71,12 @@ pub fn router(desk: Arc<Desk>) -> Router {
     let document = contract::document(&api);
     let elsewhere = web::site(&desk.config().web);
     let elsewhere = elsewhere.unwrap_or_else(|| Router::new().fallback(|| async { Refusal::from(Code::NotFound) }));
+    let policy = policy(&desk.config().limits);
+    // In one piece, since each layer by itself costs every request an allocation and a copy of the routes below.
+    let common = ServiceBuilder::new()
+        .layer(CatchPanicLayer::custom(broken))
+        .layer(cors(&desk.config().http))
+        .map_response(move |response: Response| tell_policy(harden(response), policy.as_ref()));
     routes
         .with_state(desk.clone())
         .merge(Router::from(web::router(&desk.config().web)))
@@ -79,10 +84,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/docs", get(|| async { Html(DOCS) }))
         .fallback_service(elsewhere)
         .method_not_allowed_fallback(|| async { Refusal::from(Code::MethodNotAllowed) })
-        .layer(middleware::from_fn(harden))
-        .layer(middleware::from_fn_with_state(policy(&desk.config().limits), tell_policy))
-        .layer(cors(&desk.config().http))
-        .layer(CatchPanicLayer::custom(broken))
+        .layer(common)
 }
 
 /// The document of the public port, as it is served under `/openapi.json`.
@@ -99,7 +101,7 @@ fn documented() -> OpenApiRouter<Arc<Desk>> {
 }
 
 /// What every response says to browsers; a route that has its own word keeps it.
-async fn harden(request: Request, next: Next) -> Response {
+fn harden(mut response: Response) -> Response {
     const HEADERS: [(HeaderName, HeaderValue); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -107,7 +109,6 @@ async fn harden(request: Request, next: Next) -> Response {
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    let mut response = next.run(request).await;
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(value);
     }
@@ -120,12 +121,11 @@ fn policy(limits: &LimitsConfig) -> Option<HeaderValue> {
 }
 
 /// Every response that tells how much is left, or that nothing is, tells of how much.
-async fn tell_policy(State(policy): State<Option<HeaderValue>>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+fn tell_policy(mut response: Response, policy: Option<&HeaderValue>) -> Response {
     let is_about_limits =
         response.status() == StatusCode::TOO_MANY_REQUESTS || response.headers().contains_key("ratelimit-limit");
     if let Some(policy) = policy.filter(|_| is_about_limits) {
-        response.headers_mut().insert("ratelimit-policy", policy);
+        response.headers_mut().insert("ratelimit-policy", policy.clone());
     }
     response
 }

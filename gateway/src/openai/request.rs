@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use talkfleet_shared::{
     chat::{Exchange, HISTORY_TURNS_MAX, Problem, TEXT_CHARS_MAX},
     error::Code,
+    hex::hex,
     id::{ConversationId, UserId},
 };
 
@@ -207,7 +208,7 @@ fn read_user(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
         Ok(_) => name.to_owned(),
         Err(_) => {
             let digest = Sha256::digest(name.as_bytes());
-            let hex: String = digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect();
+            let hex = hex(&digest[..20]);
             format!("u{hex}")
         }
     }))

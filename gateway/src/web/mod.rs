@@ -14,7 +14,7 @@ use axum::{
 };
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use talkfleet_shared::error::Code;
+use talkfleet_shared::{error::Code, hex::hex};
 use tower_http::{services::ServeDir, set_header::SetResponseHeaderLayer};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -80,7 +80,7 @@ struct Asset {
 
 impl Asset {
     fn new(kind: &'static str, text: String) -> Self {
-        let digest: String = Sha256::digest(&text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&Sha256::digest(&text)[..8]);
         let tag = HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"\""));
         Self { kind, body: text.into(), tag }
     }

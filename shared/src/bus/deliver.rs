@@ -16,6 +16,7 @@ use crate::{
     dead::{Attempt, History, Why},
     envelope::{self, EnvelopeError, Format},
     header,
+    hex::hex,
     id::{ConversationId, RequestId, TenantId},
     subject,
     telemetry::Trace,
@@ -231,7 +232,7 @@ pub(super) fn read_ask(headers: Option<&HeaderMap>, body: &[u8]) -> Result<Ask, 
 /// SHA-256 of a body in hexadecimal: what tells two asks under one idempotency key apart.
 pub fn digest(body: &[u8]) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(body))
 }
 
 impl Bus {

@@ -3,7 +3,10 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sha2::{Digest, Sha256};
-use talkfleet_shared::id::{ConversationId, TenantId};
+use talkfleet_shared::{
+    hex::hex,
+    id::{ConversationId, TenantId},
+};
 
 use crate::keeper::Place;
 
@@ -32,7 +35,7 @@ impl Key {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         }
-        let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&digest.finalize());
         Self::new(tenant, &digest, "answer")
     }
 

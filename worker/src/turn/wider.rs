@@ -1,7 +1,7 @@
 //! PURE: what is looked for besides a message's own words: with the question before it, its questions one by one, or the
 //! sentences of a long story that ask.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{cell::LazyCell, collections::HashSet, sync::Arc};
 
 use talkfleet_shared::chat::{Exchange, Intent, IntentReply, Language, Passage, RetrieveReply};
 
@@ -64,8 +64,8 @@ pub fn wider(
         let chinese = language == Language::Chinese && message.language != text::Language::Chinese;
         return chinese.then(|| Wider::Instead(where_is_it(text::Language::Chinese).to_owned()));
     }
-    let lean = lean(&message.text);
-    if says_all(config, lean, alone.intent) {
+    let lean = LazyCell::new(|| lean(&message.text));
+    if says_all(config, || *lean, alone.intent) {
         return None;
     }
     let parts = text::parts(&message.text);
@@ -78,14 +78,14 @@ pub fn wider(
         return Some(Wider::Also { text, lean: Lean::Short });
     }
     let is_short = message.text.chars().count() <= JOINED_CHARS_MAX;
-    let before = before(history).filter(|_| is_short && (lean > Lean::No || !answered));
-    before.map(|before| Wider::Also { text: joined(&before, &message.text), lean })
+    let before = before(history).filter(|_| is_short && (*lean > Lean::No || !answered));
+    before.map(|before| Wider::Also { text: joined(&before, &message.text), lean: *lean })
 }
 
 /// Chat and the wish for a human are complete, and what is not the shop's matter does not become it by what was said.
-fn says_all(config: &PlanConfig, lean: Lean, intent: Option<&IntentReply>) -> bool {
+fn says_all(config: &PlanConfig, lean: impl Fn() -> Lean, intent: Option<&IntentReply>) -> bool {
     intent.is_some_and(|intent| match intent.kind.as_str() {
-        "handover" | "small_talk" if lean == Lean::Strong => intent.confidence >= CHAT_SURE_MIN,
+        "handover" | "small_talk" if lean() == Lean::Strong => intent.confidence >= CHAT_SURE_MIN,
         "handover" | "small_talk" => intent.confidence >= config.intent_confidence_min,
         _ => intent.name == Intent::OUT_OF_SCOPE && intent.confidence >= ELSEWHERE_SURE_MIN,
     })

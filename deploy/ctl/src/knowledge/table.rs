@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use talkfleet_shared::hex::hex;
 
 use super::{Article, LINE_BYTES_MAX, QUESTION_CHARS_MAX, ROWS_MAX, Reading};
 
@@ -129,7 +130,7 @@ fn is_formula(text: &str) -> bool {
 
 /// Twelve hexadecimal digits: among 50,000 questions two share them once in 200,000 tables.
 fn short_digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.as_bytes())[..6])
 }
 
 #[cfg(test)]

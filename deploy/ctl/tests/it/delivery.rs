@@ -94,3 +94,24 @@ async fn a_worker_without_room_says_so_and_nothing_waits() {
     assert!(refused.clone().all(|(_, problem)| problem["code"] == "overloaded"), "{asked:?}");
     assert_eq!(desk.post("/v1/chat", &body).await.0, 200, "it is over at once");
 }
+
+#[tokio::test]
+async fn a_worker_that_starts_takes_nothing_before_it_knows_what_there_is_to_know() {
+    let mut desk = desk().await;
+    desk.fleet.drain_worker(0).await;
+    let ask = || json!({ "text": QUESTION, "channel": "fast" });
+    let (key, url) = (desk.key.clone(), desk.url("/v1/chat"));
+    let first_answer = async move {
+        loop {
+            let sent = reqwest::Client::new().post(&url).bearer_auth(&key).json(&ask()).send().await.unwrap();
+            match sent.status().as_u16() {
+                200 => return sent.json::<Value>().await.unwrap(),
+                503 => tokio::time::sleep(Duration::from_millis(2)).await,
+                status => panic!("{status}"),
+            }
+        }
+    };
+    let (answer, started) = tokio::join!(first_answer, desk.fleet.add_worker(&desk.options));
+    started.unwrap();
+    assert_eq!(answer["rung"], "extract", "{answer}");
+}

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use talkfleet_shared::{id::TenantId, retry::Delays};
+use talkfleet_shared::{hex::hex, id::TenantId, retry::Delays};
 
 use super::super::terms::Words;
 use super::super::{BATCH_DOCUMENTS, BUSY_LOOK, BackendError, Piece, QUESTION, TEXT, WHOLE, pieces};
@@ -326,7 +326,7 @@ fn entry(piece: &Piece, url: &str, version: i64, words: &mut Words) -> Value {
 /// An entry's own name: of bounded length, whatever the document is called.
 pub(super) fn id(kind: &str, ordinal: i32, document: &str) -> String {
     let digest = Sha256::digest(document.as_bytes());
-    let digest: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&digest[..16]);
     format!("{kind}-{ordinal}-{digest}")
 }
 
