@@ -50,6 +50,9 @@ const GROWTH_CAREFUL: f64 = 1.02;
 /// The part of the limit that must be in use for a round to say something about it.
 const IN_USE: f64 = 0.8;
 
+/// The part of the limit that may be without a first word where everybody finds a place at once.
+const UNHEARD: f64 = 0.01;
+
 /// How much of each time of service, or of publishing, goes into their average.
 const TIME_SMOOTHING: f64 = 0.05;
 
@@ -85,6 +88,7 @@ struct Round {
     /// In seconds.
     waited: f64,
     in_flight_max: usize,
+    unheard_max: usize,
     /// The limit when it began.
     limit: f64,
     /// Of first words of requests that had come in before and waited far too long.
@@ -125,8 +129,9 @@ impl Concurrency {
         self.round.in_flight_max = self.round.in_flight_max.max(in_flight);
     }
 
-    /// A request that was accepted then hears its first word now.
-    pub fn spoke(&mut self, accepted: Instant, now: Instant) {
+    /// A request that was accepted then hears its first word now; so many others have heard nothing yet.
+    pub fn spoke(&mut self, accepted: Instant, now: Instant, unheard: usize) {
+        self.round.unheard_max = self.round.unheard_max.max(unheard);
         let began = *self.round.began.get_or_insert(accepted);
         let waited = seconds(accepted, now) + self.publishing.unwrap_or(0.0);
         if accepted < began {
@@ -177,9 +182,11 @@ impl Concurrency {
     }
 
     /// Grows fast until the first overload was seen, as TCP starts slowly: what is added shows within a round. From then on,
-    /// no sooner than what was added before has come back, in steps that double while all goes well.
-    fn grow(&mut self, gradient: f64, service: f64, now: Instant) {
-        if self.changed_at.is_some_and(|changed| seconds(changed, now) < service) {
+    /// no sooner than it is known what came of what was added before, in steps that double while all goes well. Where hardly
+    /// anybody is left without a word it is known at once, else when those that were added have come back.
+    fn grow(&mut self, gradient: f64, service: f64, round: &Round, now: Instant) {
+        let is_known = round.unheard_max as f64 <= (self.limit * UNHEARD).max(1.0);
+        if !is_known && self.changed_at.is_some_and(|changed| seconds(changed, now) < service) {
             return;
         }
         self.set(self.limit * gradient.min(self.growth) + 1.0);
@@ -205,24 +212,29 @@ impl Concurrency {
         let by_nature = self.wait_by_nature.map_or(waited, |by_nature| by_nature.min(waited));
         self.wait_by_nature = Some(by_nature);
         let target = self.target();
+        let service = self.service.unwrap_or(0.0);
+        // How many may be under way at this pace, each waiting as long as it may (Little's law).
+        let least = service.max(self.bounds.round.as_secs_f64() / 2.0);
+        let able = |at_least| round.pace.per_second(at_least, now).map_or(0.0, |pace| pace * (service + target));
         // With less in flight, the limit is not what the round has measured.
         if (round.in_flight_max as f64) < self.limit * IN_USE {
+            if waited <= target {
+                self.set(self.limit.max(able(least)));
+            }
             return;
         }
-        let service = self.service.unwrap_or(0.0);
         let gradient = (service + target) / (service + waited);
         // Where nobody waits, the fleet has room, and nobody knows how much.
         let gradient = if waited <= target / 2.0 { GROWTH } else { gradient.clamp(GRADIENT_MIN, GROWTH) };
         if gradient >= 1.0 {
-            self.grow(gradient, service, now);
+            self.grow(gradient, service, &round, now);
         } else {
             self.growth = GROWTH_CAREFUL;
             self.changed_at = Some(now);
             let smoothing = if waited > target * OVERDUE { 1.0 } else { SMOOTHING };
             let cut = self.limit * (1.0 - smoothing + smoothing * gradient);
-            // Where the fleet keeps up with as many (Little's law), those who waited did so because it had stood still.
-            let able = round.pace.per_second(service, now).map_or(0.0, |per_second| per_second * (service + target));
-            self.set(cut.max(able.min(self.limit)));
+            // Where the fleet keeps up with as many, those who waited did so because it had stood still.
+            self.set(cut.max(able(service).min(self.limit)));
         }
         self.round.limit = self.limit;
         if self.limit <= self.bounds.min as f64 && waited > target {
@@ -320,7 +332,7 @@ mod tests {
                 first_word: MS * first_word_ms as u32,
                 service: MS * service_ms as u32,
                 concurrency: Concurrency::new(BOUNDS),
-                line: Queue::new(1_000, Duration::from_millis(50)),
+                line: Queue::new(1_000, Duration::from_millis(8)),
                 broker: VecDeque::new(),
                 running: Vec::new(),
                 owed: 0.0,
@@ -353,10 +365,14 @@ mod tests {
 
         fn step(&mut self, told: &mut Told) {
             let now = self.now;
+            let (service, first_word) = (self.service, self.first_word);
+            let speaks = |turn: &Turn| turn.spoke.is_none() && now + service >= turn.done_at + first_word;
+            let silent = self.running.iter().filter(|turn| turn.spoke.is_none() && !speaks(turn)).count();
+            let unheard = self.broker.len() + silent;
             for turn in &mut self.running {
-                if turn.spoke.is_none() && now + self.service >= turn.done_at + self.first_word {
+                if speaks(turn) {
                     turn.spoke = Some(now);
-                    self.concurrency.spoke(turn.accepted, now);
+                    self.concurrency.spoke(turn.accepted, now, unheard);
                 }
             }
             let done = self.running.extract_if(.., |turn| turn.done_at <= now);
@@ -427,6 +443,30 @@ mod tests {
             let limit = fleet.concurrency.limit();
             assert!(served >= told.offered as f64 * 0.97, "awake for {awake_ms} ms: limit {limit}, {told:?}");
         }
+    }
+
+    #[test]
+    fn a_moment_in_which_nothing_moves_costs_nobody_a_refusal_where_there_is_room() {
+        let mut fleet = Fleet::new(20, 2, 2);
+        fleet.offer(4_000.0, 5);
+        fleet.parallel = 0;
+        let still = fleet.offer_for(4_000.0, 95);
+        fleet.parallel = 20;
+        let told = fleet.offer(4_000.0, 1);
+        let refused = |told: &Told| told.offered as i64 - told.good as i64 - told.late as i64 - told.under_way;
+        assert_eq!(refused(&still) + refused(&told), 0, "limit {}, {still:?} {told:?}", fleet.concurrency.limit());
+    }
+
+    #[test]
+    fn room_that_was_taken_away_from_long_answers_is_back_within_seconds() {
+        let mut fleet = Fleet::new(1_000, 1, 1_500);
+        fleet.offer(100.0, 5);
+        fleet.concurrency.set(60.0);
+        fleet.concurrency.changed_at = Some(fleet.now);
+        fleet.concurrency.growth = GROWTH_CAREFUL;
+        fleet.offer(150.0, 3);
+        let told = fleet.offer(150.0, 5);
+        assert_eq!(told.good as i64 + told.under_way, told.offered as i64, "limit {}", fleet.concurrency.limit());
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl Backlog {
         self.waiting.remove(&number);
     }
 
+    /// How many have heard nothing yet.
+    pub fn unheard(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// How long whoever comes now will wait: as long as the first in the queue has, or, when others were served meanwhile, as
     /// long as it takes to serve everybody before at that pace.
     pub fn expected_wait(&self, now: Instant) -> Duration {

@@ -42,7 +42,7 @@ use crate::{
 const FACE: &str = "ws";
 
 /// The library's own buffers cost 69 KiB a socket; a question fits into this, and a longer one is read in pieces.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+const READ_BUFFER_BYTES: usize = 2 * 1024;
 
 /// Frames that leave together are gathered up to here before they are written.
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{
     cutter::Cutter,
-    ground::{Ground, Reason, Shown, Verdict},
+    ground::{Ground, Reason, Verdict},
     marks::Marks,
     prompt,
 };
@@ -19,7 +19,6 @@ pub struct Editor {
     cutter: Cutter,
     ground: Ground,
     grounding: Grounding,
-    passages: usize,
     hosts: Vec<String>,
     cited: BTreeSet<usize>,
     /// Whether anything but courtesies was let through.
@@ -44,17 +43,9 @@ pub struct Edited {
 }
 
 impl Editor {
-    /// For an answer from these passages, which may link to `hosts` only.
-    pub fn new(passages: &[Shown<'_>], hosts: Vec<String>, question: &str, grounding: Grounding) -> Self {
-        Self {
-            cutter: Cutter::default(),
-            ground: Ground::new(passages, question),
-            grounding,
-            passages: passages.len(),
-            hosts,
-            cited: BTreeSet::new(),
-            has_claimed: false,
-        }
+    /// For an answer from the ground's passages, which may link to `hosts` only.
+    pub fn new(ground: Ground, hosts: Vec<String>, grounding: Grounding) -> Self {
+        Self { cutter: Cutter::default(), ground, grounding, hosts, cited: BTreeSet::new(), has_claimed: false }
     }
 
     /// The model said more.
@@ -98,7 +89,7 @@ impl Editor {
                     break;
                 }
             }
-            self.cited.extend(cited.into_iter().filter(|at| *at < self.passages));
+            self.cited.extend(cited.into_iter().filter(|at| *at < self.ground.passages()));
             edited.text.push_str(&text);
         }
         edited
@@ -118,7 +109,10 @@ impl Editor {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::ground::{Shown, tests::ground_of},
+        *,
+    };
 
     const PASSAGES: [Shown<'_>; 2] = [
         Shown { title: "Delivery times", text: "Standard delivery takes 3–5 working days." },
@@ -127,7 +121,7 @@ mod tests {
 
     #[track_caller]
     fn check(said: &str, text: &str, stop: Option<Stop>) {
-        let mut editor = Editor::new(&PASSAGES, vec!["shop.example".into()], "How long?", Grounding::Strict);
+        let mut editor = Editor::new(ground_of(&PASSAGES, "How long?"), vec!["shop.example".into()], Grounding::Strict);
         let mut out = Edited::default();
         for word in said.split_inclusive(' ') {
             let edited = editor.push(word);

@@ -36,6 +36,9 @@ mod prompt;
 /// The knowledge quoted.
 mod quote;
 
+/// Passages, read to hold a model to them.
+mod readings;
+
 /// A model's words on their way.
 mod relay;
 
@@ -71,6 +74,7 @@ use self::{
     editor::Stop,
     model::Model,
     quote::{Quotations, without_instructions},
+    readings::Readings,
     relay::Relayed,
 };
 use crate::{
@@ -95,6 +99,7 @@ pub struct Speakers {
     small: Option<Model>,
     allowances: Mutex<Allowances>,
     quotations: Quotations,
+    readings: Readings,
     cache: AnswerCache,
     model_config: ModelConfig,
     plan: PlanConfig,
@@ -168,6 +173,7 @@ impl Speakers {
                 config.model.tenant_tokens_per_min,
             )),
             quotations: Quotations::new(),
+            readings: Readings::new(),
             cache: AnswerCache::new(config, redis, metrics.clone()),
             metrics,
             model_config: config.model.clone(),

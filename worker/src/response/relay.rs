@@ -11,7 +11,6 @@ use super::{
     Brief, Speakers, Spoken,
     cassette::{Speaker, speaker},
     editor::{Edited, Editor, Stop},
-    ground::Shown,
     marks,
     model::{Answering, ModelError, Piece},
     prompt::{Prompt, Question},
@@ -38,9 +37,8 @@ impl Speakers {
             passages,
         };
         let hosts = passages.iter().filter_map(|passage| marks::host(&passage.url)).map(str::to_owned).collect();
-        let shown: Vec<_> =
-            passages.iter().map(|passage| Shown { title: &passage.title, text: &passage.text }).collect();
-        let mut editor = Editor::new(&shown, hosts, brief.text, self.plan.grounding);
+        let ground = self.readings.ground(passages, brief.text).await;
+        let mut editor = Editor::new(ground, hosts, self.plan.grounding);
         let prompt = Prompt::new(&self.model_config, &question);
         let prompt_digest = bus::digest(&serde_json::to_vec(&prompt).unwrap_or_default());
         let (started, mut share) = (clock::now(), None);

@@ -166,7 +166,7 @@ async fn told(attack: &Attack) -> (String, Option<Stop>) {
     let clean = without_instructions(&poisoned);
     let shown = [Shown { title: &clean.title, text: &clean.text }];
     let hosts = vec![marks::host(&clean.url).unwrap().to_owned()];
-    let mut editor = Editor::new(&shown, hosts, question, Grounding::Strict);
+    let mut editor = Editor::new(super::ground::tests::ground_of(&shown, question), hosts, Grounding::Strict);
     let mut answering = bench.model.ask(bench.model.enter().unwrap(), &prompt(), LONG).await.unwrap();
     let (mut text, mut stop) = (String::new(), None);
     while stop.is_none() {

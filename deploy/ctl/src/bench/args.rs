@@ -95,7 +95,7 @@ pub(super) struct LoadArgs {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) clients: u16,
     /// Connections at most; a message that finds none free waits, and its wait counts
-    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    #[arg(long, default_value_t = 5_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub(super) connections: u32,
     /// WebSockets of the scenario `sockets`
     #[arg(long, default_value_t = 2_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200_000))]

@@ -17,7 +17,10 @@ mod verdict;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 pub use self::verdict::{Reason, Verdict};
 use self::{
@@ -63,7 +66,7 @@ pub struct Shown<'a> {
 
 /// The passages of one answer, read.
 pub struct Ground {
-    passages: Vec<Read>,
+    passages: Vec<Arc<Reading>>,
     /// Names that the customer brought: they may be denied, not affirmed.
     asked_names: HashSet<String>,
     asked: HashSet<String>,
@@ -73,7 +76,8 @@ pub struct Ground {
     weights: HashMap<String, f32>,
 }
 
-struct Read {
+/// A passage, read once for however many sentences are held to it.
+pub struct Reading {
     /// Normalised, title included.
     text: String,
     language: text::Language,
@@ -93,9 +97,39 @@ struct Clause {
     denies: bool,
 }
 
+impl Reading {
+    pub fn of(shown: &Shown<'_>) -> Self {
+        let whole = format!("{}\n{}", shown.title, shown.text);
+        let (title, all) = (terms(&tokens(shown.title)), tokens(&whole));
+        let mut clauses_read = Vec::new();
+        for line in shown.text.lines() {
+            for sentence in text::sentences(line) {
+                let said = tokens(without_number(sentence));
+                let sentence_terms = terms(&said);
+                for clause in clauses(&said) {
+                    clauses_read.push(Clause {
+                        terms: terms(clause),
+                        sentence: sentence_terms.clone(),
+                        title: title.clone(),
+                        quantities: quantities(clause),
+                        denies: refuses(clause),
+                    });
+                }
+            }
+        }
+        Self {
+            text: text::normalise(&whole),
+            language: text::language(shown.text),
+            terms: terms(&all),
+            words: all.iter().filter_map(Token::word).map(str::to_owned).collect(),
+            addresses: claims::addresses(&whole),
+            clauses: clauses_read,
+        }
+    }
+}
+
 impl Ground {
-    pub fn new(passages: &[Shown<'_>], question: &str) -> Self {
-        let passages: Vec<Read> = passages.iter().map(read).collect();
+    pub fn new(passages: Vec<Arc<Reading>>, question: &str) -> Self {
         let mut counts: HashMap<String, f32> = HashMap::new();
         let all: Vec<&Clause> = passages.iter().flat_map(|passage| &passage.clauses).collect();
         for term in all.iter().flat_map(|clause| &clause.terms) {
@@ -114,6 +148,11 @@ impl Ground {
         }
     }
 
+    /// How many passages there are.
+    pub fn passages(&self) -> usize {
+        self.passages.len()
+    }
+
     /// Judges a sentence that cites these passages, from 0; one that cites none is held to all of them.
     pub fn judge(&self, sentence: &str, cited: &[usize]) -> Verdict {
         match manner(sentence) {
@@ -125,8 +164,8 @@ impl Ground {
         if cited.iter().any(|at| *at >= self.passages.len()) {
             return Verdict::Unsupported(Reason::Citation);
         }
-        let all: Vec<&Read> = self.passages.iter().collect();
-        let named: Vec<&Read> = cited.iter().filter_map(|at| self.passages.get(*at)).collect();
+        let all: Vec<&Reading> = self.passages.iter().map(AsRef::as_ref).collect();
+        let named: Vec<&Reading> = cited.iter().filter_map(|at| self.passages.get(*at)).map(AsRef::as_ref).collect();
         let Err(reason) = self.hold(sentence, if cited.is_empty() { &all } else { &named }) else {
             return Verdict::Supported;
         };
@@ -158,10 +197,10 @@ impl Ground {
         }
     }
 
-    fn hold(&self, sentence: &str, passages: &[&Read]) -> Result<(), Reason> {
+    fn hold(&self, sentence: &str, passages: &[&Reading]) -> Result<(), Reason> {
         let sentence = without_number(sentence);
         let language = text::language(sentence);
-        let spoken: Vec<&Read> = passages.iter().copied().filter(|passage| passage.language == language).collect();
+        let spoken: Vec<&Reading> = passages.iter().copied().filter(|passage| passage.language == language).collect();
         if spoken.is_empty() {
             return Err(Reason::Language);
         }
@@ -187,7 +226,7 @@ impl Ground {
     }
 
     /// What is named stands in the passages; what only the customer named may be denied.
-    fn names(&self, sentence: &str, said: &[Token], passages: &[&Read]) -> Result<(), Reason> {
+    fn names(&self, sentence: &str, said: &[Token], passages: &[&Reading]) -> Result<(), Reason> {
         let denied = denies(said);
         let known = |name: &String| {
             let single = name.strip_suffix('s').unwrap_or(name);
@@ -199,7 +238,7 @@ impl Ground {
 
     /// Most of what is said is the passages' own; words that only the customer brought count against it, and half as much
     /// when they are denied: "We do not take Bitcoin."
-    fn words(&self, said: &[Token], passages: &[&Read]) -> Result<(), Reason> {
+    fn words(&self, said: &[Token], passages: &[&Reading]) -> Result<(), Reason> {
         let terms = terms(said);
         let held = |term: &&String| passages.iter().any(|passage| passage.terms.contains(*term));
         let own = terms.iter().filter(held).count() as f32;
@@ -216,7 +255,7 @@ impl Ground {
     }
 
     /// Every quantity stands in a passage, in the clause that speaks of the same thing.
-    fn amounts(&self, said: &[Token], passages: &[&Read]) -> Result<(), Reason> {
+    fn amounts(&self, said: &[Token], passages: &[&Reading]) -> Result<(), Reason> {
         let all: Vec<&Clause> = passages.iter().flat_map(|passage| &passage.clauses).collect();
         let sentence_terms = terms(said);
         let supported =
@@ -269,7 +308,7 @@ impl Ground {
     }
 
     /// Each clause denies what the nearest one of the passages denies.
-    fn denials(&self, said: &[Token], passages: &[&Read]) -> Result<(), Reason> {
+    fn denials(&self, said: &[Token], passages: &[&Reading]) -> Result<(), Reason> {
         let all: Vec<&Clause> = passages.iter().flat_map(|passage| &passage.clauses).collect();
         let sentence = terms(said);
         let affirmed = !clauses(said).into_iter().any(refuses);
@@ -325,33 +364,4 @@ impl Ground {
 /// Whether a clause denies something, or that it costs anything.
 fn refuses(clause: &[Token]) -> bool {
     denies(clause) || is_free(clause)
-}
-
-fn read(shown: &Shown<'_>) -> Read {
-    let whole = format!("{}\n{}", shown.title, shown.text);
-    let (title, all) = (terms(&tokens(shown.title)), tokens(&whole));
-    let mut clauses_read = Vec::new();
-    for line in shown.text.lines() {
-        for sentence in text::sentences(line) {
-            let said = tokens(without_number(sentence));
-            let sentence_terms = terms(&said);
-            for clause in clauses(&said) {
-                clauses_read.push(Clause {
-                    terms: terms(clause),
-                    sentence: sentence_terms.clone(),
-                    title: title.clone(),
-                    quantities: quantities(clause),
-                    denies: refuses(clause),
-                });
-            }
-        }
-    }
-    Read {
-        text: text::normalise(&whole),
-        language: text::language(shown.text),
-        terms: terms(&all),
-        words: all.iter().filter_map(Token::word).map(str::to_owned).collect(),
-        addresses: claims::addresses(&whole),
-        clauses: clauses_read,
-    }
 }

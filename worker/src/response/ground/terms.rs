@@ -122,6 +122,9 @@ fn term(word: &str) -> Option<String> {
 static STOPS: LazyLock<HashSet<&str>> = LazyLock::new(|| STOP.split_whitespace().collect());
 static STOPS_HAN: LazyLock<Vec<&str>> = LazyLock::new(|| STOP_HAN.split_whitespace().collect());
 
+static SAME_HAN_WORDS: LazyLock<Vec<Vec<&str>>> =
+    LazyLock::new(|| SAME_HAN.iter().map(|row| row.split_whitespace().collect()).collect());
+
 /// By stem, the stem of the first in its row.
 static FIRSTS: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
     let rows = SAME.iter().map(|row| row.split_whitespace().map(stem).collect::<Vec<_>>());
@@ -151,13 +154,12 @@ fn han_terms(run: &str, found: &mut HashSet<String>) {
         return;
     }
     let mut text = run.to_owned();
-    for row in SAME_HAN {
-        let mut words = row.split_whitespace();
-        let first = words.next().unwrap_or_default();
-        words.for_each(|word| text = text.replace(word, first));
+    for row in SAME_HAN_WORDS.iter() {
+        let [first, words @ ..] = row.as_slice() else { continue };
+        words.iter().for_each(|word| replace(&mut text, word, first));
     }
     for stop in STOPS_HAN.iter() {
-        text = text.replace(stop, " ");
+        replace(&mut text, stop, " ");
     }
     for part in text.split_whitespace() {
         let chars: Vec<char> = part.chars().collect();
@@ -165,6 +167,13 @@ fn han_terms(run: &str, found: &mut HashSet<String>) {
             1 => found.extend([part.to_owned()]),
             _ => found.extend(chars.windows(2).map(|pair| pair.iter().collect::<String>())),
         }
+    }
+}
+
+/// Most of the words are in no text, which is seen much faster than a text is copied.
+fn replace(text: &mut String, word: &str, by: &str) {
+    if text.contains(word) {
+        *text = text.replace(word, by);
     }
 }
 

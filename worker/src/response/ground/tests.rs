@@ -22,6 +22,11 @@ struct Claim {
     wrong: Option<String>,
 }
 
+/// These passages, read for one question.
+pub(crate) fn ground_of(shown: &[Shown<'_>], question: &str) -> Ground {
+    Ground::new(shown.iter().map(|shown| Arc::new(Reading::of(shown))).collect(), question)
+}
+
 /// An article's title and its text as the model would be shown it.
 pub(crate) fn article(name: &str) -> (String, String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../schemas/demo/knowledge/{name}.md"));
@@ -44,7 +49,7 @@ fn tallies() -> BTreeMap<(String, String), Tally> {
     for line in CLAIMS.lines() {
         let claim: Claim = serde_json::from_str(line).unwrap();
         let (title, body) = article(&claim.article);
-        let verdict = Ground::new(&[Shown { title: &title, text: &body }], &claim.asked).judge(&claim.says, &[0]);
+        let verdict = ground_of(&[Shown { title: &title, text: &body }], &claim.asked).judge(&claim.says, &[0]);
         let tally = tallies.entry((claim.part.clone(), claim.article[..2].to_owned())).or_default();
         let passes = matches!(verdict, Verdict::Supported);
         match claim.supported {

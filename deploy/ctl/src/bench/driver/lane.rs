@@ -77,11 +77,6 @@ impl Lane {
         Ok(lane)
     }
 
-    /// Whether it has carried a message before the one under way.
-    pub(super) fn is_used(&self) -> bool {
-        self.asked > 1
-    }
-
     pub(super) async fn ask(&mut self, asker: &Asker, message: Message, text: &str) -> Result<Answer, Broken> {
         self.asked += 1;
         self.out.clear();

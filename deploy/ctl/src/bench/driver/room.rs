@@ -198,12 +198,14 @@ impl Room {
     /// A message on a connection, which is opened when there is none, and once more when it turns out to be gone.
     async fn ask(&self, lane: &mut Option<Lane>, number: usize, message: Message) -> Result<Answer, Broken> {
         let text = self.customers.borrow().text(message).to_owned();
+        // One that rested may have been closed meanwhile, as a server does with those that rest for long.
+        let has_rested = lane.is_some();
         let own = match lane {
             Some(own) => own,
             None => lane.insert(self.connect(number).await?),
         };
         match own.ask(&self.asker, message, &text).await {
-            Err(Broken::Silent(_)) if own.is_used() => {
+            Err(Broken::Silent(_)) if has_rested => {
                 self.tally.borrow_mut().reconnects += 1;
                 *own = self.connect(number).await?;
                 own.ask(&self.asker, message, &text).await

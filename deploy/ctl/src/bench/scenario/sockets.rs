@@ -28,6 +28,9 @@ const AT_ONCE: usize = 4_096;
 
 const SECONDS: f64 = 30.0;
 
+/// Descriptors of a load generator beside its sockets.
+const OTHER_DESCRIPTORS: usize = 200;
+
 pub(super) async fn run(bench: &mut Bench) -> Result<Outcome> {
     let sockets = bench.args.load.sockets as usize;
     let (doomed, _never) = mpsc::unbounded_channel();
@@ -38,6 +41,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Outcome> {
     let plan = Plan {
         face: Face::Ws,
         connections_max: sockets,
+        clients: plan.clients.max(sockets.div_ceil(sockets_each())),
         holds_connections: true,
         // Half of them go on with what they began.
         manners: Manners { follow_share: 0.5, ..plan.manners },
@@ -80,6 +84,13 @@ fn ground(bench: &Bench, model: &Model, sockets: usize) -> Ground {
         gateway_set: gateway.into_iter().chain(own.gateway_set).collect(),
         ..own
     }
+}
+
+/// Sockets that one load generator may hold, since a process may open so many files.
+fn sockets_each() -> usize {
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let descriptors = descriptors.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    descriptors.saturating_sub(OTHER_DESCRIPTORS).max(1)
 }
 
 fn gateways_rss(bench: &Bench) -> u64 {
