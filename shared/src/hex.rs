@@ -2,8 +2,8 @@
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// Two lower-case digits for each byte. Formatting byte by byte costs about thirty times as much, and digests are made for
-/// every message.
+/// Two lower-case digits for each byte. Not by formatting each byte, which asks the allocator every time: digests are made
+/// for every message.
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()

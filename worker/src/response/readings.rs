@@ -8,7 +8,7 @@ use talkfleet_shared::chat::Passage;
 
 use super::ground::{Ground, Reading, Shown};
 
-/// Readings that are kept, about 20 KiB each.
+/// Readings that are kept: more than the passages of a help centre that customers ask about at the same time.
 const KEPT_MAX: u64 = 2_000;
 
 /// Readings by the text that was read.
