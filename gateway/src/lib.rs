@@ -51,7 +51,7 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Bus, BusError},
+    bus::{Ages, Bus, BusError},
     lifecycle::{GRACE, Shutdown},
     metrics::Metrics,
 };
@@ -120,6 +120,10 @@ impl Gateway {
         rooms.spawn({
             let (desk, bus, rooms) = (desk.clone(), bus.clone(), rooms.clone());
             async move { desk.keyring().follow(&bus, &rooms).await }
+        });
+        rooms.spawn({
+            let (bus, rooms) = (bus.clone(), rooms.clone());
+            async move { bus.tell_queues(Ages::OfQueues, &rooms).await }
         });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));

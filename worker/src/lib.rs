@@ -89,7 +89,7 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Bus, BusError},
+    bus::{Ages, Bus, BusError},
     config::ConfigError,
     lifecycle::{GRACE, Shutdown},
     metrics::Metrics,
@@ -294,6 +294,11 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redi
     // Apart, since a base that is slow to read may still be written.
     let [writes, reads] =
         ["archive", "history"].map(|target| Guard::new(target, patience, config.retries, bus.metrics().clone()));
+    doors.spawn({
+        // Told by the gateways too, but for the journal's age.
+        let (bus, until) = (bus.clone(), doors.clone());
+        async move { bus.tell_queues(Ages::OfJournal, &until).await }
+    });
     let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), reads, redis, config.cache.clone()));
     doors.spawn(shelf.clone().follow(doors.clone()));
     doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, writes, doors.clone()));

@@ -30,6 +30,9 @@ mod journal;
 /// PURE: the subjects and streams of a replay, apart from the live ones.
 mod lane;
 
+/// What waits for each consumer, and for how long.
+mod queue;
+
 /// Dead letters: set aside, looked at, mended, asked again.
 mod dead;
 
@@ -76,6 +79,7 @@ pub use self::{
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
     pull::Deliveries,
+    queue::{Ages, Queue},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},

@@ -287,6 +287,7 @@ async fn compose(desk: &Desk, ask: &AskDelivery, seat: &Seat, draft: &mut Draft,
     }
     desk.intake.worked(draft.own_work(desk.searches_itself));
     if let Some(intent) = &draft.intent {
+        desk.bus.metrics().intent_confidence.observe(f64::from(intent.confidence));
         voice.tell_intent(intent, draft.language).await;
     }
     // A customer's message decides nothing about the model, whatever it says.

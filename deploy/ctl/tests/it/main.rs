@@ -77,5 +77,8 @@ mod queue_faults;
 /// A real fleet broken on purpose, in short.
 mod chaos;
 
+/// What an operator sees.
+mod watch;
+
 /// A small load on a fleet of its own, counted and weighed.
 mod bench;
