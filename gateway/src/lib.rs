@@ -54,6 +54,7 @@ use talkfleet_shared::{
     bus::{Ages, Bus, BusError},
     lifecycle::{GRACE, Shutdown},
     metrics::Metrics,
+    spans::Tracer,
 };
 use tokio::net::TcpListener;
 
@@ -75,6 +76,8 @@ pub enum StartError {
     Bus(#[from] BusError),
     #[error("redis.url cannot be used: {0}")]
     Redis(String),
+    #[error("otel.endpoint cannot be used: {0}")]
+    Otel(String),
 }
 
 /// A running gateway.
@@ -100,6 +103,8 @@ impl Gateway {
             health.down(part, "not yet");
         }
         let bus = Bus::connect(&config.nats, "talkfleet-gateway", metrics.clone(), health.clone()).await?;
+        let tracer = Tracer::open(&config.otel, "talkfleet-gateway", bus.who(), metrics.clone());
+        let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
         let peers = match config.redis.url.is_empty() {
             true => None,
@@ -159,6 +164,7 @@ impl Gateway {
         self.desk.relay().close();
         self.rooms.ask();
         self.rooms.drained(FAREWELL / 3).await;
+        self.desk.bus().tracer().close(FAREWELL / 3).await;
         self.desk.bus().close(FAREWELL / 3).await;
         tracing::info!("the gateway is closed");
     }

@@ -121,6 +121,8 @@ metrics! {
     turns: Family<Turn, Counter> = Family::default(), "turns";
     /// Time from the broker's storing of an ask to its outcome
     turn_time: Histogram = seconds(), "turn", Seconds;
+    /// Turns that took longer than `turn.slow_ms`
+    slow_turns: Counter = Counter::default(), "slow_turns";
     /// Time that a stage took, by stage and outcome
     stage_time: Family<Stage, Histogram> = Family::new_with_constructor(seconds as fn() -> Histogram), "stage", Seconds;
     /// How sure the desk was of each message's intent, from 0 to 1
@@ -212,6 +214,8 @@ metrics! {
     pull_stalls: Counter = Counter::default(), "pull_stalls";
     /// How far this machine's clock is from the broker's
     clock_skew: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default(), "clock_skew", Seconds;
+    /// Spans that did not reach the collector, by reason: `full` (the line was) or `unsent`
+    spans_dropped: Family<Reason, Counter> = Family::default(), "spans_dropped";
     /// What this process makes use of, by part: 0 there, 1 missing and done without, 2 missing and it is of no use
     part_missing: Family<Part, Gauge> = Family::default(), "part_missing";
 }

@@ -93,6 +93,7 @@ use talkfleet_shared::{
     config::ConfigError,
     lifecycle::{GRACE, Shutdown},
     metrics::Metrics,
+    spans::Tracer,
 };
 use tokio::net::TcpListener;
 
@@ -139,6 +140,8 @@ pub enum StartError {
     Encoder(#[from] encoder::EncoderError),
     #[error(transparent)]
     Backend(#[from] retrieval::remote::elastic::ElasticError),
+    #[error("otel.endpoint cannot be used: {0}")]
+    Otel(String),
 }
 
 /// A running worker.
@@ -162,6 +165,8 @@ impl Worker {
         let (metrics, health) = (Metrics::new("worker"), Health::new());
         health.down(STARTING, "the roles are being opened");
         let bus = Bus::connect(&config.nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
+        let tracer = Tracer::open(&config.otel, "talkfleet-worker", bus.who(), metrics.clone());
+        let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let store = Store::open(&config.database, metrics.clone())?;
         let redis = Redis::new(&config.redis.url, redis_guard(&config, &metrics))?;
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
@@ -194,6 +199,7 @@ impl Worker {
         self.bus.health().down("draining", "this process is going away");
         self.doors.drained(GRACE.saturating_sub(FAREWELL)).await;
         self.rooms.ask();
+        self.bus.tracer().close(FAREWELL / 2).await;
         self.bus.close(FAREWELL / 2).await;
         let _ = tokio::time::timeout(FAREWELL / 2, self.store.close()).await;
         tracing::info!("the worker has gone home");

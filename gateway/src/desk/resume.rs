@@ -52,9 +52,10 @@ impl Desk {
             Found::Ended(record) => Ok(Frames::ended(&record, after)),
             Found::Forgotten => Ok(Frames::expired(request, after)),
             Found::Running(running) => {
-                let trace = Trace::start(&mut rand::rng());
+                let trace = self.bus.tracer().sample(Trace::start(&mut rand::rng()));
+                let span = self.bus.tracer().span(trace, REQUEST_SPAN, Kind::Server).with(key::FACE, "resume");
                 let seat = self.seat(principal, request, running.channel.as_ref());
-                let tally = Tally::new(self.metrics().clone(), "resume", clock::now(), request.clone(), trace, seat);
+                let tally = Tally::new(self.metrics().clone(), "resume", clock::now(), request.clone(), span, seat);
                 Ok(self.follow(principal, request, after, running, None, tally))
             }
         }

@@ -91,6 +91,7 @@ use crate::{
     envelope::{self, EnvelopeError, Format},
     header,
     metrics::Metrics,
+    spans::Tracer,
 };
 
 /// Waits between attempts to take part in what is missing at the broker.
@@ -130,9 +131,15 @@ pub struct Bus {
     replicas: usize,
     lane: Lane,
     who: Arc<str>,
+    tracer: Tracer,
 }
 
 impl Bus {
+    /// The same connection, telling its part of traces.
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
     /// Connects to a model of the broker, for a simulation.
     pub fn simulated(
         link: model::Link,
@@ -151,7 +158,8 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who }
+        let tracer = Tracer::off();
+        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, tracer }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.
@@ -192,6 +200,11 @@ impl Bus {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Where this process tells its part of traces.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Sends what is buffered, then closes; bounded, so that a broker that went away first does not hold us up.

@@ -10,6 +10,7 @@ const FALLBACKS_MAX: usize = 7;
 impl Checked for WorkerConfig {
     fn problems(&self) -> Vec<String> {
         let mut problems = self.nats.problems();
+        problems.extend(self.otel.problems());
         let mut wrong = |bad: bool, text: &dyn Fn() -> String| {
             if bad {
                 problems.push(text());

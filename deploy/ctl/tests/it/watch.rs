@@ -36,7 +36,9 @@ async fn what_waits_is_told_whatever_role_is_away() {
     until("nothing to do", || async {
         let idle = scrape(&gateway).await;
         let all = [topology::RESPONSE, topology::ARCHIVE, topology::REAPER];
-        all.iter().all(|consumer| pending(&idle, consumer) == Some(0.0) && age(&idle, consumer) == Some(0.0)).then_some(())
+        all.iter()
+            .all(|consumer| pending(&idle, consumer) == Some(0.0) && age(&idle, consumer) == Some(0.0))
+            .then_some(())
     })
     .await;
 
