@@ -43,7 +43,10 @@ amtool check-config alertmanager.yml
 for team in desk engines content; do
     to "pager,chat-$team" severity=critical team="$team"
     to "chat-$team" severity=warning team="$team"
-    ! to "pager,chat-$team" severity=warning team="$team" >/dev/null
+    if to "pager,chat-$team" severity=warning team="$team" >/dev/null; then
+        echo "a warning wakes somebody up"
+        exit 1
+    fi
 done
 to chat severity=warning
 to pager severity=critical
