@@ -9,6 +9,7 @@ use talkfleet_shared::{
     error::Code,
     id::{ChannelId, ConversationId, RequestId},
     retry::Delays,
+    spans::{Kind, key},
     telemetry::Trace,
     topology::Scale,
 };
@@ -16,6 +17,7 @@ use talkfleet_shared::{
 use super::{
     Desk, Frames, away,
     story::{Script, Tally},
+    submit::REQUEST_SPAN,
     unix_ms,
 };
 use crate::{auth::Principal, relay::Inbox};
