@@ -119,9 +119,9 @@ impl Watched {
 
     /// What an expression gives: every value that is a number.
     async fn query(&self, expression: &str) -> Result<usize, String> {
-        let asked =
-            reqwest::Client::new().get(format!("{}/api/v1/query", self.prometheus)).query(&[("query", expression)]);
-        let told: Value = asked.send().await.unwrap().json().await.unwrap();
+        let at = format!("{}/api/v1/query", self.prometheus);
+        let asked = reqwest::Url::parse_with_params(&at, [("query", expression)]).unwrap();
+        let told: Value = reqwest::get(asked).await.unwrap().json().await.unwrap();
         let Some(series) = told["data"]["result"].as_array() else { return Err(told["error"].to_string()) };
         Ok(series.iter().filter(|series| series["value"][1] != "NaN").count())
     }

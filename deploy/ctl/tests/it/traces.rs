@@ -113,18 +113,18 @@ async fn one_trace_leads_from_http_to_the_archive() {
         worker(&desk, 1, "intent,retrieval", &[traced]),
         worker(&desk, 2, "archive", &[traced]),
     ];
-    let ask = async |text: &str, traceparent: &str| -> Value {
+    let ask = async |conversation: &str, text: &str, traceparent: &str| -> Value {
         let sent = reqwest::Client::new().post(desk.url("/v1/chat")).bearer_auth(&desk.key);
-        let sent = sent.header("traceparent", traceparent).json(&json!({ "text": text, "conversation": "traced" }));
+        let sent = sent.header("traceparent", traceparent).json(&json!({ "text": text, "conversation": conversation }));
         sent.send().await.unwrap().json().await.unwrap()
     };
     let unseen = format!("00-{}-{CALLER}-00", "1".repeat(32));
     until("an answer of every role", || async {
-        let answer = ask("How do I track my parcel?", &unseen).await;
+        let answer = ask("unseen", "How do I track my parcel?", &unseen).await;
         (answer["degraded"] == json!([]) && answer["rung"] == "model").then_some(())
     })
     .await;
-    let answer = ask("How long does delivery take?", &format!("00-{TRACE}-{CALLER}-01")).await;
+    let answer = ask("traced", "How long does delivery take?", &format!("00-{TRACE}-{CALLER}-01")).await;
     receiver.until("the archive's span", |seen| seen.is(WORKER, "archive") && seen.trace() == TRACE).await;
     receiver.until("the gateway's span", |seen| seen.is(GATEWAY, "request") && seen.trace() == TRACE).await;
     receiver.until("the turn's span", |seen| seen.is(WORKER, "turn") && seen.trace() == TRACE).await;
