@@ -5,7 +5,7 @@ use talkfleet_shared::{
     chat::{Kind, ModelCall, Passage, Rung, Usage},
     clock,
     id::TenantId,
-    spans::{Kind, key},
+    spans::{self, key},
 };
 
 use super::{
@@ -49,7 +49,7 @@ impl Speakers {
                 let model = self.model(brief.size).ok_or(ModelError::Away)?;
                 share = Some(Share::enter(self, brief.tenant)?);
                 let leave = model.enter()?;
-                let asked = brief.span.child("chat", Kind::Client).with(key::MODEL_OPERATION, "chat");
+                let asked = brief.span.child("chat", spans::Kind::Client).with(key::MODEL_OPERATION, "chat");
                 // Until an answer has come off it has failed, by whichever way this ends.
                 span.insert(asked).fail("no answer");
                 voice.ask_model().await;
