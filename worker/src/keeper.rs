@@ -39,7 +39,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])";
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
     #[error("redis.url cannot be used: {0}")]
-    Place(redis::RedisError),
+    Url(redis::RedisError),
     #[error("Redis did not answer in time")]
     Timeout,
     #[error("Redis failed a moment ago and is left alone")]
@@ -88,7 +88,7 @@ impl Redis {
     pub fn new(place: RedisPlace, guard: Guard) -> Result<Self, RedisError> {
         let times = RedisTimes { connect: CONNECT_TIMEOUT, answer: PATIENCE, reconnect: RECONNECT };
         let programs = Programs { look: Program::new(LOOK), fill: Program::new(FILL), add: Program::new(ADD) };
-        let link = RedisLink::open(place, times).map_err(RedisError::Place)?;
+        let link = RedisLink::open(place, times).map_err(RedisError::Url)?;
         Ok(Self { link, guard, programs: Arc::new(programs) })
     }
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    ask, bench, chaos, conversation, database, dead, doctor, eval, intents, keys, knowledge, publish, replay, schema, topology,
-    up,
+    ask, bench, chaos, conversation, database, dead, doctor, eval, intents, keys, knowledge, publish, replay, schema,
+    topology, up,
 };
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.

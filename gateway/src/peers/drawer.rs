@@ -130,7 +130,9 @@ impl Drawer {
     async fn until_back(&self, key: &str) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let asked = self.redis.ask::<Option<String>>(redis::cmd("GET").arg(key));
+            let mut question = redis::cmd("GET");
+            question.arg(key);
+            let asked = self.redis.ask::<Option<String>>(&question);
             if matches!(tokio::time::timeout(LOOK_EVERY, asked).await, Ok(Ok(_))) {
                 break;
             }

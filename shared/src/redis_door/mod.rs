@@ -24,11 +24,11 @@ use redis::{
     io::tcp::TcpSettings,
 };
 
+use self::tls::Pem;
 pub use self::{
     place::RedisPlace,
     slot::{SLOTS, slot_of},
 };
-use self::tls::Pem;
 
 /// How often a command is sent anew when a cluster says that a key lies elsewhere, or a node of it is gone: twice is a slot that
 /// moves under a map that is old.
@@ -178,6 +178,9 @@ impl Way {
         }
         let first = infos.into_iter().next();
         let info = first.ok_or((ErrorKind::InvalidClientConfig, "redis.url is empty"))?.set_tcp_settings(tcp);
+        // The library's name is nobody's business, and telling it would be one command more to allow.
+        let settings = info.redis_settings().clone().set_skip_set_lib_name();
+        let info = info.set_redis_settings(settings);
         let client = match pem {
             Some(pem) => Client::build_with_tls(info, pem.certificates())?,
             None => Client::open(info)?,

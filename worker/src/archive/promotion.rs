@@ -85,7 +85,12 @@ async fn catch_up(bus: &Bus, store: &Store, shelf: &Shelf, timeline: u32, reread
         rows += write(store, shelf, batch).await?;
     }
     store.note_caught_up(timeline).await?;
-    tracing::info!(timeline, entries, rows, "another database has taken over; it was told again what it may have lacked");
+    tracing::info!(
+        timeline,
+        entries,
+        rows,
+        "another database has taken over; it was told again what it may have lacked"
+    );
     Ok(())
 }
 

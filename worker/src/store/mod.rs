@@ -38,13 +38,13 @@ use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use talkfleet_shared::{config::Url, metrics::Metrics};
 
-use self::{primary::Primary, read::Replicas};
 pub use self::{
     archive::{Journaled, Written},
     knowledge::{Change, Document, Known, Listed, Passage, Snapshot, SnapshotDocument, Source},
     lsn::Lsn,
     sample::{Count, Sampled},
 };
+use self::{primary::Primary, read::Replicas};
 use crate::config::DatabaseConfig;
 
 /// How long an operator's command may wait for a connection.

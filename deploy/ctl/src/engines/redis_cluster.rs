@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::EngineOptions;
 use super::error::EngineError;
 use super::packages::Engine;
 use super::progress::Progress;
 use super::redis_node::{RedisNode, RedisProgram};
-use super::EngineOptions;
 
 const SLOTS: usize = 16_384;
 
@@ -91,17 +91,23 @@ impl RedisCluster {
         &self.nodes
     }
 
-    /// Which master has a slot now, as a server tells that runs.
+    /// Which master has a slot now, as those tell that run; of two that claim it, the one of the later epoch.
     pub async fn owner(&self, slot: usize) -> io::Result<usize> {
+        let mut owner = None;
         for node in &self.nodes {
             let Ok(known) = node.ask(&["CLUSTER", "NODES"]).await else { continue };
             let known = known.text();
-            let owner = known.lines().find(|line| has_slot(line, slot) && !line.contains("fail"));
-            if let Some(owner) = owner.and_then(|line| self.ids.iter().position(|id| line.starts_with(id.as_str()))) {
-                return Ok(owner);
-            }
+            let claims = known.lines().filter(|line| has_slot(line, slot) && !line.contains("fail"));
+            owner = owner.max(claims.filter_map(|line| self.claim(line)).max());
         }
-        Err(io::Error::other(format!("nobody has slot {slot}")))
+        let (_, owner) = owner.ok_or_else(|| io::Error::other(format!("nobody has slot {slot}")))?;
+        Ok(owner)
+    }
+
+    /// The epoch and the server of a line of CLUSTER NODES.
+    fn claim(&self, line: &str) -> Option<(u64, usize)> {
+        let epoch = line.split(' ').nth(6)?.parse().ok()?;
+        Some((epoch, self.ids.iter().position(|id| line.starts_with(id.as_str()))?))
     }
 
     /// Moves slots to another master as `redis-cli --cluster reshard` does, key by key, while the cluster is asked.
@@ -123,12 +129,16 @@ impl RedisCluster {
                 }
                 let port = target.port.to_string();
                 let head = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "AUTH", &self.password, "KEYS"];
-                source.ask(&[&head, keys.as_slice()].concat()).await?;
+                source.ask(&[&head[..], &keys].concat()).await?;
                 keys_moved += keys.len();
             }
             // The one that has it first, so that at no moment nobody does.
             for node in [target, source] {
                 node.ask(&["CLUSTER", "SETSLOT", &number, "NODE", &self.ids[to]]).await?;
+            }
+            for node in &self.nodes {
+                // The other masters hear of it in a moment anyway; a replica has no say.
+                let _ = node.ask(&["CLUSTER", "SETSLOT", &number, "NODE", &self.ids[to]]).await;
             }
         }
         Ok(keys_moved)

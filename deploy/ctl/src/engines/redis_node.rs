@@ -40,7 +40,8 @@ pub struct RedisNode {
 }
 
 impl RedisNode {
-    /// Starts a server over the folder `data`; `settings` are lines of its configuration, made for its ports and its folder. Without a password it makes one.
+    /// Starts a server over the folder `data`; `settings` are lines of its configuration, made for its ports and its folder.
+    /// Without a password it makes one.
     pub async fn start(
         program: &RedisProgram,
         data: &Path,

@@ -25,8 +25,10 @@ async fn turns(pool: &PgPool) -> Vec<String> {
 }
 
 fn names(asked: &[(&str, usize)]) -> Vec<String> {
-    let mut names: Vec<_> =
-        asked.iter().flat_map(|(name, questions)| (0..*questions).map(move |number| format!("{name}-{number}"))).collect();
+    let mut names: Vec<_> = asked
+        .iter()
+        .flat_map(|(name, questions)| (0..*questions).map(move |number| format!("{name}-{number}")))
+        .collect();
     names.sort();
     names
 }
@@ -65,7 +67,8 @@ async fn the_primary_dies_with_rows_that_its_replica_lacks_and_none_is_lost() {
     sqlx::raw_sql("alter system set primary_conninfo = ''").execute(&on_replica).await.unwrap();
     sqlx::raw_sql("select pg_reload_conf()").execute(&on_replica).await.unwrap();
     until("nobody follows", || async {
-        let rows: i64 = sqlx::query_scalar("select count(*) from pg_stat_replication").fetch_one(&primary).await.unwrap();
+        let rows: i64 =
+            sqlx::query_scalar("select count(*) from pg_stat_replication").fetch_one(&primary).await.unwrap();
         (rows == 0).then_some(())
     })
     .await;

@@ -17,10 +17,9 @@ const ROLES: &str = include_str!("../../../sql/roles.sql");
 
 /// A login of a role; its name is its password.
 async fn login(superuser: &PgPool, name: &str, role: &str) {
-    for sql in [
-        format!("drop role if exists {name}"),
-        format!("create role {name} login password '{name}' in role {role}"),
-    ] {
+    for sql in
+        [format!("drop role if exists {name}"), format!("create role {name} login password '{name}' in role {role}")]
+    {
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(superuser).await.unwrap();
     }
 }
@@ -85,7 +84,8 @@ async fn every_part_does_its_work_as_its_own_login_and_nothing_else() {
     assert_eq!(told["turns"].as_array().map(Vec::len), Some(1), "{told}");
     // An operator adds an article as the one who looks after these.
     let article = desk.data.path().join("locked.md");
-    fs::write(&article, "# Lockers\n\nParcels wait in a locker for seven days, then they go back to the shop.\n").unwrap();
+    fs::write(&article, "# Lockers\n\nParcels wait in a locker for seven days, then they go back to the shop.\n")
+        .unwrap();
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
     command.args(["knowledge", "add", "--database", &of("knowledge"), "--nats", &desk.engines.nats_url]).arg(&article);
     let added = command.output().await.unwrap();
@@ -172,7 +172,8 @@ async fn show(desk: &Desk, authority: &Authority) {
     let cluster: PathBuf = desk.data.path().join("postgres/cluster");
     let owner = fs::metadata(&cluster).unwrap();
     let server = authority.vouch("postgres");
-    for (name, pem) in [("server.crt", server.cert), ("server.key", server.key), ("clients.crt", authority.pem.clone())] {
+    for (name, pem) in [("server.crt", server.cert), ("server.key", server.key), ("clients.crt", authority.pem.clone())]
+    {
         let path = cluster.join(name);
         fs::write(&path, pem).unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -218,7 +219,8 @@ async fn over_tls_the_server_is_checked_and_new_certificates_are_taken() {
     sqlx::raw_sql("select pg_reload_conf()").execute(&admin).await.unwrap();
     until("in the clear nobody is let in", || async { PgPool::connect(&url).await.is_err().then_some(()) }).await;
     desk.options.roles = vec!["archive".into()];
-    for (key, name) in [("database.ca_file", "ca.pem"), ("database.cert_file", "own.pem"), ("database.key_file", "own.key")]
+    for (key, name) in
+        [("database.ca_file", "ca.pem"), ("database.cert_file", "own.pem"), ("database.key_file", "own.key")]
     {
         desk.options.worker_set.push((key.into(), file(name)));
     }
@@ -232,7 +234,8 @@ async fn over_tls_the_server_is_checked_and_new_certificates_are_taken() {
         .await;
     };
     archived(1).await;
-    let ssl = "select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where application_name = 'talkfleet'";
+    let ssl =
+        "select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where application_name = 'talkfleet'";
     assert!(sqlx::query_scalar::<_, bool>(ssl).fetch_one(&admin).await.unwrap());
 
     // Other certificates on both sides, and every connection cut: new ones are made with what the files hold now.
@@ -244,7 +247,8 @@ async fn over_tls_the_server_is_checked_and_new_certificates_are_taken() {
         std::os::unix::fs::chown(cluster.join(name), Some(owner.uid()), Some(owner.gid())).unwrap();
     }
     write(&second);
-    let cut = "select pg_reload_conf(), pg_terminate_backend(pid) from pg_stat_activity where application_name = 'talkfleet'";
+    let cut =
+        "select pg_reload_conf(), pg_terminate_backend(pid) from pg_stat_activity where application_name = 'talkfleet'";
     sqlx::raw_sql(cut).execute(&admin).await.unwrap();
     archived(2).await;
 }
