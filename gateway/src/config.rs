@@ -9,6 +9,7 @@ use talkfleet_shared::{
     envelope,
     id::TenantId,
     spans::OtelConfig,
+    redis_door::RedisPlace,
     telemetry::LogConfig,
 };
 
@@ -86,7 +87,12 @@ pub struct AdmissionConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
+    /// Empty for none.
     pub url: Url,
+    cluster: bool,
+    ca_file: String,
+    cert_file: String,
+    key_file: String,
     pub timeout_ms: u64,
 }
 
@@ -128,6 +134,14 @@ impl GatewayConfig {
     pub fn allows_origin(&self, origin: &str, host: Option<&str>) -> bool {
         let same = host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, rest)| rest == host));
         same || self.http.allowed_origins.iter().any(|allowed| allowed == origin)
+    }
+}
+
+impl RedisConfig {
+    /// Where it is, and how to get in.
+    pub fn place(&self) -> RedisPlace {
+        let Self { url, cluster, ca_file, cert_file, key_file, .. } = self.clone();
+        RedisPlace { url, cluster, ca_file, cert_file, key_file }
     }
 }
 
@@ -259,15 +273,13 @@ impl Checked for GatewayConfig {
                 format!("http.trusted_proxies: '{proxy}' should look like 10.0.0.0/8 or 192.0.2.1"),
             );
         }
-        let redis = &self.redis.url;
-        must(
-            redis.is_empty() || ["redis://", "rediss://"].iter().any(|scheme| redis.reveal().starts_with(scheme)),
-            format!("redis.url '{redis}' should look like redis://host:6379"),
-        );
         must(
             self.web.tenant.is_empty() || self.web.tenant().is_some(),
             format!("web.tenant '{}' is no identifier", self.web.tenant),
         );
+        if !self.redis.url.is_empty() {
+            problems.extend(self.redis.place().problems());
+        }
         problems
     }
 }

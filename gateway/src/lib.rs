@@ -110,7 +110,7 @@ impl Gateway {
             true => None,
             false => Some(
                 Peers::connect(
-                    &config.redis.url,
+                    config.redis.place(),
                     Duration::from_millis(config.redis.timeout_ms),
                     (metrics.clone(), health.clone()),
                     &rooms,

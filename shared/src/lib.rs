@@ -36,6 +36,9 @@ pub mod topology;
 /// The only door to NATS.
 pub mod bus;
 
+/// The way to Redis that gateway and worker go alike.
+pub mod redis_door;
+
 /// Layers of configuration: defaults file, file, environment, flag.
 pub mod config;
 

@@ -168,10 +168,12 @@ impl Worker {
         let tracer = Tracer::open(&config.otel, "talkfleet-worker", bus.who(), metrics.clone());
         let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let store = Store::open(&config.database, metrics.clone())?;
-        let redis = Redis::new(&config.redis.url, redis_guard(&config, &metrics))?;
+        store.look_for_primary().await;
+        let redis = Redis::new(config.redis.place(), redis_guard(&config, &metrics))?;
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
         rooms.spawn(admin::serve(listener, health, metrics, rooms.clone()));
         rooms.spawn(store.clone().follow_replicas(rooms.clone()));
+        rooms.spawn(store.clone().follow_primary(rooms.clone()));
 
         let roles = play_at_home(&config, &bus, &store, &doors).await?;
         if config.plays(Role::Response) {
@@ -307,6 +309,8 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redi
     });
     let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), reads, redis, config.cache.clone()));
     doors.spawn(shelf.clone().follow(doors.clone()));
+    let reread = Duration::from_secs(config.database.promotion_reread_s);
+    doors.spawn(archive::catch_up_after_promotions(bus.clone(), store.clone(), shelf.clone(), reread, doors.clone()));
     doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, writes, doors.clone()));
     doors.spawn(archive::serve_history(bus.clone(), shelf, doors.clone()));
 }

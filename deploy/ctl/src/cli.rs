@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    ask, bench, chaos, conversation, dead, doctor, eval, intents, keys, knowledge, publish, replay, schema, topology,
-    up,
+    ask, bench, chaos, conversation, database, dead, doctor, eval, intents, keys, knowledge, publish, replay, schema,
+    topology, up,
 };
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
@@ -48,6 +48,9 @@ enum Command {
     /// Streams, consumers and buckets at the broker
     #[command(subcommand)]
     Topology(topology::Command),
+    /// The database's schema
+    #[command(subcommand)]
+    Database(database::Command),
     /// Schemas that are written from the code
     #[command(subcommand)]
     Schema(schema::Command),
@@ -77,6 +80,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Eval(command) => eval::run(command).await,
         Command::Schema(command) => schema::run(command).await,
         Command::Conversation(command) => conversation::run(command).await,
+        Command::Database(command) => database::run(command).await,
         Command::Dead(command) => dead::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Topology(command) => topology::run(command).await,

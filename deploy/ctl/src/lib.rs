@@ -60,6 +60,9 @@ mod conversation;
 /// `talkfleet dead`: messages that could not be processed.
 mod dead;
 
+/// `talkfleet database`: the schema, by its owner.
+mod database;
+
 /// `talkfleet topology`: streams, consumers and buckets.
 mod topology;
 

@@ -1,8 +1,8 @@
 //! The archive role: the journal into PostgreSQL in batches, and a conversation's history back out of it.
 //!
-//! Whoever hosts the role spawns three tasks, each ending by itself once `shutdown` was asked:
-//! [`run`] (reads JOURNAL, writes rows, acknowledges), [`serve_history`] (answers `chat.v1.history.<tenant>`) and
-//! [`Shelf::follow`] (drops copies where other workers write).
+//! Whoever hosts the role spawns four tasks, each ending by itself once `shutdown` was asked:
+//! [`run`] (reads JOURNAL, writes rows, acknowledges), [`serve_history`] (answers `chat.v1.history.<tenant>`),
+//! [`Shelf::follow`] (drops copies where other workers write) and [`catch_up_after_promotions`].
 
 /// PURE: what a batch consists of.
 mod batch;
@@ -12,6 +12,9 @@ mod shelf;
 
 /// Answering what was said in a conversation.
 mod history;
+
+/// What a database took along that another has taken over from.
+mod promotion;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +31,7 @@ use talkfleet_shared::{
 use tokio::sync::{Semaphore, mpsc};
 
 use self::batch::{Batch, Entry, EntryKind};
-pub use self::{history::serve_history, shelf::Shelf};
+pub use self::{history::serve_history, promotion::catch_up_after_promotions, shelf::Shelf};
 use crate::{
     guard::{Guard, Leave},
     store::{Journaled, Store, StoreError, Written},
@@ -74,7 +77,7 @@ pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: ArchiveConfi
 async fn schema_is_there(store: &Store, bus: &Bus, shutdown: &Shutdown) -> bool {
     let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
     loop {
-        let Err(error) = store.migrate().await else {
+        let Err(error) = store.prepare().await else {
             bus.health().up(DATABASE);
             return true;
         };

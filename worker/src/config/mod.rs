@@ -10,6 +10,7 @@ use talkfleet_shared::{
     config::{self, AdminConfig, ConfigError, NatsConfig, Secret, Url, WORKER_DEFAULTS},
     id::TenantId,
     spans::OtelConfig,
+    redis_door::RedisPlace,
     telemetry::LogConfig,
 };
 
@@ -120,14 +121,38 @@ impl RolesConfig {
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
     pub url: Url,
+    pub cluster: bool,
+    /// Empty for the system's own.
+    pub ca_file: String,
+    /// Empty for none.
+    pub cert_file: String,
+    /// Empty for none.
+    pub key_file: String,
     pub breaker_failures: u32,
     pub breaker_open_ms: u64,
+}
+
+impl RedisConfig {
+    /// Where it is, and how to get in.
+    pub fn place(&self) -> RedisPlace {
+        let Self { url, cluster, ca_file, cert_file, key_file, .. } = self.clone();
+        RedisPlace { url, cluster, ca_file, cert_file, key_file }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
+    /// Of several servers separated by commas the primary is looked for.
     pub url: Url,
+    /// Empty for what the address says.
+    pub ca_file: String,
+    /// Empty for none.
+    pub cert_file: String,
+    /// Empty for none.
+    pub key_file: String,
+    pub migrate: bool,
+    pub promotion_reread_s: u64,
     pub connections_max: u32,
     pub acquire_timeout_ms: u64,
     pub statement_timeout_ms: u64,

@@ -59,9 +59,9 @@ impl WorkerConfig {
         wrong(!(1..=10_000).contains(&roles.archive_batch_wait_ms), &|| {
             format!("roles.archive_batch_wait_ms is {}; give 1 to 10000", roles.archive_batch_wait_ms)
         });
-        wrong(!["redis://", "rediss://", "unix://"].iter().any(|s| self.redis.url.reveal().starts_with(s)), &|| {
-            format!("redis.url '{}' should look like redis://host:6379", self.redis.url)
-        });
+        for problem in self.redis.place().problems() {
+            wrong(true, &|| problem.clone());
+        }
         for (key, failures, open_ms) in [
             ("redis", self.redis.breaker_failures, self.redis.breaker_open_ms),
             ("database", self.database.breaker_failures, self.database.breaker_open_ms),
@@ -96,6 +96,9 @@ impl WorkerConfig {
                 format!("database.{key} '{url}' should look like postgres://user@host:5432/name")
             });
         }
+        wrong(database.cert_file.is_empty() != database.key_file.is_empty(), &|| {
+            "database.cert_file and database.key_file go together; give both or neither".into()
+        });
         wrong(database.connections_max == 0, &|| "database.connections_max is 0; give 1 or more".into());
         wrong(database.fallback_reads_max == 0, &|| "database.fallback_reads_max is 0; give 1 or more".into());
         let (reads, connections) = (database.fallback_reads_max, database.connections_max as usize);
@@ -110,6 +113,7 @@ impl WorkerConfig {
             ("database.acquire_timeout_ms", database.acquire_timeout_ms, 10..=60_000),
             ("database.statement_timeout_ms", database.statement_timeout_ms, 10..=60_000),
             ("database.replica_lag_max_ms", database.replica_lag_max_ms, 100..=600_000),
+            ("database.promotion_reread_s", database.promotion_reread_s, 0..=604_800),
             ("cache.history_local_ttl_s", cache.history_local_ttl_s, 1..=COPY_AGE_MAX_S),
             ("cache.history_ttl_s", cache.history_ttl_s, 1..=COPY_AGE_MAX_S),
             ("cache.nothing_ttl_s", cache.nothing_ttl_s, 1..=COPY_AGE_MAX_S),

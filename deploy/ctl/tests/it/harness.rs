@@ -115,6 +115,7 @@ pub(crate) struct Open {
     worker_set: Vec<(String, String)>,
     own_redis: bool,
     own_database: bool,
+    redis: Option<String>,
 }
 
 /// A running fleet with a key of the demo's tenant.
@@ -155,6 +156,11 @@ impl Open {
         Self { own_redis: true, ..self }
     }
 
+    /// A Redis that the test looks after.
+    pub(crate) fn redis(self, url: &str) -> Self {
+        Self { redis: Some(url.to_owned()), ..self }
+    }
+
     /// A PostgreSQL of its own, to be killed; the demo is loaded into it.
     pub(crate) fn own_database(self) -> Self {
         Self { own_database: true, ..self }
@@ -165,7 +171,7 @@ impl Open {
         let data = tempfile::tempdir().unwrap();
         let shared = |own: bool, url: &str| (!own).then(|| url.to_owned());
         let options = EngineOptions {
-            redis: shared(self.own_redis, &base.redis),
+            redis: self.redis.clone().or_else(|| shared(self.own_redis, &base.redis)),
             database: shared(self.own_database, &base.database),
             ..EngineOptions::new(data.path(), Sources::from_environment())
         };
@@ -237,6 +243,7 @@ impl Desk {
             worker_set: Vec::new(),
             own_redis: false,
             own_database: false,
+            redis: None,
         }
     }
 

@@ -53,6 +53,21 @@ mod archive;
 /// Copies before the database: made once, dropped by message, no loss without Redis.
 mod caches;
 
+/// Certificates of authorities that are made for a test.
+mod certificates;
+
+/// Redis with a user for each role, and over TLS.
+mod redis_doors;
+
+/// PostgreSQL with a role for each part, and over TLS.
+mod sql_doors;
+
+/// Another server takes over as the database.
+mod promotion;
+
+/// Redis as a cluster: slots move and a master dies under load.
+mod redis_cluster;
+
 /// Reads go to replicas as far as these have come.
 mod replicas;
 
