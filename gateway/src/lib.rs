@@ -22,7 +22,7 @@ mod openai;
 mod web;
 
 /// The face for people with a plain NATS tool.
-mod ingress;
+pub mod ingress;
 
 /// What a client sends, parsed into what the desk takes; shared by the faces.
 pub mod intake;
@@ -120,6 +120,10 @@ impl Gateway {
         rooms.spawn({
             let (desk, bus, rooms) = (desk.clone(), bus.clone(), rooms.clone());
             async move { desk.keyring().follow(&bus, &rooms).await }
+        });
+        rooms.spawn({
+            let (bus, rooms) = (bus.clone(), rooms.clone());
+            async move { bus.follow_rule(&rooms).await }
         });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));

@@ -27,6 +27,9 @@ mod bench;
 /// `talkfleet chaos`: the promises, held against a fleet that is broken on purpose.
 mod chaos;
 
+/// `talkfleet rehearse`: the manifests' autoscaling, on real workers, through a day's load.
+mod rehearse;
+
 /// `talkfleet replay`: recorded traffic asked again, apart from the live fleet.
 pub mod replay;
 
@@ -59,6 +62,9 @@ mod conversation;
 
 /// `talkfleet dead`: messages that could not be processed.
 mod dead;
+
+/// `talkfleet release`: a candidate beside the stable workers.
+mod release;
 
 /// `talkfleet topology`: streams, consumers and buckets.
 mod topology;

@@ -42,6 +42,12 @@ mod reply;
 /// What the archive has just taken in, told to whoever keeps copies.
 mod changes;
 
+/// The rule of releases, followed and written.
+mod rule;
+
+/// Who is there.
+mod present;
+
 /// Roles as services: asked over a queue group, discovered by `$SRV`.
 mod service;
 
@@ -61,6 +67,7 @@ use async_nats::{
     jetstream::{self, consumer::PullConsumer},
 };
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use self::wire::{Kept, Nats, StoreError, Stored, Wire};
 pub use self::{
@@ -75,6 +82,7 @@ pub use self::{
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
+    present::Present,
     pull::Deliveries,
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
@@ -87,6 +95,7 @@ use crate::{
     envelope::{self, EnvelopeError, Format},
     header,
     metrics::Metrics,
+    release::Rule,
 };
 
 /// Waits between attempts to take part in what is missing at the broker.
@@ -126,6 +135,7 @@ pub struct Bus {
     replicas: usize,
     lane: Lane,
     who: Arc<str>,
+    rule: Arc<watch::Sender<Option<Rule>>>,
 }
 
 impl Bus {
@@ -147,7 +157,8 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who }
+        let rule = Arc::new(watch::Sender::new(None));
+        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, rule }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.

@@ -44,9 +44,10 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, BusError, Seat, Settle},
-    chat::{DeliveryClass, Intent, IntentReply, Language, Outcome, Problem, RetrieveReply, TAKEOVER},
+    chat::{DeliveryClass, Intent, IntentReply, Language, Outcome, Problem, RetrieveReply, TAKEOVER, Versions},
     clock::{now, since},
     error::Code,
+    release::Release,
     topology::DELIVERIES_MAX,
 };
 use time::OffsetDateTime;
@@ -95,6 +96,9 @@ pub struct Desk {
     pub owners: Owners,
     pub rungs: Rungs,
     pub intake: Intake,
+    pub release: Release,
+    /// What every record of this worker begins with.
+    pub versions: Versions,
     pub clock: watch::Receiver<Clock>,
     /// Fired when the grace is over: what still runs goes back to the queue.
     pub hand_back: CancellationToken,
@@ -118,6 +122,8 @@ impl Desk {
         Self {
             bus: roles.bus.clone(),
             rungs: Rungs::new(config, roles.bus.metrics().clone()),
+            release: config.release.name,
+            versions: Versions::of(config.release.version(), config.release.name),
             intake: Intake::new(config, roles.bus.metrics().clone()),
             searches_itself: intake::searches_itself(config),
             roles,
@@ -194,7 +200,7 @@ pub async fn run(desk: &Desk, ask: &AskDelivery, seat: &Seat) -> Result<Settle, 
     {
         desk.running.cancel(ask.tenant.clone(), ask.request.clone(), wish);
     }
-    let mut draft = Draft::new(ask, queued);
+    let mut draft = Draft::new(ask, queued, desk.versions.clone());
     draft.load = desk.rungs.load(desk, ask, queued);
     let (began, left) = (now(), desk.clock().until(ask.deadline));
     let left = if queued > QUEUED_LONG && desk.intake.is_too_late(left) { Duration::ZERO } else { left };

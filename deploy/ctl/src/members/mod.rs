@@ -100,6 +100,18 @@ impl Member {
         self
     }
 
+    /// Nobody starts it until [`Member::release`].
+    pub(crate) fn resting(self) -> Self {
+        self.state().held_down = true;
+        self
+    }
+
+    /// SIGTERM, and nobody brings it back until [`Member::release`].
+    pub(crate) fn retire(&self) {
+        self.state().held_down = true;
+        self.signal(Signal::TERM);
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&self) {
         if let Some((child, _)) = self.state().running.as_mut() {

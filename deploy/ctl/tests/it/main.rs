@@ -23,6 +23,9 @@ mod queue;
 /// What is accepted is answered once, in order, within its deadline, whatever dies.
 mod promises;
 
+/// A candidate beside the stable workers, by share.
+mod release;
+
 /// What simulations believe of the broker is what nats-server does.
 mod conformance;
 
