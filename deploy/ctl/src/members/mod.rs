@@ -153,6 +153,15 @@ impl Member {
         kb.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kb| kb * 1024)
     }
 
+    /// The CPU time that it has used, in seconds; None while it does not run.
+    pub(crate) fn cpu_s(&self) -> Option<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
+        // After the name, which may hold spaces and brackets: user and system time in hundredths of a second.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let ticks = rest.split(' ').skip(11).take(2).map_while(|word| word.parse::<f64>().ok());
+        Some(ticks.sum::<f64>() / 100.0)
+    }
+
     /// What it says of its readiness; None when it cannot be asked.
     pub(crate) async fn readiness(&self, http: &reqwest::Client) -> Option<(bool, String)> {
         let answered = http.get(format!("http://{}/readyz", self.admin)).send().await.ok()?;

@@ -1,7 +1,7 @@
 //! The fleet of a rehearsal: engines, a gateway, a worker with the other roles, and response workers that come and go.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     path::Path,
     time::{Duration, Instant},
 };
@@ -56,6 +56,8 @@ pub(super) struct Fleet {
     shall_run: Vec<Pending>,
     /// Those that were told to stop, and when.
     leaving: Vec<(String, Instant)>,
+    /// CPU time as it was read last.
+    used: HashMap<String, (Instant, f64)>,
 }
 
 /// A worker that was wished for.
@@ -111,6 +113,7 @@ impl Fleet {
             _model: model,
             shall_run: Vec::new(),
             leaving: Vec::new(),
+            used: HashMap::new(),
             engines,
         };
         fleet.members.until_ready(&fleet.http, READY_WITHIN).await?;
@@ -171,12 +174,30 @@ impl Fleet {
     }
 
     /// What KEDA and Prometheus would read; `speedup` makes the cluster's time of this machine's.
-    pub(super) async fn read(&self, speedup: f64) -> Reading {
+    pub(super) async fn read(&mut self, speedup: f64) -> Reading {
         let lag = self.lag(speedup).await.ok();
         let running = lag.map(|lag| lag.running as f64).unwrap_or_default();
-        let pods = self.shall_run.iter().map(|worker| if worker.ready { Pod::Missing } else { Pod::Unready }).collect();
+        let pods = self.pods(speedup);
         let (_, ready) = self.counts();
         Reading { lag, running, permits: f64::from(ready * self.ground.concurrency), pods }
+    }
+
+    /// What each pod uses, in cores of the cluster, whose seconds are shorter than ours.
+    fn pods(&mut self, speedup: f64) -> Vec<Pod> {
+        let mut pods = Vec::new();
+        for worker in &self.shall_run {
+            let cpu_s = self.members.named(&worker.name).and_then(Member::cpu_s);
+            let now = Instant::now();
+            let before = cpu_s.and_then(|cpu_s| self.used.insert(worker.name.clone(), (now, cpu_s)));
+            pods.push(match (worker.ready, before, cpu_s) {
+                (false, ..) => Pod::Unready,
+                (true, Some((at, before_s)), Some(cpu_s)) if cpu_s >= before_s => {
+                    Pod::Says((cpu_s - before_s) / (now - at).as_secs_f64().max(1e-3) / speedup)
+                }
+                _ => Pod::Missing,
+            });
+        }
+        pods
     }
 
     async fn lag(&self, speedup: f64) -> Result<Lag> {
@@ -268,11 +289,8 @@ impl Plan<'_> {
         }
         let log = self.data.join("logs").join(format!("{name}.log"));
         let program = beside_us(program).context("the fleet's programs")?;
-        Ok(Member::new(name, part, admin, program, all, log).environment(&slim()))
+        // Many processes share few cores here.
+        let slim = [("TOKIO_WORKER_THREADS".to_owned(), "1".to_owned())];
+        Ok(Member::new(name, part, admin, program, all, log).environment(&slim))
     }
-}
-
-/// Many processes share few cores here.
-fn slim() -> Vec<(String, String)> {
-    BTreeMap::from([("TOKIO_WORKER_THREADS".to_owned(), "1".to_owned())]).into_iter().collect()
 }

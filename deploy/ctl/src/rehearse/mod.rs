@@ -88,7 +88,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = positive)]
     pod_start_s: f64,
     /// terminationGracePeriodSeconds
-    #[arg(long, default_value_t = 60.0, value_name = "SECONDS", value_parser = positive)]
+    #[arg(long, default_value_t = 35.0, value_name = "SECONDS", value_parser = positive)]
     grace_s: f64,
     /// How long a turn may take, in seconds of the cluster
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS", value_parser = positive)]
@@ -174,7 +174,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     let temporary = tempfile::tempdir()?;
     let data = std::path::absolute(args.data.as_deref().unwrap_or(temporary.path()))?;
-    let progress = Terminal::new();
+    let progress = Terminal::default();
     let stop = tokio::signal::ctrl_c();
     let (report, lived) = tokio::select! {
         done = args.rehearse(scaled, of_one, &data, &progress) => done?,
@@ -233,7 +233,8 @@ impl Args {
                 workers_max: self.workers_max,
                 speedup: self.speedup,
             };
-            let day = run::live(&mut fleet, &plan, self.customers(&fleet)).await?;
+            let customers = self.customers(&fleet);
+            let day = run::live(&mut fleet, &plan, customers).await?;
             lived.push((candidate, day));
         }
         fleet.stop().await;

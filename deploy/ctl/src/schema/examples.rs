@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use talkfleet_shared::{
     chat::{
-        Answer, ArchiveChange, Ask, Citation, DeliveryClass, Entity, Exchange, Feedback, Frame, FrameBody,
-        HistoryReply, HistoryRequest, HistoryTurn, Intent, IntentReply, IntentRequest, Kind, Language, MessageText,
-        ModelCall, ModelUse, Outcome, Parked, Passage, Problem, Replayed, RetrieveReply, RetrieveRequest, Rung,
-        RungReason, TAKEOVER, Timings, TurnRecord, Usage, Verdict, Versions,
+        ArchiveChange, Ask, Citation, DeliveryClass, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply,
+        HistoryRequest, HistoryTurn, Intent, IntentReply, IntentRequest, Language, MessageText, ModelCall, ModelUse,
+        Outcome, Parked, Passage, Problem, Replayed, RetrieveReply, RetrieveRequest, TAKEOVER, Timings, TurnRecord,
+        Usage, Verdict, Versions,
     },
     error::Code,
     id::{ChannelId, ConversationId, RequestId, TenantId, UserId},

@@ -60,9 +60,8 @@ fn rule(share: &str) -> Rule {
 fn talks(each: usize) -> Vec<(String, Release)> {
     let rule = rule("50%");
     let of = |release: Release| {
-        let named = (0..).map(|n| format!("talk-{n}"));
-        let theirs =
-            named.filter(move |name| rule.clone().release_of(&ConversationId::parse(name).unwrap()) == release);
+        let (named, rule) = ((0..).map(|n| format!("talk-{n}")), rule.clone());
+        let theirs = named.filter(move |name| rule.release_of(&ConversationId::parse(name).unwrap()) == release);
         theirs.take(each).map(move |name| (name, release))
     };
     of(Release::Stable).chain(of(Release::Next)).collect()

@@ -60,7 +60,8 @@ impl Consumer {
             return self.deliver(sequence, now);
         }
         let room = self.config.max_ack_pending <= 0 || (self.pending.len() as i64) < self.config.max_ack_pending;
-        match stream.from(self.next, &self.config.filter_subject).next().filter(|_| room) {
+        let fresh = stream.from(self.next, &self.config.filter_subject).next();
+        match fresh.filter(|_| room) {
             Some(sequence) => {
                 self.next = sequence + 1;
                 self.deliver(sequence, now)
