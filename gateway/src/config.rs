@@ -8,8 +8,8 @@ use talkfleet_shared::{
     config::{self, AdminConfig, Checked, ConfigError, GATEWAY_DEFAULTS, NatsConfig, Url},
     envelope,
     id::TenantId,
-    spans::OtelConfig,
     redis_door::RedisPlace,
+    spans::OtelConfig,
     telemetry::LogConfig,
 };
 

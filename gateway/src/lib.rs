@@ -22,7 +22,7 @@ mod openai;
 mod web;
 
 /// The face for people with a plain NATS tool.
-mod ingress;
+pub mod ingress;
 
 /// What a client sends, parsed into what the desk takes; shared by the faces.
 pub mod intake;
@@ -129,6 +129,10 @@ impl Gateway {
         rooms.spawn({
             let (bus, rooms) = (bus.clone(), rooms.clone());
             async move { bus.tell_queues(Ages::OfQueues, &rooms).await }
+        });
+        rooms.spawn({
+            let (bus, rooms) = (bus.clone(), rooms.clone());
+            async move { bus.follow_rule(&rooms).await }
         });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));

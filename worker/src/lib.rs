@@ -93,6 +93,7 @@ use talkfleet_shared::{
     config::ConfigError,
     lifecycle::{GRACE, Shutdown},
     metrics::Metrics,
+    release::Release,
     spans::Tracer,
 };
 use tokio::net::TcpListener;
@@ -119,6 +120,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// it looks.
 const HOME_WITHIN: Duration = Duration::from_secs(10);
 const HOME_LOOK: Duration = Duration::from_millis(20);
+
+/// How workers that own turns are found by `$SRV`.
+pub const RESPONDER: &str = "response";
 
 /// What `/readyz` calls a worker that has not opened all of its roles yet.
 const STARTING: &str = "roles";
@@ -238,13 +242,17 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
         async move { catalog.follow(what, doors).await }
     };
     let metrics = bus.metrics();
+    // Whom a candidate's own roles would answer for others, no share says.
+    let lends = config.release.name == Release::Stable;
     if config.plays(Role::Intent) {
         doors.spawn(follow(What::Intents));
         let remote = Remote::new(&config.intent, config.retries, metrics.clone())?;
         let play = IntentRole { catalog: catalog.clone(), encoders, remote };
         let permits = config.roles.concurrency(Role::Intent);
         let home = Arc::new(Home::new(play, permits, embeddings.clone(), metrics.clone()));
-        doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        if lends {
+            doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        }
         roles.intent = Some(home);
     }
     if config.plays(Role::Retrieval) {
@@ -252,7 +260,9 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
         let play = RetrievalRole { catalog: catalog.clone(), encoder, tuning: Tuning::default() };
         let permits = config.retrieval_permits();
         let home = Arc::new(Home::new(play, permits, embeddings, metrics.clone()));
-        doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        if lends {
+            doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        }
         roles.retrieval = Some(home);
     }
     Ok(roles)
@@ -264,9 +274,25 @@ async fn answer(config: &WorkerConfig, roles: Roles, redis: Option<Redis>, doors
     let memory = redis.map(|redis| Memory::new(redis, config.memory.clone()));
     let clock = turn::follow(&roles.bus, doors).await;
     let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));
+    doors.spawn({
+        let (bus, until) = (desk.bus.clone(), doors.clone());
+        let (release, version) = (config.release.name.name(), config.release.version().to_owned());
+        async move {
+            let metadata = [("release", release), ("version", version.as_str())];
+            bus.announce(RESPONDER, "Owns turns and answers them", &metadata, &until).await;
+        }
+    });
+    let (config, until) = (config.clone(), doors.clone());
+    if config.release.name == Release::Next {
+        // Poison is the stable workers' to judge, and what comes past the queue theirs to answer.
+        doors.spawn(async move {
+            roles_are_home(desk.bus.health(), &until).await;
+            consume::run(desk, &config, until).await;
+        });
+        return Ok(());
+    }
     doors.spawn(reaper::run(desk.clone(), doors.clone()));
     desk.bus.health().down(direct::PART, "not heard yet");
-    let (config, until) = (config.clone(), doors.clone());
     doors.spawn(async move {
         roles_are_home(desk.bus.health(), &until).await;
         let direct = direct::run(desk.clone(), config.roles.direct_concurrency, config.turn.grace(), until.clone());

@@ -27,6 +27,9 @@ mod bench;
 /// `talkfleet chaos`: the promises, held against a fleet that is broken on purpose.
 mod chaos;
 
+/// `talkfleet rehearse`: the manifests' autoscaling, on real workers, through a day's load.
+mod rehearse;
+
 /// `talkfleet replay`: recorded traffic asked again, apart from the live fleet.
 pub mod replay;
 
@@ -62,6 +65,8 @@ mod dead;
 
 /// `talkfleet database`: the schema, by its owner.
 mod database;
+/// `talkfleet release`: a candidate beside the stable workers.
+mod release;
 
 /// `talkfleet topology`: streams, consumers and buckets.
 mod topology;

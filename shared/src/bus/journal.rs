@@ -18,6 +18,7 @@ use crate::{
     envelope::{self, EnvelopeError, Format},
     header,
     id::TenantId,
+    release::Release,
     subject, topology,
 };
 
@@ -115,7 +116,12 @@ impl Bus {
 
     /// How far the response workers are behind.
     pub async fn lag(&self) -> Result<Lag, BusError> {
-        let consumer = self.consumer(topology::ASK, topology::RESPONSE).await?;
+        self.lag_of(Release::Stable).await
+    }
+
+    /// How far those of a release are.
+    pub async fn lag_of(&self, release: Release) -> Result<Lag, BusError> {
+        let consumer = self.consumer(topology::ASK, release.consumer()).await?;
         let info = consumer.cached_info();
         Ok(Lag { waiting: info.num_pending, running: info.num_ack_pending as u64, pulls: info.num_waiting as u64 })
     }

@@ -45,6 +45,12 @@ mod reply;
 /// What the archive has just taken in, told to whoever keeps copies.
 mod changes;
 
+/// The rule of releases, followed and written.
+mod rule;
+
+/// Who is there.
+mod present;
+
 /// Roles as services: asked over a queue group, discovered by `$SRV`.
 mod service;
 
@@ -64,6 +70,7 @@ use async_nats::{
     jetstream::{self, consumer::PullConsumer},
 };
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use self::wire::{Kept, Nats, StoreError, Stored, Wire};
 pub use self::{
@@ -78,6 +85,7 @@ pub use self::{
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
+    present::Present,
     pull::Deliveries,
     queue::{Ages, Queue},
     record::Written,
@@ -91,6 +99,7 @@ use crate::{
     envelope::{self, EnvelopeError, Format},
     header,
     metrics::Metrics,
+    release::Rule,
     spans::Tracer,
 };
 
@@ -132,6 +141,7 @@ pub struct Bus {
     lane: Lane,
     who: Arc<str>,
     tracer: Tracer,
+    rule: Arc<watch::Sender<Option<Rule>>>,
 }
 
 impl Bus {
@@ -158,8 +168,8 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        let tracer = Tracer::off();
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, tracer }
+        let (tracer, rule) = (Tracer::off(), Arc::new(watch::Sender::new(None)));
+        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, tracer, rule }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.

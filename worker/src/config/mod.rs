@@ -9,8 +9,9 @@ use serde::Deserialize;
 use talkfleet_shared::{
     config::{self, AdminConfig, ConfigError, NatsConfig, Secret, Url, WORKER_DEFAULTS},
     id::TenantId,
-    spans::OtelConfig,
     redis_door::RedisPlace,
+    release::Release,
+    spans::OtelConfig,
     telemetry::LogConfig,
 };
 
@@ -27,6 +28,7 @@ pub struct WorkerConfig {
     pub log: LogConfig,
     pub otel: OtelConfig,
     pub roles: RolesConfig,
+    pub release: ReleaseConfig,
     pub redis: RedisConfig,
     pub database: DatabaseConfig,
     pub cache: CacheConfig,
@@ -114,6 +116,22 @@ impl RolesConfig {
             Role::Response => self.response_concurrency,
             Role::Archive => 1,
         }
+    }
+}
+
+/// Which of the releases that run side by side this is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseConfig {
+    pub name: Release,
+    /// Empty for the program's own.
+    pub version: String,
+}
+
+impl ReleaseConfig {
+    /// What turns that it answers are marked with.
+    pub fn version(&self) -> &str {
+        if self.version.is_empty() { env!("CARGO_PKG_VERSION") } else { &self.version }
     }
 }
 

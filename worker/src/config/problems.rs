@@ -17,6 +17,7 @@ impl Checked for WorkerConfig {
             }
         };
         self.check_roles(&mut wrong);
+        self.check_release(&mut wrong);
         self.check_database(&mut wrong);
         self.check_remote_intent(&mut wrong);
         self.check_answers(&mut wrong);
@@ -35,7 +36,28 @@ const COPY_AGE_MAX_S: u64 = 2_400;
 
 type Wrong<'a> = dyn FnMut(bool, &dyn Fn() -> String) + 'a;
 
+/// The longest name of a version in characters.
+const VERSION_CHARS_MAX: usize = 64;
+
 impl WorkerConfig {
+    fn check_release(&self, wrong: &mut Wrong<'_>) {
+        let version = &self.release.version;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
+        wrong(version.len() > VERSION_CHARS_MAX || !version.bytes().all(plain), &|| {
+            format!("release.version '{version}' should be at most {VERSION_CHARS_MAX} letters, digits and ._+-")
+        });
+        let next = self.release.name == Release::Next;
+        wrong(next && self.plays(Role::Archive), &|| {
+            "release.name is \"next\" and roles.enabled holds archive: the archive has no share; leave it to the stable \
+             workers"
+                .into()
+        });
+        wrong(next && !self.nats.lane.is_empty(), &|| {
+            "release.name is \"next\" in a lane: a replay's candidate has its lane to itself; leave it \"stable\""
+                .into()
+        });
+    }
+
     fn check_roles(&self, wrong: &mut Wrong<'_>) {
         let roles = &self.roles;
         wrong(roles.enabled.is_empty(), &|| {

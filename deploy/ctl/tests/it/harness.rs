@@ -298,7 +298,7 @@ impl Desk {
 pub(crate) struct Frames(std::pin::Pin<Box<dyn futures::Stream<Item = Frame> + Send>>);
 
 impl Frames {
-    async fn read(request: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn read(request: reqwest::RequestBuilder) -> Self {
         use eventsource_stream::Eventsource;
         use futures::StreamExt;
         let response = request.send().await.unwrap();
@@ -350,9 +350,14 @@ pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>)
 impl Socket {
     /// Connects to a gateway and says who it is.
     pub(crate) async fn open(desk: &Desk, gateway: usize) -> Self {
-        let url = desk.url_of(gateway, "/v1/ws").replace("http://", "ws://");
+        Self::at(&desk.url_of(gateway, ""), &desk.key).await
+    }
+
+    /// The same for a gateway that is not of the fleet.
+    pub(crate) async fn at(gateway: &str, key: &str) -> Self {
+        let url = format!("{gateway}/v1/ws").replace("http://", "ws://");
         let mut socket = Self(tokio_tungstenite::connect_async(url).await.unwrap().0);
-        socket.say(&json!({ "type": "auth", "token": desk.key })).await;
+        socket.say(&json!({ "type": "auth", "token": key })).await;
         assert_eq!(socket.next().await["type"], "ready");
         socket
     }

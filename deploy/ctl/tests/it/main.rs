@@ -23,6 +23,12 @@ mod queue;
 /// What is accepted is answered once, in order, within its deadline, whatever dies.
 mod promises;
 
+/// The release before this one, run beside it.
+mod previous;
+
+/// A candidate beside the stable workers, by share.
+mod release;
+
 /// What simulations believe of the broker is what nats-server does.
 mod conformance;
 
