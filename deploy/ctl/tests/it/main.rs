@@ -26,6 +26,9 @@ mod promises;
 /// What simulations believe of the broker is what nats-server does.
 mod conformance;
 
+/// What is said on the bus is what the AsyncAPI document says.
+mod contracts;
+
 /// What cannot be processed is set aside, and people list, mend, redrive and drop it.
 mod dead;
 
