@@ -34,7 +34,9 @@ pub fn direct(tenant: &TenantId) -> String {
 /// The tenant and conversation of an ask's subject.
 pub fn parse_ask(subject: &str) -> Option<(TenantId, ConversationId)> {
     let mut tokens = subject.strip_prefix(PREFIX)?.strip_prefix(".ask.")?.split('.');
-    let _shard: u32 = tokens.next()?.parse().ok()?;
+    let shard = tokens.next()?;
+    // As [`ask`] writes it: `+3` and `03` are subjects of nobody.
+    shard.parse::<u32>().ok().filter(|number| number.to_string() == shard)?;
     let tenant = TenantId::parse(tokens.next()?).ok()?;
     let conversation = ConversationId::parse(tokens.next()?).ok()?;
     tokens.next().is_none().then_some((tenant, conversation))
@@ -187,8 +189,14 @@ mod tests {
     fn an_ask_is_read_back_from_its_subject() {
         let (tenant, conversation) = (TenantId::parse("demo").unwrap(), ConversationId::parse("c-1").unwrap());
         assert_eq!(parse_ask(&ask(3, &tenant, &conversation)), Some((tenant, conversation)));
-        for subject in ["chat.v1.ask.x.demo.c", "chat.v1.ask.0.demo", "chat.v1.ask.0.demo.c.d", "chat.v2.ask.0.demo.c"]
-        {
+        for subject in [
+            "chat.v1.ask.x.demo.c",
+            "chat.v1.ask.+3.demo.c",
+            "chat.v1.ask.03.demo.c",
+            "chat.v1.ask.0.demo",
+            "chat.v1.ask.0.demo.c.d",
+            "chat.v2.ask.0.demo.c",
+        ] {
             assert_eq!(parse_ask(subject), None, "{subject}");
         }
     }

@@ -153,8 +153,9 @@ fn read_outputs(body: &[u8]) -> Result<Reply, RemoteError> {
             // Its shape is no witness: the JSON of MLServer's HuggingFace runtime counts characters there.
             "BYTES" => Ok(Part::of(leaves)),
             "FP16" | "FP32" | "FP64" | "BF16" => {
-                let elements = output.shape.iter().product::<u64>();
-                if elements != leaves.len() as u64 {
+                // A shape that overflows fits no tensor that there is.
+                let elements = output.shape.iter().try_fold(1u64, |all, length| all.checked_mul(*length));
+                if elements != Some(leaves.len() as u64) {
                     let shape = output.shape;
                     return Err(RemoteError::Shape(format!(
                         "a tensor of shape {shape:?} with {} numbers",
