@@ -42,6 +42,10 @@ pub mod relay;
 /// The one door to Redis.
 mod peers;
 
+/// A door for fuzz targets to what nothing else outside may call.
+#[doc(hidden)]
+pub mod fuzz;
+
 use std::{
     io,
     net::SocketAddr,

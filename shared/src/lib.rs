@@ -71,3 +71,7 @@ pub mod clock;
 
 /// Chance where it decides something.
 pub mod chance;
+
+/// A door for fuzz targets to what nothing else outside may call.
+#[doc(hidden)]
+pub mod fuzz;

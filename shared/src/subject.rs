@@ -57,7 +57,9 @@ pub fn direct(tenant: &TenantId) -> String {
 pub fn parse_ask(subject: &str) -> Option<(TenantId, ConversationId)> {
     let rest = subject.strip_prefix(PREFIX)?;
     let mut tokens = rest.strip_prefix(".ask.").or_else(|| rest.strip_prefix(".ask_next."))?.split('.');
-    let _shard: u32 = tokens.next()?.parse().ok()?;
+    let shard = tokens.next()?;
+    // As [`ask`] writes it: `+3` and `03` are subjects of nobody.
+    shard.parse::<u32>().ok().filter(|number| number.to_string() == shard)?;
     let tenant = TenantId::parse(tokens.next()?).ok()?;
     let conversation = ConversationId::parse(tokens.next()?).ok()?;
     tokens.next().is_none().then_some((tenant, conversation))
@@ -216,6 +218,8 @@ mod tests {
         assert_eq!(again, (ask(3, &tenant, &conversation), asks_of(3, &tenant, &conversation)));
         for subject in [
             "chat.v1.ask.x.demo.c",
+            "chat.v1.ask.+3.demo.c",
+            "chat.v1.ask.03.demo.c",
             "chat.v1.ask_.0.demo.c",
             "chat.v1.ask.0.demo",
             "chat.v1.ask.0.demo.c.d",

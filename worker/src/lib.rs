@@ -78,6 +78,10 @@ pub mod store;
 /// Where the encoders' weights lie.
 mod models;
 
+/// A door for fuzz targets to what nothing else outside may call.
+#[doc(hidden)]
+pub mod fuzz;
+
 pub use memory::remembered;
 
 use std::{

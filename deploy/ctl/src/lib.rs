@@ -73,3 +73,7 @@ mod topology;
 
 /// `talkfleet doctor`: what is wrong here, and what to do.
 mod doctor;
+
+/// A door for fuzz targets to what nothing else outside may call.
+#[doc(hidden)]
+pub mod fuzz;

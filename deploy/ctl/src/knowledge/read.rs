@@ -85,6 +85,11 @@ pub(super) async fn read(file: &FoundFile, bytes: &[u8], isolation: &Isolation) 
     checked(&file.path, reading)
 }
 
+/// The same within this process, for what may do no harm to it.
+pub(crate) fn read_here(path: &str, bytes: &[u8]) -> Result<Reading, String> {
+    checked(path, Kind::of(path)?.parse(bytes)?)
+}
+
 /// Plain text: the first line is the title when it stands alone, else the file's name serves.
 fn text(text: &str) -> Result<Article, String> {
     check_lines(text)?;

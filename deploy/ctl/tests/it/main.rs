@@ -32,6 +32,9 @@ mod release;
 /// What simulations believe of the broker is what nats-server does.
 mod conformance;
 
+/// What is said on the bus is what the AsyncAPI document says.
+mod contracts;
+
 /// What cannot be processed is set aside, and people list, mend, redrive and drop it.
 mod dead;
 
