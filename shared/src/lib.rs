@@ -39,6 +39,9 @@ pub mod bus;
 /// Layers of configuration: defaults file, file, environment, flag.
 pub mod config;
 
+/// When certificates end.
+pub mod certificate;
+
 /// Every metric, once.
 pub mod metrics;
 

@@ -196,6 +196,8 @@ metrics! {
     pull_rebuilds: Counter = Counter::default(), "pull_rebuilds";
     /// Pulls that were opened anew because something waited and nothing came
     pull_stalls: Counter = Counter::default(), "pull_stalls";
+    /// When a certificate of ours ends, as Unix time, by target: http is the gateway's own, the others show it to an engine
+    certificate_expires: Family<Target, Gauge> = Family::default(), "certificate_expires", Seconds;
     /// How far this machine's clock is from the broker's
     clock_skew: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default(), "clock_skew", Seconds;
 }

@@ -63,5 +63,8 @@ mod dead;
 /// `talkfleet topology`: streams, consumers and buckets.
 mod topology;
 
+/// The broker's users, their rights and their keys.
+pub mod broker;
+
 /// `talkfleet doctor`: what is wrong here, and what to do.
 mod doctor;
