@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use serde::Deserialize;
 use talkfleet_shared::{
     bus::BUDGET_MAX,
-    config::{self, AdminConfig, Checked, ConfigError, GATEWAY_DEFAULTS, NatsConfig, Url},
+    config::{self, AdminConfig, Checked, ConfigError, GATEWAY_DEFAULTS, NatsConfig, TlsFiles, Url},
     envelope,
     id::TenantId,
     redis_door::RedisPlace,
@@ -37,6 +37,9 @@ pub struct GatewayConfig {
 #[serde(deny_unknown_fields)]
 pub struct HttpConfig {
     pub listen: String,
+    /// Empty for no TLS.
+    pub cert_file: String,
+    pub key_file: String,
     pub body_bytes_max: usize,
     pub head_bytes_max: usize,
     pub head_read_timeout_ms: u64,
@@ -130,6 +133,11 @@ impl GatewayConfig {
         config::load(GATEWAY_DEFAULTS, file, flags)
     }
 
+    /// What this configuration works with and should not stay like.
+    pub fn warnings(&self) -> Vec<String> {
+        config::warnings(GATEWAY_DEFAULTS, self)
+    }
+
     /// Whether a browser's page of this origin may call us; a page that we served ourselves (`host`) always may.
     pub fn allows_origin(&self, origin: &str, host: Option<&str>) -> bool {
         let same = host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, rest)| rest == host));
@@ -142,6 +150,13 @@ impl RedisConfig {
     pub fn place(&self) -> RedisPlace {
         let Self { url, cluster, ca_file, cert_file, key_file, .. } = self.clone();
         RedisPlace { url, cluster, ca_file, cert_file, key_file }
+    }
+}
+
+impl HttpConfig {
+    /// The files of its TLS.
+    fn tls(&self) -> TlsFiles<'_> {
+        TlsFiles { section: "http", ca_file: "", cert_file: &self.cert_file, key_file: &self.key_file }
     }
 }
 
@@ -197,10 +212,17 @@ impl TurnsConfig {
 }
 
 impl Checked for GatewayConfig {
+    fn secret_files(&self) -> Vec<(&'static str, &str)> {
+        let mut files = self.nats.secret_files();
+        files.push(("http.key_file", &self.http.key_file));
+        files
+    }
+
     fn problems(&self) -> Vec<String> {
         let mut problems = self.nats.problems();
         problems.extend(self.otel.problems());
         problems.extend(self.channels.problems());
+        problems.extend(self.http.tls().problems());
         let mut must = |holds: bool, line: String| {
             if !holds {
                 problems.push(line);

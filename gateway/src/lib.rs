@@ -56,13 +56,19 @@ use std::{
 use talkfleet_shared::{
     admin::{self, Health},
     bus::{Ages, Bus, BusError},
+    certificate,
     lifecycle::{GRACE, Shutdown},
     metrics::Metrics,
     spans::Tracer,
 };
 use tokio::net::TcpListener;
 
-use crate::{config::GatewayConfig, desk::Desk, peers::Peers};
+use crate::{
+    config::{GatewayConfig, HttpConfig},
+    desk::Desk,
+    http::tls::Tls,
+    peers::Peers,
+};
 
 /// What is left of the grace time for telling those who still listen where to come back, and for flushing.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -82,6 +88,8 @@ pub enum StartError {
     Redis(String),
     #[error("otel.endpoint cannot be used: {0}")]
     Otel(String),
+    #[error("{0}")]
+    Tls(String),
 }
 
 /// A running gateway.
@@ -122,6 +130,12 @@ impl Gateway {
                 .map_err(|error| StartError::Redis(error.to_string()))?,
             ),
         };
+        let tls = open_tls(&config.http, &metrics, &rooms)?;
+        let of_engines = config.nats.tls().cert_file;
+        if !of_engines.is_empty() {
+            let files = vec![("nats", of_engines.into())];
+            rooms.spawn(certificate::follow(files, metrics.clone(), rooms.clone()));
+        }
         let http_config = config.http.clone();
         let desk = Desk::open(bus.clone(), config, peers, doors.clone(), &rooms);
         let addresses = (address(&public)?, address(&private)?);
@@ -144,7 +158,7 @@ impl Gateway {
             let (router, health, doors) = (http::router(desk.clone()), health.clone(), doors.clone());
             async move {
                 until_open(&health, &doors).await;
-                http::accept::serve(public, router, http_config, metrics, doors).await;
+                http::accept::serve(public, tls, router, http_config, metrics, doors).await;
             }
         });
         tracing::info!(gateway.id = %desk.relay().gateway(), http = %addresses.0, admin = %addresses.1, "the gateway is open");
@@ -176,6 +190,16 @@ impl Gateway {
         self.desk.bus().close(FAREWELL / 3).await;
         tracing::info!("the gateway is closed");
     }
+}
+
+/// TLS for who connects, if there is a certificate, followed as long as the process lives.
+fn open_tls(config: &HttpConfig, metrics: &Arc<Metrics>, until: &Shutdown) -> Result<Option<Tls>, StartError> {
+    if config.cert_file.is_empty() {
+        return Ok(None);
+    }
+    let (tls, files) = Tls::open(&config.cert_file, &config.key_file, metrics).map_err(StartError::Tls)?;
+    until.spawn(tls.clone().follow(files, metrics.clone(), until.clone()));
+    Ok(Some(tls))
 }
 
 /// Waits until keys and mailbox are there: who connects meanwhile is kept waiting by the kernel instead of being refused.

@@ -45,6 +45,9 @@ pub mod redis_door;
 /// Layers of configuration: defaults file, file, environment, flag.
 pub mod config;
 
+/// When certificates end.
+pub mod certificate;
+
 /// Every metric, once.
 pub mod metrics;
 

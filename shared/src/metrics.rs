@@ -214,6 +214,8 @@ metrics! {
     pull_stalls: Counter = Counter::default(), "pull_stalls";
     /// The part of the conversations, from 0 to 1, that a candidate answers
     release_share: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default(), "release_share";
+    /// When a certificate of ours ends, as Unix time, by target: http is the gateway's own, the others show it to an engine
+    certificate_expires: Family<Target, Gauge> = Family::default(), "certificate_expires", Seconds;
     /// How far this machine's clock is from the broker's
     clock_skew: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default(), "clock_skew", Seconds;
     /// Spans that did not reach the collector, by reason: `full` (the line was) or `unsent`

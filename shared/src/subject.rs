@@ -1,12 +1,20 @@
 //! Every subject, built only from parsed ids; `chat.v1.<what>.<tenant>…`, so that a break is a new version token.
 
-use crate::id::{ConversationId, GatewayId, RequestId, TenantId};
+use crate::id::{BusUser, ConversationId, GatewayId, RequestId, TenantId};
 
 /// What every subject of ours begins with.
 pub const PREFIX: &str = "chat.v1";
 
 /// What every subject of a replay begins with, followed by its lane.
 pub const SHADOW: &str = "shadow";
+
+/// Where the broker sends answers to questions.
+pub const INBOX: &str = "_INBOX";
+
+/// Where a user's answers come to, and nobody else's.
+pub fn inbox_of(user: &BusUser) -> String {
+    format!("{INBOX}.{user}")
+}
 
 /// The word of the dead letters.
 pub const DEAD: &str = "dead";

@@ -87,6 +87,7 @@ pub use memory::remembered;
 use std::{
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -94,6 +95,7 @@ use std::{
 use talkfleet_shared::{
     admin::{self, Health},
     bus::{Ages, Bus, BusError},
+    certificate,
     config::ConfigError,
     lifecycle::{GRACE, Shutdown},
     metrics::Metrics,
@@ -172,7 +174,8 @@ impl Worker {
         let admin = listener.local_addr().map_err(listen)?;
         let (metrics, health) = (Metrics::new("worker"), Health::new());
         health.down(STARTING, "the roles are being opened");
-        let bus = Bus::connect(&config.nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
+        let nats = config.nats.named(config.plays_as());
+        let bus = Bus::connect(&nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
         let tracer = Tracer::open(&config.otel, "talkfleet-worker", bus.who(), metrics.clone());
         let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let store = Store::open(&config.database, metrics.clone())?;
@@ -182,6 +185,7 @@ impl Worker {
         rooms.spawn(admin::serve(listener, health, metrics, rooms.clone()));
         rooms.spawn(store.clone().follow_replicas(rooms.clone()));
         rooms.spawn(store.clone().follow_primary(rooms.clone()));
+        rooms.spawn(certificate::follow(own_certificates(&config), bus.metrics().clone(), rooms.clone()));
 
         let roles = play_at_home(&config, &bus, &store, &doors).await?;
         if config.plays(Role::Response) {
@@ -220,6 +224,12 @@ impl Worker {
 pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), StartError> {
     Worker::start(config, shutdown).await?.finished().await;
     Ok(())
+}
+
+/// The certificates by which this process shows who it is, by the engine that it shows them to.
+fn own_certificates(config: &WorkerConfig) -> Vec<(&'static str, PathBuf)> {
+    let files = [("nats", config.nats.tls().cert_file)];
+    files.into_iter().filter(|(_, path)| !path.is_empty()).map(|(target, path)| (target, path.into())).collect()
 }
 
 /// Plays the response role alone over a bus that is given, without a memory: what simulations do.

@@ -71,6 +71,9 @@ mod release;
 /// `talkfleet topology`: streams, consumers and buckets.
 mod topology;
 
+/// The broker's users, their rights and their keys.
+pub mod broker;
+
 /// `talkfleet doctor`: what is wrong here, and what to do.
 mod doctor;
 

