@@ -101,6 +101,7 @@ impl Gateway {
         }
         let bus = Bus::connect(&config.nats, "talkfleet-gateway", metrics.clone(), health.clone()).await?;
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
+        rooms.spawn(bus.clone().follow_forgotten(rooms.clone()));
         let peers = match config.redis.url.is_empty() {
             true => None,
             false => Some(

@@ -36,6 +36,8 @@ pub const KEYS: &str = "KEYS";
 pub const CATALOG: &str = "CATALOG";
 /// Conversations that a person has taken from the bot.
 pub const OWNERS: &str = "OWNERS";
+/// Whom the desk has forgotten, as salted digests.
+pub const FORGOTTEN: &str = "FORGOTTEN";
 /// Trained intent models.
 pub const MODELS: &str = "MODELS";
 
@@ -237,7 +239,7 @@ pub fn buckets(scale: Scale) -> Vec<kv::Config> {
         num_replicas: scale.replicas,
         ..kv::Config::default()
     };
-    vec![base(KEYS, 1), base(CATALOG, 10), kv::Config { max_age: OWNERS_AGE, ..base(OWNERS, 1) }]
+    vec![base(KEYS, 1), base(CATALOG, 10), kv::Config { max_age: OWNERS_AGE, ..base(OWNERS, 1) }, base(FORGOTTEN, 1)]
 }
 
 /// The object stores as they should be.

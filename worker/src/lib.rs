@@ -33,6 +33,9 @@ mod keeper;
 /// Copies of what is dear to make.
 mod cache;
 
+/// What lies in Redis, looked through by operators.
+pub mod copies;
+
 /// The ladder of speakers.
 pub mod response;
 
@@ -78,7 +81,7 @@ pub mod store;
 /// Where the encoders' weights lie.
 mod models;
 
-pub use memory::remembered;
+pub use memory::{Kept, remembered};
 
 use std::{
     io,
@@ -97,7 +100,7 @@ use talkfleet_shared::{
 use tokio::net::TcpListener;
 
 use crate::{
-    archive::{ArchiveConfig, Shelf},
+    archive::{Gathering, Shelf},
     catalog::{Backend, Catalog, What},
     config::{Role, WorkerConfig},
     guard::{Guard, Patience},
@@ -167,6 +170,8 @@ impl Worker {
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
         rooms.spawn(admin::serve(listener, health, metrics, rooms.clone()));
         rooms.spawn(store.clone().follow_replicas(rooms.clone()));
+        // To the very end: turns that are still being finished must not write down who was forgotten meanwhile.
+        rooms.spawn(bus.clone().follow_forgotten(rooms.clone()));
 
         let roles = play_at_home(&config, &bus, &store, &doors).await?;
         if config.plays(Role::Response) {
@@ -237,6 +242,10 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
         let permits = config.roles.concurrency(Role::Intent);
         let home = Arc::new(Home::new(play, permits, embeddings.clone(), metrics.clone()));
         doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        at_each_forgetting(bus, doors, {
+            let home = home.clone();
+            move || home.forget()
+        });
         roles.intent = Some(home);
     }
     if config.plays(Role::Retrieval) {
@@ -245,6 +254,10 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
         let permits = config.retrieval_permits();
         let home = Arc::new(Home::new(play, permits, embeddings, metrics.clone()));
         doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        at_each_forgetting(bus, doors, {
+            let home = home.clone();
+            move || home.forget()
+        });
         roles.retrieval = Some(home);
     }
     Ok(roles)
@@ -257,6 +270,10 @@ async fn answer(config: &WorkerConfig, roles: Roles, redis: Option<Redis>, doors
     let clock = turn::follow(&roles.bus, doors).await;
     let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));
     doors.spawn(reaper::run(desk.clone(), doors.clone()));
+    at_each_forgetting(&desk.bus, doors, {
+        let desk = desk.clone();
+        move || desk.forget()
+    });
     desk.bus.health().down(direct::PART, "not heard yet");
     let (config, until) = (config.clone(), doors.clone());
     doors.spawn(async move {
@@ -265,6 +282,11 @@ async fn answer(config: &WorkerConfig, roles: Roles, redis: Option<Redis>, doors
         tokio::join!(direct, consume::run(desk, &config, until));
     });
     Ok(())
+}
+
+fn at_each_forgetting(bus: &Bus, doors: &Shutdown, drop: impl FnMut() + Send + 'static) {
+    let (bus, until) = (bus.clone(), doors.clone());
+    doors.spawn(async move { bus.at_each_forgetting(until, drop).await });
 }
 
 /// Waits until what the roles at home need is loaded: an ask taken before would be answered without them.
@@ -285,7 +307,7 @@ fn redis_guard(config: &WorkerConfig, metrics: &Arc<Metrics>) -> Guard {
 
 /// Opens the archive role.
 fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redis, doors: &Shutdown) {
-    let gather = ArchiveConfig {
+    let gather = Gathering {
         batch_rows: config.roles.archive_batch_rows,
         batch_wait: Duration::from_millis(config.roles.archive_batch_wait_ms),
     };
@@ -296,6 +318,11 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redi
         ["archive", "history"].map(|target| Guard::new(target, patience, config.retries, bus.metrics().clone()));
     let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), reads, redis, config.cache.clone()));
     doors.spawn(shelf.clone().follow(doors.clone()));
+    at_each_forgetting(bus, doors, {
+        let shelf = shelf.clone();
+        move || shelf.drop_copies()
+    });
+    doors.spawn(archive::keep_young(bus.clone(), store.clone(), config.archive, doors.clone()));
     doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, writes, doors.clone()));
     doors.spawn(archive::serve_history(bus.clone(), shelf, doors.clone()));
 }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    ask, bench, chaos, conversation, dead, doctor, eval, intents, keys, knowledge, publish, replay, schema, topology,
-    up,
+    ask, backup, bench, chaos, conversation, dead, doctor, eval, forget, intents, keys, knowledge, publish, replay,
+    schema, topology, up,
 };
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
@@ -45,6 +45,12 @@ enum Command {
     /// Messages that could not be processed: looked at, mended, asked again
     #[command(subcommand)]
     Dead(dead::Command),
+    /// Forget a customer or a conversation everywhere, with proof
+    Forget(Box<forget::Args>),
+    /// Copy streams and database into a folder, while the desk runs
+    Backup(backup::Args),
+    /// Put a backup back
+    Restore(backup::RestoreArgs),
     /// Streams, consumers and buckets at the broker
     #[command(subcommand)]
     Topology(topology::Command),
@@ -78,6 +84,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Schema(command) => schema::run(command).await,
         Command::Conversation(command) => conversation::run(command).await,
         Command::Dead(command) => dead::run(command).await,
+        Command::Backup(args) => backup::run(args).await,
+        Command::Restore(args) => backup::restore(args).await,
+        Command::Forget(args) => forget::run(*args).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Topology(command) => topology::run(command).await,
         Command::Bench(args) => bench::run(*args).await,

@@ -60,6 +60,12 @@ mod conversation;
 /// `talkfleet dead`: messages that could not be processed.
 mod dead;
 
+/// `talkfleet backup` and `talkfleet restore`: streams and database into a folder, and back.
+mod backup;
+
+/// `talkfleet forget`: a customer or a conversation, everywhere.
+mod forget;
+
 /// `talkfleet topology`: streams, consumers and buckets.
 mod topology;
 

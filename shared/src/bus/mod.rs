@@ -42,6 +42,15 @@ mod reply;
 /// What the archive has just taken in, told to whoever keeps copies.
 mod changes;
 
+/// Whom the desk has forgotten, followed.
+mod forgotten;
+
+/// Looking through streams, and overwriting what lies in them.
+mod erase;
+
+/// Whole streams, written down and built again.
+mod snapshot;
+
 /// Roles as services: asked over a queue group, discovered by `$SRV`.
 mod service;
 
@@ -71,6 +80,7 @@ pub use self::{
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
     deliver::{AskDelivery, BUDGET_MAX, Delivery, Seat, Settle, StoredAsk, digest},
     direct::{DirectAsk, DirectAsks},
+    erase::{Lying, Sift},
     fence::{Fence, Rules, SHADOW_USER, fence},
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
@@ -79,6 +89,7 @@ pub use self::{
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},
+    snapshot::{CHUNK_BYTES, SnapshotError, StreamFacts},
     store::{Entry, Watch},
 };
 use crate::{
@@ -126,6 +137,7 @@ pub struct Bus {
     replicas: usize,
     lane: Lane,
     who: Arc<str>,
+    forgotten: Arc<forgotten::Forgotten>,
 }
 
 impl Bus {
@@ -147,7 +159,8 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who }
+        let forgotten = Arc::default();
+        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, forgotten }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.

@@ -21,6 +21,7 @@ impl Checked for WorkerConfig {
         self.check_answers(&mut wrong);
         self.check_shadow(&mut wrong);
         self.check_retrieval(&mut wrong);
+        self.check_archive(&mut wrong);
         problems
     }
 }
@@ -35,6 +36,19 @@ const COPY_AGE_MAX_S: u64 = 2_400;
 type Wrong<'a> = dyn FnMut(bool, &dyn Fn() -> String) + 'a;
 
 impl WorkerConfig {
+    fn check_archive(&self, wrong: &mut Wrong<'_>) {
+        let archive = &self.archive;
+        wrong(archive.retention_days > 36_500, &|| {
+            format!("archive.retention_days is {}; give 1 to 36500, or 0 to keep everything", archive.retention_days)
+        });
+        wrong(!(1..=100_000).contains(&archive.retention_batch_rows), &|| {
+            format!("archive.retention_batch_rows is {}; give 1 to 100000", archive.retention_batch_rows)
+        });
+        wrong(!(1..=86_400).contains(&archive.retention_look_s), &|| {
+            format!("archive.retention_look_s is {}; give 1 to 86400", archive.retention_look_s)
+        });
+    }
+
     fn check_roles(&self, wrong: &mut Wrong<'_>) {
         let roles = &self.roles;
         wrong(roles.enabled.is_empty(), &|| {

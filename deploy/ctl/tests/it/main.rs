@@ -53,6 +53,12 @@ mod archive;
 /// Copies before the database: made once, dropped by message, no loss without Redis.
 mod caches;
 
+/// Somebody is forgotten, and what is old goes.
+mod forget;
+
+/// A backup of a working desk, put back.
+mod backup;
+
 /// Reads go to replicas as far as these have come.
 mod replicas;
 
