@@ -134,8 +134,9 @@ impl Bus {
             success: bool,
         }
         let jetstream = &self.nats()?.jetstream;
-        let asked = jetstream.request(format!("STREAM.MSG.DELETE.{stream}"), &Wish { seq: sequence, no_erase: false });
-        let response: Response<Done> = asked.await.map_err(refused)?;
+        let wish = Wish { seq: sequence, no_erase: false };
+        let asked = jetstream.request(format!("STREAM.MSG.DELETE.{stream}"), &wish).await;
+        let response: Response<Done> = asked.map_err(refused)?;
         match response {
             Response::Ok(done) => Ok(done.success),
             // Somebody else was faster, or it has aged out meanwhile.

@@ -108,16 +108,16 @@ impl<W: Write> Written<W> {
 }
 
 /// Reads a file piece by piece.
-pub(super) fn plain(path: &Path) -> io::Result<impl FnMut() -> io::Result<Option<Vec<u8>>>> {
+pub(super) fn plain(path: &Path) -> io::Result<impl FnMut() -> io::Result<Option<Vec<u8>>> + use<>> {
     Ok(pieces(File::open(path)?))
 }
 
 /// The same, decompressed.
-pub(super) fn decompressed(path: &Path) -> io::Result<impl FnMut() -> io::Result<Option<Vec<u8>>>> {
+pub(super) fn decompressed(path: &Path) -> io::Result<impl FnMut() -> io::Result<Option<Vec<u8>>> + use<>> {
     Ok(pieces(GzDecoder::new(io::BufReader::new(File::open(path)?))))
 }
 
-fn pieces(mut from: impl Read) -> impl FnMut() -> io::Result<Option<Vec<u8>>> {
+fn pieces<R: Read>(mut from: R) -> impl FnMut() -> io::Result<Option<Vec<u8>>> + use<R> {
     move || {
         let mut piece = vec![0; CHUNK_BYTES];
         let mut filled = 0;

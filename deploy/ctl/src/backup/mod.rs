@@ -23,7 +23,7 @@ use self::{
     file::Written,
     manifest::{FORMAT, Manifest, StreamFile, TableFile},
 };
-use crate::connect::{Connect, Output};
+use crate::connect::Output;
 
 pub(crate) use self::restore::{RestoreArgs, run as restore};
 

@@ -38,7 +38,7 @@ use talkfleet_shared::{
 };
 use talkfleet_worker::{copies::Copies, store::Store};
 
-pub(crate) use self::report::{Receipt, read_receipts};
+pub(crate) use self::report::read_receipts;
 use self::{
     place::Place,
     report::Report,
@@ -178,7 +178,8 @@ impl Desk {
         self.look(&mut search, false, true).await?;
         search.again();
         let places = self.look(&mut search, false, true).await?;
-        Ok(Report { took: began.elapsed(), ..Report::of(&search, places, 2, read_files(&mut search, files)?) })
+        let files = read_files(&mut search, files)?;
+        Ok(Report { took: began.elapsed(), ..Report::of(&search, places, 2, files) })
     }
 
     /// Waits until turns of theirs have ended, or for as long as that may take.
