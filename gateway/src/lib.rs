@@ -118,6 +118,7 @@ impl Gateway {
         let tracer = Tracer::open(&config.otel, "talkfleet-gateway", bus.who(), metrics.clone());
         let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
+        rooms.spawn(bus.clone().follow_forgotten(rooms.clone()));
         let peers = match config.redis.url.is_empty() {
             true => None,
             false => Some(

@@ -27,6 +27,9 @@ pub mod header;
 /// Who owns a conversation, and under which key that is stored.
 pub mod owner;
 
+/// PURE: whom the desk has forgotten.
+pub mod forgotten;
+
 /// PURE: bytes as hexadecimal digits.
 pub mod hex;
 

@@ -198,6 +198,10 @@ metrics! {
     parked_turns: Family<Reason, Counter> = Family::default(), "parked_turns";
     /// Rows written to the archive, by table
     archived: Family<Row, Counter> = Family::default(), "archived";
+    /// Journal entries that the archive left out since their customer was forgotten meanwhile
+    forgotten_entries: Counter = Counter::default(), "forgotten_entries";
+    /// Rows that were deleted from the archive since they were older than it keeps, by table
+    archive_expired: Family<Row, Counter> = Family::default(), "archive_expired";
     /// Batches that the archive could not write at once
     archive_failures: Counter = Counter::default(), "archive_failures";
     /// Passages in this process's index

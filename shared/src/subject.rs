@@ -46,6 +46,11 @@ pub fn asks_of_shard(shard: u32) -> String {
     format!("{PREFIX}.ask.{shard}.*.*")
 }
 
+/// Every ask of a tenant.
+pub fn asks_of_tenant(tenant: &TenantId) -> String {
+    format!("{PREFIX}.ask.*.{tenant}.*")
+}
+
 /// Every ask but the candidate's; with those, what the stream of asks captures.
 pub fn every_ask() -> String {
     format!("{PREFIX}.ask.*.*.*")
@@ -149,6 +154,11 @@ pub fn turns_of_conversation(tenant: &TenantId, conversation: &ConversationId) -
     format!("{PREFIX}.turn.{tenant}.{conversation}.*")
 }
 
+/// Every record of a tenant.
+pub fn turns_of_tenant(tenant: &TenantId) -> String {
+    format!("{PREFIX}.turn.{tenant}.*.*")
+}
+
 /// Every record; the source of the journal.
 pub fn every_turn() -> String {
     format!("{PREFIX}.turn.*.*.*")
@@ -167,6 +177,11 @@ pub fn feedback(tenant: &TenantId) -> String {
 /// A wish to stop: `chat.v1.cancel.<tenant>.<request>`.
 pub fn cancel(tenant: &TenantId, request: &RequestId) -> String {
     format!("{PREFIX}.cancel.{tenant}.{request}")
+}
+
+/// Every wish to stop of a tenant's customers.
+pub fn cancels_of_tenant(tenant: &TenantId) -> String {
+    format!("{PREFIX}.cancel.{tenant}.*")
 }
 
 /// Every wish to stop.

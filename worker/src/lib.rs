@@ -33,6 +33,9 @@ mod keeper;
 /// Copies of what is dear to make.
 mod cache;
 
+/// What lies in Redis, looked through by operators.
+pub mod copies;
+
 /// The ladder of speakers.
 pub mod response;
 
@@ -82,7 +85,7 @@ mod models;
 #[doc(hidden)]
 pub mod fuzz;
 
-pub use memory::remembered;
+pub use memory::{Kept, remembered};
 
 use std::{
     io,
@@ -105,7 +108,7 @@ use talkfleet_shared::{
 use tokio::net::TcpListener;
 
 use crate::{
-    archive::{ArchiveConfig, Shelf},
+    archive::{Gathering, Shelf},
     catalog::{Backend, Catalog, What},
     config::{Role, WorkerConfig},
     guard::{Guard, Patience},
@@ -186,6 +189,8 @@ impl Worker {
         rooms.spawn(store.clone().follow_replicas(rooms.clone()));
         rooms.spawn(store.clone().follow_primary(rooms.clone()));
         rooms.spawn(certificate::follow(own_certificates(&config), bus.metrics().clone(), rooms.clone()));
+        // To the very end: turns that are still being finished must not write down who was forgotten meanwhile.
+        rooms.spawn(bus.clone().follow_forgotten(rooms.clone()));
 
         let roles = play_at_home(&config, &bus, &store, &doors).await?;
         if config.plays(Role::Response) {
@@ -267,6 +272,10 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
         if lends {
             doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
         }
+        at_each_forgetting(bus, doors, {
+            let home = home.clone();
+            move || home.forget()
+        });
         roles.intent = Some(home);
     }
     if config.plays(Role::Retrieval) {
@@ -277,6 +286,10 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
         if lends {
             doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
         }
+        at_each_forgetting(bus, doors, {
+            let home = home.clone();
+            move || home.forget()
+        });
         roles.retrieval = Some(home);
     }
     Ok(roles)
@@ -295,6 +308,10 @@ async fn answer(config: &WorkerConfig, roles: Roles, redis: Option<Redis>, doors
             let metadata = [("release", release), ("version", version.as_str())];
             bus.announce(RESPONDER, "Owns turns and answers them", &metadata, &until).await;
         }
+    });
+    at_each_forgetting(&desk.bus, doors, {
+        let desk = desk.clone();
+        move || desk.forget()
     });
     let (config, until) = (config.clone(), doors.clone());
     if config.release.name == Release::Next {
@@ -315,6 +332,11 @@ async fn answer(config: &WorkerConfig, roles: Roles, redis: Option<Redis>, doors
     Ok(())
 }
 
+fn at_each_forgetting(bus: &Bus, doors: &Shutdown, drop: impl FnMut() + Send + 'static) {
+    let (bus, until) = (bus.clone(), doors.clone());
+    doors.spawn(async move { bus.at_each_forgetting(until, drop).await });
+}
+
 /// Waits until what the roles at home need is loaded: an ask taken before would be answered without them.
 ///
 /// Bounded, since an answer without them is still better than none.
@@ -333,7 +355,7 @@ fn redis_guard(config: &WorkerConfig, metrics: &Arc<Metrics>) -> Guard {
 
 /// Opens the archive role.
 fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redis, doors: &Shutdown) {
-    let gather = ArchiveConfig {
+    let gather = Gathering {
         batch_rows: config.roles.archive_batch_rows,
         batch_wait: Duration::from_millis(config.roles.archive_batch_wait_ms),
     };
@@ -351,6 +373,11 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redi
     doors.spawn(shelf.clone().follow(doors.clone()));
     let reread = Duration::from_secs(config.database.promotion_reread_s);
     doors.spawn(archive::catch_up_after_promotions(bus.clone(), store.clone(), shelf.clone(), reread, doors.clone()));
+    at_each_forgetting(bus, doors, {
+        let shelf = shelf.clone();
+        move || shelf.drop_copies()
+    });
+    doors.spawn(archive::keep_young(bus.clone(), store.clone(), config.archive, doors.clone()));
     doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, writes, doors.clone()));
     doors.spawn(archive::serve_history(bus.clone(), shelf, doors.clone()));
 }

@@ -23,11 +23,11 @@ pub struct Memory {
 ///
 /// It is made from the turn's record alone, so that a repeated append adds the same member and nothing changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Kept {
-    request: RequestId,
+pub struct Kept {
+    pub request: RequestId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    user: Option<UserId>,
-    question: String,
+    pub user: Option<UserId>,
+    pub question: String,
     answer: String,
 }
 
@@ -61,7 +61,7 @@ impl Memory {
 }
 
 /// The braces keep one conversation's keys on one node of a cluster.
-fn key(tenant: &TenantId, conversation: &ConversationId) -> String {
+pub(crate) fn key(tenant: &TenantId, conversation: &ConversationId) -> String {
     format!("tf:{{{tenant}:{conversation}}}:memory")
 }
 

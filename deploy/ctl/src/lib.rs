@@ -65,8 +65,15 @@ mod dead;
 
 /// `talkfleet database`: the schema, by its owner.
 mod database;
+
 /// `talkfleet release`: a candidate beside the stable workers.
 mod release;
+
+/// `talkfleet backup` and `talkfleet restore`: streams and database into a folder, and back.
+mod backup;
+
+/// `talkfleet forget`: a customer or a conversation, everywhere.
+mod forget;
 
 /// `talkfleet topology`: streams, consumers and buckets.
 mod topology;

@@ -57,6 +57,15 @@ mod rule;
 /// Who is there.
 mod present;
 
+/// Whom the desk has forgotten, followed.
+mod forgotten;
+
+/// Looking through streams, and overwriting what lies in them.
+mod erase;
+
+/// Whole streams, written down and built again.
+mod snapshot;
+
 /// Roles as services: asked over a queue group, discovered by `$SRV`.
 mod service;
 
@@ -87,6 +96,7 @@ pub use self::{
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
     deliver::{AskDelivery, BUDGET_MAX, Delivery, Seat, Settle, StoredAsk, digest, read_any},
     direct::{DirectAsk, DirectAsks},
+    erase::{Lying, Sift},
     fence::{Rights, Rules, SHADOW_USER, fence},
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
@@ -98,6 +108,7 @@ pub use self::{
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     rights::{BusRights, OPERATOR, users},
     service::{CallError, Offer, ServiceCall},
+    snapshot::{CHUNK_BYTES, SnapshotError, StreamFacts},
     store::{Entry, Watch},
 };
 use crate::{
@@ -151,6 +162,7 @@ pub struct Bus {
     tracer: Tracer,
     rule: Arc<watch::Sender<Option<Rule>>>,
     user: Option<BusUser>,
+    forgotten: Arc<forgotten::Forgotten>,
 }
 
 impl Bus {
@@ -177,9 +189,23 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        let (tracer, rule) = (Tracer::off(), Arc::new(watch::Sender::new(None)));
+        let (tracer, rule, forgotten) = (Tracer::off(), Arc::new(watch::Sender::new(None)), Arc::default());
         let user = config.user(connect::role_of(name));
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, tracer, rule, user }
+        Self {
+            wire,
+            metrics,
+            health,
+            publish_timeout,
+            call_timeout,
+            shards,
+            replicas,
+            lane,
+            who,
+            tracer,
+            rule,
+            user,
+            forgotten,
+        }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.

@@ -31,6 +31,7 @@ pub struct WorkerConfig {
     pub release: ReleaseConfig,
     pub redis: RedisConfig,
     pub database: DatabaseConfig,
+    pub archive: ArchiveConfig,
     pub cache: CacheConfig,
     pub models: ModelsConfig,
     pub intent: IntentConfig,
@@ -194,6 +195,16 @@ pub struct DatabaseConfig {
     pub fallback_reads_max: usize,
     pub breaker_failures: u32,
     pub breaker_open_ms: u64,
+}
+
+/// How long the archive keeps what it has.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveConfig {
+    /// 0 keeps everything.
+    pub retention_days: u32,
+    pub retention_batch_rows: u32,
+    pub retention_look_s: u64,
 }
 
 /// Copies before the database.

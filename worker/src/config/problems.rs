@@ -27,6 +27,7 @@ impl Checked for WorkerConfig {
         self.check_answers(&mut wrong);
         self.check_shadow(&mut wrong);
         self.check_retrieval(&mut wrong);
+        self.check_archive(&mut wrong);
         problems
     }
 }
@@ -59,6 +60,19 @@ impl WorkerConfig {
         wrong(next && !self.nats.lane.is_empty(), &|| {
             "release.name is \"next\" in a lane: a replay's candidate has its lane to itself; leave it \"stable\""
                 .into()
+        });
+    }
+
+    fn check_archive(&self, wrong: &mut Wrong<'_>) {
+        let archive = &self.archive;
+        wrong(archive.retention_days > 36_500, &|| {
+            format!("archive.retention_days is {}; give 1 to 36500, or 0 to keep everything", archive.retention_days)
+        });
+        wrong(!(1..=100_000).contains(&archive.retention_batch_rows), &|| {
+            format!("archive.retention_batch_rows is {}; give 1 to 100000", archive.retention_batch_rows)
+        });
+        wrong(!(1..=86_400).contains(&archive.retention_look_s), &|| {
+            format!("archive.retention_look_s is {}; give 1 to 86400", archive.retention_look_s)
         });
     }
 

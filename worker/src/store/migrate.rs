@@ -8,10 +8,11 @@ use sqlx::{
 use super::{READ_TIMEOUT, Store, StoreError, WRITE_TIMEOUT, sort, within};
 
 /// Every migration, in order; what was released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "knowledge", include_str!("../../../schemas/sql/001_knowledge.sql")),
     (2, "archive", include_str!("../../../schemas/sql/002_archive.sql")),
     (3, "records_as_bytes", include_str!("../../../schemas/sql/003_records_as_bytes.sql")),
+    (4, "forgetting", include_str!("../../../schemas/sql/004_forgetting.sql")),
     (5, "promotions", include_str!("../../../schemas/sql/005_promotions.sql")),
 ];
 

@@ -6,6 +6,12 @@ mod archive;
 /// Documents and passages, with a version that moves in the same transaction as they do.
 mod knowledge;
 
+/// Every table, written down and filled again.
+mod dump;
+
+/// What is somebody's, and what is old, deleted.
+mod forget;
+
 /// The schema, brought up to date by whoever comes first.
 mod migrate;
 
@@ -40,6 +46,8 @@ use talkfleet_shared::{config::Url, metrics::Metrics};
 
 pub use self::{
     archive::{Journaled, Written},
+    dump::{Dump, DumpError, Fill, Shape},
+    forget::{ArchivedRow, RetentionTurn, Table},
     knowledge::{Change, Document, Known, Listed, Passage, Snapshot, SnapshotDocument, Source},
     lsn::Lsn,
     sample::{Count, Sampled},

@@ -490,7 +490,8 @@ pub(crate) async fn command(desk: &Desk, args: &[&str]) -> (bool, Value, String)
         .args(args)
         .stdin(std::process::Stdio::null())
         .env("TALKFLEET_NATS__URL", &desk.engines.nats_url)
-        .env("TALKFLEET_DATABASE__URL", &desk.engines.database_url);
+        .env("TALKFLEET_DATABASE__URL", &desk.engines.database_url)
+        .env("TALKFLEET_REDIS__URL", &desk.engines.redis_url);
     if let Some(shadow) = &desk.engines.nats_shadow_url {
         command.env("TALKFLEET_NATS_SHADOW", shadow);
     }

@@ -77,6 +77,12 @@ mod promotion;
 /// Redis as a cluster: slots move and a master dies under load.
 mod redis_cluster;
 
+/// Somebody is forgotten, and what is old goes.
+mod forget;
+
+/// A backup of a working desk, put back.
+mod backup;
+
 /// Reads go to replicas as far as these have come.
 mod replicas;
 
