@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Renders every stage of every overlay (or the folder that is given) with the real kubectl, and holds each object against the strict schemas of five releases of
-# Kubernetes, and KEDA's and the Prometheus operator's against theirs. About 20 s; the first time it fetches 75 MB.
+# Renders every stage of every overlay, or of the folder that is given, with the real kubectl, and holds each object against the
+# strict schemas of five releases of Kubernetes, and KEDA's and the Prometheus operator's against theirs. About 20 s; the first time
+# it fetches 75 MB.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

@@ -36,7 +36,9 @@ fn spelled_again(files: &[File], home: &str, texts: &[String]) -> Vec<String> {
 /// Names of metrics in boards and alerts that no process has.
 fn unknown_metrics(files: &[File]) -> Vec<String> {
     let mut findings = Vec::new();
-    for file in files.iter().filter(|file| file.path.starts_with("deploy/observe/")) {
+    for file in
+        files.iter().filter(|file| ["deploy/observe/", "deploy/k8s/"].iter().any(|home| file.path.starts_with(home)))
+    {
         for (number, line) in (1..).zip(file.text.lines()) {
             let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
             // With a colon it is a recording rule's own name.
