@@ -50,7 +50,7 @@ inside() {
         mount -o remount,bind,ro "$1"
         mount -t tmpfs tmpfs "$1/tmp"
         mount -t tmpfs -o uid=65532,gid=65532 tmpfs "$1/var/cache/talkfleet"
-        exec env -i PATH=/usr/bin TALKFLEET_CACHE=/var/cache/talkfleet TALKFLEET_ADMIN__LISTEN="${admin:-}" \
+        exec env -i PATH=/usr/bin:/usr/sbin TALKFLEET_CACHE=/var/cache/talkfleet TALKFLEET_ADMIN__LISTEN="${admin:-}" \
             chroot --userspec=65532:65532 "$@"
     ' bash "$root" "$@"
 }
@@ -65,7 +65,7 @@ nats=$(grep -oE 'nats://[0-9.:]+' <<<"$ports" | head -n 1)
 
 # started PROGRAM ARGUMENTS...: until it says by itself that it is ready, then what the kernel says of it, then stopped.
 started() {
-    local admin said pid program=$1
+    local admin said pid memory program=$1
     admin=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     export admin
     (inside "$@" --set nats.url="$nats" --set admin.listen="$admin" >"$aside/$program.log" 2>&1) &
@@ -79,9 +79,10 @@ started() {
     grep -qE '^Uid:\s+65532\s' "/proc/$pid/status" || { echo "$program does not run as the image's user"; return 1; }
     grep -qE ' / / ro|ci-image / ro' "/proc/$pid/mountinfo" || { echo "the root of $program is not read-only"; return 1; }
     if grep -i 'no sentence encoder' "$aside/$program.log"; then return 1; fi
+    memory=$(awk '/^VmRSS/ { print int($2 / 1024) " MiB" }' "/proc/$pid/status")
     kill "$pid"
     wait "$pid" || { echo "$program ended with $?"; cat "$aside/$program.log"; return 1; }
-    echo "$program: ${said//$'\n'/; }; stopped with 0"
+    echo "$program: ${said//$'\n'/; }; $memory; stopped with 0"
 }
 started talkfleet-gateway --config /etc/talkfleet/gateway.toml --set http.listen=127.0.0.1:0
 started talkfleet-worker --config /etc/talkfleet/worker.toml --set redis.url=redis://127.0.0.1:1 --set database.url=postgres://u@127.0.0.1:1/d

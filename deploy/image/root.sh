@@ -10,6 +10,8 @@ binaries=${2:-$repo/target/release}
 programs=(talkfleet talkfleet-gateway talkfleet-worker)
 umask 022
 rm -rf "$dir"
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
 mkdir -p "$dir"/{etc/ssl/certs,etc/talkfleet,proc,run/secrets,tmp,usr/bin,usr/share/doc/talkfleet,usr/share/talkfleet,var/cache/talkfleet}
 chmod 1777 "$dir/tmp"
 
@@ -20,7 +22,7 @@ for program in "${programs[@]}"; do
     ldd "$binaries/$program"
 done | grep -oE '/[^ ]+\.so[^ ]*' | sort -u | while read -r object; do
     (cd / && cp --dereference --parents "${object#/}" "$dir/")
-    dpkg-query --search "$(realpath "$object")" "$object" 2>/dev/null | cut -d: -f1
+    { dpkg-query --search "$(realpath "$object")" "$object" 2>/dev/null || true; } | cut -d: -f1
 done | sort -u >"$dir/usr/share/doc/talkfleet/debian.txt"
 
 # Who runs it, whom it believes, and what differs from the defaults in a container.
