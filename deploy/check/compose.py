@@ -4,9 +4,11 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import compose_spec
 import yaml
@@ -51,6 +53,35 @@ def ours(name, service, files, binaries):
     told(name, [binaries / program, *arguments, last], environment)
 
 
+def valkey(name, command, users, url):
+    """Started with its arguments and users, and asked as one of them."""
+    user, password = url.read_text().split("//")[1].split("@")[0].split(":")
+    server, *arguments = [users if argument.endswith(".acl") else argument for argument in command]
+    with tempfile.TemporaryDirectory() as folder:
+        apart = ["--dir", folder, "--port", "0", "--unixsocket", f"{folder}/socket"]
+        process = subprocess.Popen([server, *arguments, *apart], stdout=subprocess.PIPE, text=True)
+        try:
+            for _ in range(50):
+                if pathlib.Path(folder, "socket").exists() or process.poll() is not None:
+                    break
+                time.sleep(0.1)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(f"{folder}/socket")
+                client.sendall(f"AUTH {user} {password}\r\nPING\r\nFLUSHALL\r\n".encode())
+                said = b""
+                while said.count(b"\r\n") < 3:
+                    said += client.recv(1000)
+            if not said.startswith(b"+OK\r\n+PONG\r\n-NOPERM"):
+                problems.append(f"{name}: {user} heard {said.decode()}")
+            print(f"{name}: {user} is let in, and may not flush")
+        except OSError:
+            process.kill()
+            problems.append(f"{name}: does not start: {process.communicate()[0]}")
+        finally:
+            process.kill()
+            process.wait()
+
+
 def main(binaries, secrets):
     binaries, secrets = pathlib.Path(binaries), pathlib.Path(secrets)
     whole = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -82,6 +113,8 @@ def main(binaries, secrets):
                 config = pathlib.Path(folder, "nats.conf")
                 config.write_text(config.read_text().replace("store_dir: /data", f"store_dir: {folder}/data"))
                 told(name, ["nats-server", "-t", "-c", config])
+        elif name == "valkey":
+            valkey(name, service["command"], str(mounted["/etc/valkey/users.acl"]), files["redis-gateway"])
         elif name == "prometheus" and shutil.which("promtool"):
             told(name, ["promtool", "check", "config", "--syntax-only", mounted["/etc/prometheus/prometheus.yml"]])
         elif name == "alertmanager" and shutil.which("amtool"):

