@@ -84,6 +84,9 @@ pub mod broker;
 /// `talkfleet doctor`: what is wrong here, and what to do.
 mod doctor;
 
+/// `talkfleet health`: is a process ready?
+mod health;
+
 /// A door for fuzz targets to what nothing else outside may call.
 #[doc(hidden)]
 pub mod fuzz;
