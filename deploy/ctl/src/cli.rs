@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    ask, backup, bench, chaos, conversation, database, dead, doctor, eval, forget, health, intents, keys, knowledge,
-    publish, rehearse, release, replay, schema, topology, up,
+    ask, audit, backup, bench, chaos, conversation, database, dead, doctor, eval, forget, health, intents, keys,
+    knowledge, publish, rehearse, release, replay, schema, topology, up,
 };
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
@@ -54,6 +54,9 @@ enum Command {
     Backup(backup::Args),
     /// Put a backup back
     Restore(backup::RestoreArgs),
+    /// What operators changed, and who did
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Streams, consumers and buckets at the broker
     #[command(subcommand)]
     Topology(topology::Command),
@@ -98,6 +101,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Backup(args) => backup::run(args).await,
         Command::Restore(args) => backup::restore(args).await,
         Command::Forget(args) => forget::run(*args).await,
+        Command::Audit(command) => audit::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Release(command) => release::run(command).await,
         Command::Topology(command) => topology::run(command).await,

@@ -10,6 +10,7 @@ use talkfleet_shared::{
 };
 
 use crate::{
+    audit::{Deed, noted},
     broker::{self, Members},
     connect::{Connect, Output},
 };
@@ -104,7 +105,9 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             keep(&connect, &lane, Duration::from_secs(seconds.get().into()), json).await
         }
         Command::Apply { lane: InLane { lane }, every: None, output: Output { json, connect } } => {
-            let changes = connect.bus_in(&lane).await?.topology_apply(scale(&connect)).await?;
+            let apply = async { Ok(connect.bus_in(&lane).await?.topology_apply(scale(&connect)).await?) };
+            let deed = Deed::new("topology.apply").on(name_of(&lane)).that_makes_the_log();
+            let changes = noted(&connect, deed, apply).await?;
             print(&changes, json, "")?;
             let stuck = changes.iter().any(|change| matches!(change, Change::Conflict { .. }));
             Ok(if stuck { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -113,7 +116,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Command::Keys { dir, members, renew } => broker::keys(&dir, &members, &renew),
         Command::Fence => print_fence(),
         Command::Remove { lane, connect } => {
-            connect.bus_in(&lane).await?.topology_remove().await?;
+            let remove = async { Ok(connect.bus_in(&lane).await?.topology_remove().await?) };
+            noted(&connect, Deed::new("topology.remove").on(name_of(&lane)), remove).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -136,6 +140,10 @@ async fn keep(connect: &Connect, lane: &str, every: Duration, json: bool) -> Res
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn name_of(lane: &str) -> String {
+    if lane.is_empty() { "the live fleet".to_owned() } else { format!("lane {lane}") }
 }
 
 fn scale(connect: &Connect) -> Scale {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use talkfleet_shared::{
-    bus::{AskDelivery, BusError, Delivery, StoredAsk, Written, digest},
+    bus::{AskDelivery, Bus, BusError, Delivery, StoredAsk, Written, digest},
     chat::{Ask, MessageText, Outcome, Position, Problem, TextError, TurnRecord, Unanswered, Versions},
     envelope::{self, Format},
     header,

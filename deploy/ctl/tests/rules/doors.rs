@@ -17,11 +17,13 @@ const DOORS: &[Door] = &[
         library: "redis",
         files: &["shared/src/redis_door/", "gateway/src/peers/", "worker/src/keeper.rs", "worker/src/copies.rs"],
     },
-    // The clients of language models, a model server and a search server in the worker; the operator's command is a client
+    // The clients of identity providers in the gateway, of language models, a model server and a search server in the worker;
+    // the operator's command is a client
     // of the gateway.
     Door {
         library: "reqwest",
         files: &[
+            "gateway/src/auth/jwt/fetch.rs",
             "worker/src/response/model/endpoint.rs",
             "worker/src/intent/remote/client.rs",
             "worker/src/retrieval/remote/elastic/door.rs",

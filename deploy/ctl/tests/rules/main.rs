@@ -29,5 +29,11 @@ mod config;
 /// Manifests agree with the code.
 mod cluster;
 
+/// What operators change is noted.
+mod deeds;
+
+/// Every threat names the test that shows what stops it.
+mod security;
+
 /// Schemas are fresh, golden bytes are read, and both agree.
 mod schemas;
