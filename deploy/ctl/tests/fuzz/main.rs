@@ -34,7 +34,7 @@ fn busy() -> Duration {
     Duration::new(spent.tv_sec.unsigned_abs(), spent.tv_nsec.unsigned_abs() as u32)
 }
 
-fn replay(target: &Target) {
+fn run_corpus(target: &Target) {
     for (name, bytes) in target.seeds.iter().flat_map(|seeds| files(&folder().join(seeds))) {
         let from = busy();
         let held = std::panic::catch_unwind(|| (target.run)(&bytes));
@@ -48,7 +48,7 @@ macro_rules! replayed {
     ($($name:ident)*) => {
         $(#[test]
         fn $name() {
-            replay(TARGETS.iter().find(|target| target.name == stringify!($name)).unwrap());
+            run_corpus(TARGETS.iter().find(|target| target.name == stringify!($name)).unwrap());
         })*
 
         #[test]

@@ -209,13 +209,9 @@ async fn over_tls_the_server_is_checked_and_new_certificates_are_taken() {
     // Only over TLS, and with a certificate of one's own.
     let hba = desk.data.path().join("postgres/cluster/pg_hba.conf");
     fs::write(&hba, "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n").unwrap();
-    let admin = PgPool::connect(&format!(
-        "{url}?sslmode=verify-full&sslrootcert={}&sslcert={}&sslkey={}",
-        file("ca.pem"),
-        file("own.pem"),
-        file("own.key")
-    ));
-    let admin = admin.await.unwrap();
+    let [ca, own, key] = ["ca.pem", "own.pem", "own.key"].map(&file);
+    let with_tls = format!("{url}?sslmode=verify-full&sslrootcert={ca}&sslcert={own}&sslkey={key}");
+    let admin = PgPool::connect(&with_tls).await.unwrap();
     sqlx::raw_sql("select pg_reload_conf()").execute(&admin).await.unwrap();
     until("in the clear nobody is let in", || async { PgPool::connect(&url).await.is_err().then_some(()) }).await;
     desk.options.roles = vec!["archive".into()];
