@@ -14,7 +14,7 @@ use std::{fmt::Display, process::ExitCode};
 use anyhow::{Context, Result};
 use talkfleet_shared::{
     audit::{AuditEntry, DeedState, audit_text},
-    bus::{Bus, BusError},
+    bus::BusError,
     id::TenantId,
 };
 
