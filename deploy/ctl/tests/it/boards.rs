@@ -141,7 +141,8 @@ impl Watched {
         socket.ask("a", json!({ "text": QUESTIONS[2] })).await;
         socket.rest("a").await;
         // More than find room.
-        join_all((0..16).map(|_| desk.post("/v1/chat", &json!({ "text": QUESTIONS[0] })))).await;
+        let rush = json!({ "text": QUESTIONS[0] });
+        join_all((0..16).map(|_| desk.post("/v1/chat", &rush))).await;
         let unread = format!("unread-{}", self.nanos());
         publish(desk, &unread, &[], "{}").await;
         publish(desk, &format!("late-{unread}"), &[(header::BUDGET_MS, "1")], "{\"text\":\"Where is my parcel?\"}")
