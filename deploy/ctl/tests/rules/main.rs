@@ -26,5 +26,8 @@ mod observe;
 /// Every key of the configuration is explained.
 mod config;
 
+/// Manifests agree with the code.
+mod cluster;
+
 /// Schemas are fresh, golden bytes are read, and both agree.
 mod schemas;
