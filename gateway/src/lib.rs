@@ -78,6 +78,8 @@ pub enum StartError {
     Redis(String),
     #[error("otel.endpoint cannot be used: {0}")]
     Otel(String),
+    #[error("{0}")]
+    Jwt(String),
 }
 
 /// A running gateway.
@@ -122,6 +124,7 @@ impl Gateway {
         };
         let (http_config, grace) = (config.http.clone(), config.admin.grace());
         let desk = Desk::open(bus.clone(), config, peers, doors.clone(), &rooms);
+        desk.keyring().jwt().open().await.map_err(StartError::Jwt)?;
         let addresses = (address(&public)?, address(&private)?);
 
         rooms.spawn({
@@ -131,6 +134,10 @@ impl Gateway {
         rooms.spawn({
             let (bus, rooms) = (bus.clone(), rooms.clone());
             async move { bus.tell_queues(Ages::OfQueues, &rooms).await }
+        });
+        rooms.spawn({
+            let (desk, health, rooms) = (desk.clone(), health.clone(), rooms.clone());
+            async move { desk.keyring().jwt().follow(&health, &rooms).await }
         });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));

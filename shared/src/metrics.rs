@@ -133,6 +133,8 @@ metrics! {
     queue_pending: Family<Consumer, Gauge> = Family::default(), "queue_pending";
     /// How long the oldest of them has lain there, by consumer
     queue_oldest_age: Family<Consumer, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default(), "queue_oldest_age", Seconds;
+    /// Tokens that were refused, by reason: a stranger's, a stale one, none at all, not known yet, or left unseen
+    auth_failures: Family<Reason, Counter> = Family::default(), "auth_failures";
     /// Work under way, by role
     running: Family<Role, Gauge> = Family::default(), "running";
     /// Permits, by role: how much may be under way at once
