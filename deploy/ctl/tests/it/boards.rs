@@ -136,6 +136,7 @@ impl Watched {
             }
         }
         desk.get("/v1/conversations/watched").await;
+        desk.post_as("tf_nobody", "/v1/chat", &json!({ "text": QUESTIONS[0] })).await;
         desk.stream(0, &json!({ "text": QUESTIONS[1] })).await.rest().await;
         let mut socket = Socket::open(desk, 0).await;
         socket.ask("a", json!({ "text": QUESTIONS[2] })).await;
