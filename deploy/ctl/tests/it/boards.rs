@@ -136,13 +136,14 @@ impl Watched {
             }
         }
         desk.get("/v1/conversations/watched").await;
+        desk.post_as("tf_nobody", "/v1/chat", &json!({ "text": QUESTIONS[0] })).await;
         desk.stream(0, &json!({ "text": QUESTIONS[1] })).await.rest().await;
         let mut socket = Socket::open(desk, 0).await;
         socket.ask("a", json!({ "text": QUESTIONS[2] })).await;
         socket.rest("a").await;
         // More than find room.
-        let crowd = json!({ "text": QUESTIONS[0] });
-        join_all((0..16).map(|_| desk.post("/v1/chat", &crowd))).await;
+        let rush = json!({ "text": QUESTIONS[0] });
+        join_all((0..16).map(|_| desk.post("/v1/chat", &rush))).await;
         let unread = format!("unread-{}", self.nanos());
         publish(desk, &unread, &[], "{}").await;
         publish(desk, &format!("late-{unread}"), &[(header::BUDGET_MS, "1")], "{\"text\":\"Where is my parcel?\"}")
