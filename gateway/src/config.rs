@@ -203,7 +203,7 @@ impl Checked for GatewayConfig {
     }
 
     fn problems(&self) -> Vec<String> {
-        let mut problems = self.nats.problems();
+        let mut problems = [self.nats.problems(), self.admin.problems()].concat();
         problems.extend(self.channels.problems());
         problems.extend(self.http.tls().problems());
         let mut must = |holds: bool, line: String| {
@@ -327,6 +327,7 @@ mod tests {
     fn impossible_values_are_named() {
         refused("turns.budget_ms", "200", "turns.budget_ms is 200");
         refused("turns.budget_ms_max", "600000", "workers stop at 120000");
+        refused("admin.grace_ms", "4000", "give 5000 or more");
         refused("http.listen", "localhost", "http.listen 'localhost'");
         refused("http.body_bytes_max", "9999999", "http.body_bytes_max");
         refused("http.allowed_origins", "[\"shop.example\"]", "should look like https://shop.example");

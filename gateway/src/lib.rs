@@ -53,7 +53,7 @@ use talkfleet_shared::{
     admin::{self, Health},
     bus::{Bus, BusError},
     certificate,
-    lifecycle::{GRACE, Shutdown},
+    lifecycle::Shutdown,
     metrics::Metrics,
 };
 use tokio::net::TcpListener;
@@ -96,6 +96,8 @@ pub struct Gateway {
     doors: Shutdown,
     /// What tells running stories ends after them.
     rooms: Shutdown,
+    /// How long all of that may take.
+    grace: Duration,
 }
 
 impl Gateway {
@@ -127,7 +129,7 @@ impl Gateway {
             let files = vec![("nats", of_engines.into())];
             rooms.spawn(certificate::follow(files, metrics.clone(), rooms.clone()));
         }
-        let http_config = config.http.clone();
+        let (http_config, grace) = (config.http.clone(), config.admin.grace());
         let desk = Desk::open(bus.clone(), config, peers, doors.clone(), &rooms);
         let addresses = (address(&public)?, address(&private)?);
 
@@ -145,7 +147,7 @@ impl Gateway {
             }
         });
         tracing::info!(gateway.id = %desk.relay().gateway(), http = %addresses.0, admin = %addresses.1, "the gateway is open");
-        Ok(Self { http: addresses.0, admin: addresses.1, desk, doors, rooms })
+        Ok(Self { http: addresses.0, admin: addresses.1, desk, doors, rooms, grace })
     }
 
     /// What this process needs, and whether it has it; `/readyz` tells the same.
@@ -158,7 +160,7 @@ impl Gateway {
         self.doors.asked().await;
         let health = self.desk.bus().health();
         health.down("draining", "this process is going away");
-        if !self.doors.drained(GRACE.saturating_sub(FAREWELL)).await {
+        if !self.doors.drained(self.grace.saturating_sub(FAREWELL)).await {
             tracing::info!(
                 waiting = self.desk.relay().waiting(),
                 "some answers are not finished; their clients come back elsewhere"

@@ -68,3 +68,6 @@ pub mod broker;
 
 /// `talkfleet doctor`: what is wrong here, and what to do.
 mod doctor;
+
+/// `talkfleet health`: is a process ready?
+mod health;

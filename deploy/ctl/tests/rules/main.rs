@@ -23,5 +23,8 @@ mod house;
 /// Every key of the configuration is explained.
 mod config;
 
+/// Manifests agree with the code.
+mod cluster;
+
 /// Schemas are fresh, golden bytes are read, and both agree.
 mod schemas;
