@@ -29,13 +29,13 @@ pub(crate) struct Report {
     pub(super) what: &'static str,
     /// The entry of the list, and the fingerprint of the salt under which it is one; None for the whole list.
     pub(super) mark: Option<(String, Tombstone, String)>,
-    places: Vec<Place>,
-    files: Vec<Place>,
-    looks: usize,
-    conversations: usize,
-    requests: usize,
+    pub(super) places: Vec<Place>,
+    pub(super) files: Vec<Place>,
+    pub(super) looks: usize,
+    pub(super) conversations: usize,
+    pub(super) requests: usize,
     /// Their messages, and those of them that nobody else has said.
-    texts: (usize, usize),
+    pub(super) texts: (usize, usize),
     pub(super) took: Duration,
 }
 
