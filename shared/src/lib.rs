@@ -15,6 +15,9 @@ pub mod envelope;
 /// PURE: what a dead letter says of itself, and by what it is grouped.
 pub mod dead;
 
+/// What operators change, as it is written down.
+pub mod audit;
+
 /// Every subject, built only from parsed ids.
 pub mod subject;
 
@@ -47,6 +50,9 @@ pub mod metrics;
 
 /// Logs, spans and the trace that travels in headers.
 pub mod telemetry;
+
+/// The only door to OpenTelemetry: spans, handed along.
+pub mod spans;
 
 /// The admin port: liveness, readiness, metrics.
 pub mod admin;

@@ -30,8 +30,14 @@ mod journal;
 /// PURE: the subjects and streams of a replay, apart from the live ones.
 mod lane;
 
+/// What waits for each consumer, and for how long.
+mod queue;
+
 /// Dead letters: set aside, looked at, mended, asked again.
 mod dead;
+
+/// What operators change, written down.
+mod audit;
 
 /// Turn records: first writer wins, everybody reads.
 mod record;
@@ -75,6 +81,7 @@ use self::wire::{Kept, Nats, StoreError, Stored, Wire};
 pub use self::{
     apply::{Change, ServerInfo},
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
+    audit::AuditLog,
     changes::Changes,
     connect::SERVER_VERSION_MIN,
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
@@ -86,6 +93,7 @@ pub use self::{
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
     pull::Deliveries,
+    queue::{Ages, Queue},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},
@@ -98,6 +106,7 @@ use crate::{
     envelope::{self, EnvelopeError, Format},
     header,
     metrics::Metrics,
+    spans::Tracer,
 };
 
 /// Waits between attempts to take part in what is missing at the broker.
@@ -138,9 +147,15 @@ pub struct Bus {
     lane: Lane,
     who: Arc<str>,
     forgotten: Arc<forgotten::Forgotten>,
+    tracer: Tracer,
 }
 
 impl Bus {
+    /// The same connection, telling its part of traces.
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
     /// Connects to a model of the broker, for a simulation.
     pub fn simulated(
         link: model::Link,
@@ -159,8 +174,8 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        let forgotten = Arc::default();
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, forgotten }
+        let (tracer, forgotten) = (Tracer::off(), Arc::default());
+        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, forgotten, tracer }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.
@@ -201,6 +216,11 @@ impl Bus {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Where this process tells its part of traces.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Sends what is buffered, then closes; bounded, so that a broker that went away first does not hold us up.

@@ -25,6 +25,7 @@ use talkfleet_shared::{
     lifecycle::Shutdown,
     metrics::{Metrics, Row},
     retry::Delays,
+    spans::{Kind, Span, Tracer, key},
     topology::{ARCHIVE, JOURNAL},
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -64,8 +65,9 @@ pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: Gathering, g
     let (sender, mut receiver) = mpsc::channel(rows);
     let reader = tokio::spawn(read(deliveries, sender, shutdown.clone()));
     let (metrics, health) = (bus.metrics().clone(), bus.health().clone());
+    let tracer = bus.tracer().clone();
     bus.forgotten_known().await;
-    let archive = Archive { bus, store, shelf, guard, metrics, health, shutdown };
+    let archive = Archive { bus, store, shelf, guard, metrics, health, tracer, shutdown };
     while let Some(first) = receiver.recv().await {
         archive.write(gather(first, &mut receiver, rows, config.batch_wait).await).await;
     }
@@ -124,6 +126,7 @@ struct Archive {
     guard: Guard,
     metrics: Arc<Metrics>,
     health: Health,
+    tracer: Tracer,
     shutdown: Shutdown,
 }
 
@@ -183,7 +186,14 @@ impl Archive {
     }
 
     async fn write_once(&self, batch: &Batch, leave: Leave) -> Result<(), StoreError> {
+        let under = |turn: &Journaled| self.tracer.told(turn.record.trace.as_deref(), "archive", Kind::Consumer);
+        let mut spans: Vec<Span> = batch.turns.iter().filter_map(under).collect();
+        spans.iter_mut().for_each(|span| span.set(key::MESSAGES, batch.rows() as i64));
         let written = self.store.write_archive(&batch.turns, batch.feedback()).await;
+        if written.is_err() {
+            spans.iter_mut().for_each(|span| span.fail("database"));
+        }
+        drop(spans);
         match &written {
             // A refusal of the data is an answer.
             Ok(_) | Err(StoreError::Rejected(_)) => leave.succeeded(),

@@ -44,6 +44,15 @@ mod bursts;
 /// Tenants and visitors see nothing of one another.
 mod walls;
 
+/// What browsers are told.
+mod browsers;
+
+/// Tokens of a company's own identity provider, and bad ones.
+mod tokens;
+
+/// What operators change is noted.
+mod audit;
+
 /// Bad input is refused with a clear code and disturbs nobody.
 mod refusals;
 
@@ -82,6 +91,15 @@ mod queue_faults;
 
 /// A real fleet broken on purpose, in short.
 mod chaos;
+
+/// What an operator sees: what waits, whatever role is away.
+mod watch;
+
+/// Traces, at a receiver that speaks OTLP.
+mod traces;
+
+/// Boards and runbook, on a fleet that Prometheus scrapes.
+mod boards;
 
 /// A small load on a fleet of its own, counted and weighed.
 mod bench;

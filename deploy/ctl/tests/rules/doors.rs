@@ -14,17 +14,21 @@ const DOORS: &[Door] = &[
     Door { library: "async_nats", files: &["shared/src/bus/", "shared/src/topology.rs"] },
     Door { library: "sqlx", files: &["worker/src/store/", "worker/src/store.rs"] },
     Door { library: "redis", files: &["gateway/src/peers/", "worker/src/keeper.rs", "worker/src/copies.rs"] },
-    // The clients of language models, a model server and a search server in the worker; the operator's command is a client
+    // The clients of identity providers in the gateway, of language models, a model server and a search server in the worker; the operator's command is a client
     // of the gateway.
     Door {
         library: "reqwest",
         files: &[
+            "gateway/src/auth/jwt/fetch.rs",
             "worker/src/response/model/endpoint.rs",
             "worker/src/intent/remote/client.rs",
             "worker/src/retrieval/remote/elastic/door.rs",
             "deploy/ctl/src/",
         ],
     },
+    // Spans are ours everywhere else.
+    Door { library: "opentelemetry", files: &["shared/src/spans/"] },
+    Door { library: "opentelemetry_sdk", files: &["shared/src/spans/"] },
     // No longer maintained: one file to replace.
     Door { library: "backoff", files: &["shared/src/retry.rs"] },
 ];
