@@ -29,7 +29,7 @@ const NEXT_WITHIN: Duration = Duration::from_secs(10);
 const ERASURES: usize = 32;
 
 /// What nats-server says when a sequence holds nothing (any more).
-const GONE: [ErrorCode; 2] = [ErrorCode::STREAM_MESSAGE_DELETE_FAILED, ErrorCode::NO_MESSAGE_FOUND];
+const GONE: [ErrorCode; 2] = [ErrorCode::SEQUENCE_NOT_FOUND, ErrorCode::NO_MESSAGE_FOUND];
 
 /// A message as it lies in a stream, whichever that is.
 #[derive(Debug, Clone)]
@@ -145,14 +145,11 @@ impl Bus {
         }
     }
 
-    /// The newest message on a subject of a stream, by its sequence.
-    pub async fn newest_on(&self, stream: &str, subject: &str) -> Result<Option<u64>, BusError> {
+    /// Takes out all that lies on a subject of a stream which lets no single message be deleted, such as a bucket's.
+    pub async fn purge_subject(&self, stream: &str, subject: &str) -> Result<u64, BusError> {
         let handle = self.nats()?.stream(stream).await?;
-        match handle.direct_get_last_for_subject(subject).await {
-            Ok(message) => Ok(Some(message.sequence)),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-            Err(error) => Err(refused(error)),
-        }
+        let purged = handle.purge().filter(subject).await.map_err(refused)?;
+        Ok(purged.purged)
     }
 
     /// The streams at the broker whose names begin so.

@@ -12,12 +12,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Bus, BusError};
+use crate::subject;
 
 /// One piece of a snapshot: well below the broker's largest message.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How long the next piece, or the broker's word that it has one, may take.
 const CHUNK_WITHIN: Duration = Duration::from_secs(30);
+
+/// The broker's own, on a message that it has taken from another stream.
+const SOURCE: &str = "Nats-Stream-Source";
 
 /// How long the broker may take to build a stream from what it was given.
 const BUILD_WITHIN: Duration = Duration::from_secs(600);
@@ -60,6 +64,12 @@ pub enum SnapshotError {
     Stopped(String),
     #[error(transparent)]
     Disk(#[from] io::Error),
+}
+
+/// The stream and the sequence that a sourced message was taken from, as its header says them: `TURNS 1000 …`.
+fn taken_from(header: &str) -> Option<(String, u64)> {
+    let mut words = header.split(' ');
+    Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
 }
 
 fn refused(error: impl std::fmt::Display) -> BusError {
@@ -139,8 +149,10 @@ impl Bus {
         }
         let nats = self.nats()?;
         let mut wish = facts.clone();
+        let mut sources = None;
         if let Some(config) = wish.config.as_object_mut() {
             config.insert("num_replicas".into(), replicas.into());
+            sources = config.remove("sources");
         }
         let asked = nats.jetstream.request(format!("STREAM.RESTORE.{name}"), &wish).await.map_err(refused)?;
         let to = match asked {
@@ -155,9 +167,40 @@ impl Bus {
         }
         let said = self.give(&to, Bytes::new(), BUILD_WITHIN).await?;
         match serde_json::from_slice::<Value>(&said) {
-            Ok(built) if built.get("error").is_none() => Ok(()),
-            Ok(built) => Err(SnapshotError::Stopped(built["error"]["description"].to_string())),
-            Err(_) => Err(SnapshotError::Stopped(String::from_utf8_lossy(&said).into_owned())),
+            Ok(built) if built.get("error").is_none() => {}
+            Ok(built) => return Err(SnapshotError::Stopped(built["error"]["description"].to_string())),
+            Err(_) => return Err(SnapshotError::Stopped(String::from_utf8_lossy(&said).into_owned())),
+        }
+        match sources {
+            Some(sources) => self.take_on(name, wish.config, sources).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lets a stream that was built take from its source again, from the message after the last that it has: left to itself
+    /// the broker (2.15) would take everything once more that the source still holds.
+    async fn take_on(&self, name: &str, mut config: Value, mut sources: Value) -> Result<(), SnapshotError> {
+        use async_nats::jetstream::stream::LastRawMessageErrorKind as Kind;
+        let nats = self.nats()?;
+        let taken = subject::every_tenant("journal");
+        let last = match nats.stream(name).await?.get_last_raw_message_by_subject(&taken).await {
+            Ok(message) => Some(message),
+            Err(error) if matches!(error.kind(), Kind::NoMessageFound) => None,
+            Err(error) => return Err(refused(error).into()),
+        };
+        let from = last.and_then(|message| taken_from(message.headers.get(SOURCE)?.as_str()));
+        let first = sources.get_mut(0).and_then(Value::as_object_mut);
+        if let Some((source, (from, sequence))) = first.zip(from)
+            && source.get("name").and_then(Value::as_str) == Some(&from)
+        {
+            source.insert("opt_start_seq".into(), (sequence + 1).into());
+        }
+        if let Some(config) = config.as_object_mut() {
+            config.insert("sources".into(), sources);
+        }
+        match nats.jetstream.request(format!("STREAM.UPDATE.{name}"), &config).await.map_err(refused)? {
+            Response::<Value>::Ok(_) => Ok(()),
+            Response::Err { error } => Err(refused(format!("stream {name} cannot take on: {error}")).into()),
         }
     }
 
@@ -165,5 +208,17 @@ impl Bus {
         let request = async_nats::Request::new().payload(piece).timeout(Some(within));
         let said = self.nats()?.client.send_request(to.to_owned(), request).await;
         said.map(|message| message.payload).map_err(refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_where_it_was_taken_from() {
+        let header = "TURNS 1000 chat.v1.turn.*.*.* chat.v1.journal.{{wildcard(1)}} chat.v1.turn.demo.c.r bR7zyMJo";
+        assert_eq!(taken_from(header), Some(("TURNS".into(), 1_000)));
+        assert_eq!((taken_from("TURNS"), taken_from("TURNS x"), taken_from("")), (None, None, None));
     }
 }

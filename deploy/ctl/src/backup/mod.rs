@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use talkfleet_shared::{
     bus::Bus,
-    topology::{CATALOG, DEAD, FORGOTTEN, JOURNAL, KEYS, MODELS, OWNERS, TURNS},
+    topology::{AUDIT, CATALOG, DEAD, FORGOTTEN, JOURNAL, KEYS, MODELS, OWNERS, TURNS},
 };
 use talkfleet_worker::store::Store;
 
@@ -23,7 +23,10 @@ use self::{
     file::Written,
     manifest::{FORMAT, Manifest, StreamFile, TableFile},
 };
-use crate::connect::Output;
+use crate::{
+    audit::{Deed, noted},
+    connect::Output,
+};
 
 pub(crate) use self::restore::{RestoreArgs, run as restore};
 
@@ -63,7 +66,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         (None, to) => {
             let folder = to.context("--to DIR names the folder")?;
             let (bus, store) = (args.output.connect.bus().await?, args.output.connect.store().await?);
-            (take(&bus, &store, &folder).await?, args.output.json, "kept")
+            let deed = Deed::new("backup").on(folder.display());
+            let taken = noted(&args.output.connect, deed, take(&bus, &store, &folder)).await?;
+            (taken, args.output.json, "kept")
         }
     };
     let took = began.elapsed();
@@ -108,7 +113,7 @@ fn size(bytes: u64) -> String {
 /// Streams that are kept, in the order in which they are taken: the journal knows up to which turn it has taken, so that it
 /// must not be newer than they are; the catalog names models, which must not be older than it.
 fn streams() -> Vec<String> {
-    let plain = [JOURNAL, TURNS, DEAD].map(str::to_owned);
+    let plain = [JOURNAL, TURNS, DEAD, AUDIT].map(str::to_owned);
     let buckets = [KEYS, CATALOG, OWNERS].map(|bucket| format!("KV_{bucket}"));
     plain.into_iter().chain(buckets).chain([format!("OBJ_{MODELS}")]).collect()
 }

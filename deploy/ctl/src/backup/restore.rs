@@ -11,7 +11,7 @@ use serde_json::json;
 use talkfleet_shared::{
     bus::{Bus, Change},
     forgotten::List,
-    topology::{ADVISORIES, ARCHIVE, ASK, CANCELS, FORGOTTEN, JOURNAL, RESPONSE, Scale},
+    topology::{ADVISORIES, ARCHIVE, ASK, AUDIT, CANCELS, FORGOTTEN, JOURNAL, RESPONSE, Scale},
 };
 use talkfleet_worker::store::{Shape, Store};
 
@@ -20,8 +20,9 @@ use super::{
     manifest::{Manifest, StreamFile},
 };
 use crate::{
+    audit::{Deed, noted},
     connect::Output,
-    forget::{Desk, read_receipts},
+    forget::{Desk, Receipt, read_receipts},
     topology,
 };
 
@@ -62,32 +63,10 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<ExitCode> {
     if !there.is_empty() && !args.replace {
         bail!("the desk is not empty: {}; --replace deletes that first", there.join(", "));
     }
-    let mut list = forgotten_of(&bus).await?;
-    for receipt in &receipts {
-        list.apply(&receipt.mark, Some(&serde_json::to_vec(&receipt.tombstone)?));
-    }
-    let scale = Scale { replicas: connect.replicas, ..Scale::default() };
-    put_back(&bus, &store, &args.from, &manifest, scale).await?;
-    for change in bus.topology_apply(scale).await? {
-        if let Change::Conflict { .. } = change {
-            bail!("{}", topology::line(&change, ""));
-        }
-    }
-    for (mark, tombstone) in list.tombstones() {
-        bus.put_tombstone(mark, tombstone).await?;
-    }
-    let forgotten = match bus.forgotten_list().await?.tombstones().next() {
-        None => 0,
-        Some(_) => {
-            let report = Desk::open(connect, args.redis.clone()).await?.forget_listed(&[]).await?;
-            if !report.is_clean() {
-                eprintln!(
-                    "talkfleet: somebody who was forgotten is still named; `talkfleet forget --listed` says where"
-                );
-            }
-            report.erased()
-        }
-    };
+    let desk = Target { bus: &bus, store: &store, output: &args.output };
+    let deed = Deed::new("restore").on(args.from.display()).that_makes_the_log();
+    let done = desk.restore(&args.from, &manifest, &receipts, args.redis.clone());
+    let forgotten = noted(connect, deed, done).await?;
     let (turns, rows) =
         (manifest.streams.iter().map(|s| s.messages).sum::<u64>(), manifest.tables.iter().map(|t| t.rows).sum::<u64>());
     let took = began.elapsed();
@@ -105,6 +84,48 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is restored into.
+struct Target<'a> {
+    bus: &'a Bus,
+    store: &'a Store,
+    output: &'a Output,
+}
+
+impl Target<'_> {
+    /// Puts everything back and forgets again who was forgotten; how many things of theirs went.
+    async fn restore(
+        &self,
+        folder: &Path,
+        manifest: &Manifest,
+        receipts: &[Receipt],
+        redis: Option<String>,
+    ) -> Result<u64> {
+        let (bus, connect) = (self.bus, &self.output.connect);
+        let mut list = forgotten_of(bus).await?;
+        for receipt in receipts {
+            list.apply(&receipt.mark, Some(&serde_json::to_vec(&receipt.tombstone)?));
+        }
+        let scale = Scale { replicas: connect.replicas, ..Scale::default() };
+        put_back(bus, self.store, folder, manifest, scale).await?;
+        for change in bus.topology_apply(scale).await? {
+            if let Change::Conflict { .. } = change {
+                bail!("{}", topology::line(&change, ""));
+            }
+        }
+        for (mark, tombstone) in list.tombstones() {
+            bus.put_tombstone(mark, tombstone).await?;
+        }
+        if bus.forgotten_list().await?.tombstones().next().is_none() {
+            return Ok(0);
+        }
+        let report = Desk::open(connect, redis).await?.forget_listed(&[]).await?;
+        if !report.is_clean() {
+            eprintln!("talkfleet: somebody who was forgotten is still named; `talkfleet forget --listed` says where");
+        }
+        Ok(report.erased())
+    }
+}
+
 /// Who answers or archives meanwhile would write into what is being put back.
 async fn nobody_at_work(bus: &Bus) -> Result<()> {
     for (stream, consumer) in [(ASK, RESPONSE), (JOURNAL, ARCHIVE)] {
@@ -118,7 +139,7 @@ async fn nobody_at_work(bus: &Bus) -> Result<()> {
 /// What would be lost.
 async fn what_is_there(bus: &Bus, store: &Store, manifest: &Manifest) -> Result<Vec<String>> {
     let mut there = Vec::new();
-    for StreamFile { stream, .. } in &manifest.streams {
+    for StreamFile { stream, .. } in manifest.streams.iter().filter(|kept| kept.stream != AUDIT) {
         if bus.has_stream(stream).await? {
             let messages = bus.stream_messages(stream).await?;
             if messages > 0 {
@@ -149,7 +170,11 @@ async fn put_back(bus: &Bus, store: &Store, folder: &Path, manifest: &Manifest, 
             bail!("table {} took {rows} rows of {}; nothing was put back", table.table, table.rows);
         }
     }
-    for stream in manifest.streams.iter().map(|stream| stream.stream.as_str()).chain([ASK, CANCELS, ADVISORIES]) {
+    // What was noted at this desk stays noted; a desk without a log gets that of the backup.
+    let keeps_its_log = bus.has_stream(AUDIT).await?;
+    let streams: Vec<&StreamFile> =
+        manifest.streams.iter().filter(|kept| !(keeps_its_log && kept.stream == AUDIT)).collect();
+    for stream in streams.iter().map(|stream| stream.stream.as_str()).chain([ASK, CANCELS, ADVISORIES]) {
         if bus.has_stream(stream).await? {
             bus.delete_stream(stream).await?;
         }
@@ -157,7 +182,7 @@ async fn put_back(bus: &Bus, store: &Store, folder: &Path, manifest: &Manifest, 
     let mut built = Vec::new();
     let mut failed = None;
     // The turns before the journal, which takes from them as soon as it is there.
-    for stream in manifest.streams.iter().rev() {
+    for stream in streams.into_iter().rev() {
         let given = give(bus, folder, stream, scale.replicas).await;
         built.push(&stream.stream);
         if let Err(error) = given {

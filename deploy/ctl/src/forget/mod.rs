@@ -38,13 +38,16 @@ use talkfleet_shared::{
 };
 use talkfleet_worker::{copies::Copies, store::Store};
 
-pub(crate) use self::report::read_receipts;
+pub(crate) use self::report::{Receipt, read_receipts};
 use self::{
     place::Place,
     report::Report,
     search::{Search, Wanted},
 };
-use crate::connect::{Connect, parse_tenant};
+use crate::{
+    audit::{Deed, noted},
+    connect::{Connect, parse_tenant},
+};
 
 /// How long turns that run may take to end: each stops when its worker hears of it.
 const STOPS_WITHIN: Duration = Duration::from_secs(5);
@@ -118,10 +121,14 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         .clone()
         .zip(args.user.clone().map(Whom::User).or(args.conversation.clone().map(Whom::Conversation)));
     let report = match (wanted, args.dry_run) {
-        (Some((tenant, whom)), false) => desk.forget(tenant, whom, &args.files).await?,
+        (Some((tenant, whom)), false) => {
+            let mark = desk.bus.salt().await?.mark(&tenant, &whom);
+            let deed = Deed::new("forget").of(&tenant).on(format!("{} {mark}", whom.what()));
+            noted(&args.connect, deed, desk.forget(tenant, whom, &args.files)).await?
+        }
         (Some((tenant, whom)), true) => desk.would_forget(Wanted::One { tenant, whom }, &args.files).await?,
         (None, true) => desk.would_forget(Wanted::Listed(desk.bus.forgotten_list().await?), &args.files).await?,
-        (None, false) => desk.forget_listed(&args.files).await?,
+        (None, false) => noted(&args.connect, Deed::new("forget.listed"), desk.forget_listed(&args.files)).await?,
     };
     let receipt = match (report.receipt(), args.dry_run) {
         (Some(receipt), false) => {

@@ -20,8 +20,8 @@ use super::{place::Place, search::Search};
 const SHORT_CHARS: usize = 12;
 
 /// What no look of ours reaches, for whoever answers the customer.
-const ELSEWHERE: &str = "Not looked at: backups (a restore applies the list of the forgotten), logs (ids, never words), and what a \
-                         model's provider keeps.";
+const ELSEWHERE: &str = "Not looked at: backups (a restore applies the list of the forgotten), logs and the audit log (ids, never \
+                         words), and what a model's provider keeps.";
 
 /// What was done, and what the last look came to.
 #[derive(Debug, Default)]

@@ -95,14 +95,6 @@ impl Search {
         }
     }
 
-    pub fn until_ms(&self) -> u64 {
-        self.until_ms
-    }
-
-    pub fn set_until_ms(&mut self, until_ms: u64) {
-        self.until_ms = until_ms;
-    }
-
     pub fn conversations(&self) -> &HashSet<(TenantId, ConversationId)> {
         &self.conversations
     }

@@ -234,18 +234,16 @@ async fn owners(bus: &Bus, search: &mut Search, erase: bool) -> Result<Place> {
         let Some((tenant, conversation)) = owner::parse_key(&key) else { continue };
         let item = Item { tenant: Some(&tenant), conversation: Some(&conversation), ..Item::default() };
         if search.judge(&item) == Found::Theirs {
-            theirs.push((key, entry.subject, entry.sequence, entry.body.is_empty()));
+            theirs.push((key, entry.subject, entry.body.is_empty()));
         }
     }
     place.theirs = theirs.len() as u64;
     if erase {
-        for (key, subject, sequence, released) in theirs {
+        for (key, subject, released) in theirs {
             if !released {
                 bus.remove(OWNERS, &key).await?;
             }
-            let newest = bus.newest_on(&name, &subject).await?;
-            bus.erase(&name, newest.into_iter().chain([sequence]).collect()).await?;
-            place.erased += 1;
+            place.erased += u64::from(bus.purge_subject(&name, &subject).await? > 0);
         }
     }
     Ok(place.took(began.elapsed()))
