@@ -37,9 +37,8 @@ fn names(asked: &[(&str, usize)]) -> Vec<String> {
 async fn two_servers(folder: &tempfile::TempDir) -> (Desk, PostgresReplica) {
     let mut desk = Desk::open().own_database().roles(&["intent", "retrieval", "response"]).start().await;
     let primary = desk.engines.database_url.clone();
-    let replica =
-        PostgresReplica::follow(desk.data.path(), &primary, folder.path(), &Sources::from_environment(), &Silent);
-    let replica = replica.await.unwrap();
+    let sources = Sources::from_environment();
+    let replica = PostgresReplica::follow(desk.data.path(), &primary, folder.path(), &sources, &Silent).await.unwrap();
     let port = replica.url.rsplit_once(':').unwrap().1.split_once('/').unwrap().0;
     // The replica first: nobody writes to whom they reach first, but to the primary.
     let (user, place) = primary.rsplit_once('@').unwrap();
