@@ -68,7 +68,7 @@ impl RedisCluster {
             node.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await?;
         }
         let all = self.nodes.len();
-        self.until("every server knows every other", async |node| {
+        self.until("every server knows every other", async |node: &RedisNode| {
             let known = node.ask(&["CLUSTER", "NODES"]).await?.text();
             Ok(known.lines().filter(|line| !line.contains("handshake")).count() == all)
         })
@@ -146,7 +146,7 @@ impl RedisCluster {
 
     /// Waits until every slot has a master that runs and every server that runs agrees.
     pub async fn until_whole(&self) -> io::Result<()> {
-        self.until("the cluster is whole", async |node| {
+        self.until("the cluster is whole", async |node: &RedisNode| {
             let info = node.ask(&["CLUSTER", "INFO"]).await?.text();
             let known = node.ask(&["CLUSTER", "NODES"]).await?.text();
             let linked = node.ask(&["INFO", "replication"]).await?.text();
