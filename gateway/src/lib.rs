@@ -55,7 +55,7 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Ages, Bus, BusError},
+    bus::{Bus, BusError, Teller},
     certificate,
     lifecycle::Shutdown,
     metrics::Metrics,
@@ -152,7 +152,7 @@ impl Gateway {
         });
         rooms.spawn({
             let (bus, rooms) = (bus.clone(), rooms.clone());
-            async move { bus.tell_queues(Ages::OfQueues, &rooms).await }
+            async move { bus.tell_queues(Teller::Gateway, &rooms).await }
         });
         rooms.spawn({
             let (bus, rooms) = (bus.clone(), rooms.clone());

@@ -107,7 +107,7 @@ pub use self::{
     peer::{HandOvers, HandedOver, Listening, Listenings},
     present::Present,
     pull::Deliveries,
-    queue::{Ages, Queue},
+    queue::Teller,
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     rights::{BusRights, OPERATOR, users},
