@@ -75,6 +75,8 @@ pub enum StartError {
     Bus(#[from] BusError),
     #[error("redis.url cannot be used: {0}")]
     Redis(String),
+    #[error("{0}")]
+    Jwt(String),
 }
 
 /// A running gateway.
@@ -115,6 +117,7 @@ impl Gateway {
         };
         let http_config = config.http.clone();
         let desk = Desk::open(bus.clone(), config, peers, doors.clone(), &rooms);
+        desk.keyring().jwt().open().await.map_err(StartError::Jwt)?;
         let addresses = (address(&public)?, address(&private)?);
 
         rooms.spawn({
@@ -124,6 +127,10 @@ impl Gateway {
         rooms.spawn({
             let (bus, rooms) = (bus.clone(), rooms.clone());
             async move { bus.follow_rule(&rooms).await }
+        });
+        rooms.spawn({
+            let (desk, health, rooms) = (desk.clone(), health.clone(), rooms.clone());
+            async move { desk.keyring().jwt().follow(&health, &rooms).await }
         });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));

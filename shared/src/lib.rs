@@ -18,6 +18,9 @@ pub mod dead;
 /// PURE: releases side by side.
 pub mod release;
 
+/// What operators change, as it is written down.
+pub mod audit;
+
 /// Every subject, built only from parsed ids.
 pub mod subject;
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    ask, bench, chaos, conversation, dead, doctor, eval, intents, keys, knowledge, publish, rehearse, release, replay,
-    schema, topology, up,
+    ask, audit, bench, chaos, conversation, dead, doctor, eval, intents, keys, knowledge, publish, rehearse, release,
+    replay, schema, topology, up,
 };
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
@@ -48,6 +48,9 @@ enum Command {
     /// A candidate beside the stable workers: its share of the conversations, promoted or taken back
     #[command(subcommand)]
     Release(release::Command),
+    /// What operators changed, and who did
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Streams, consumers and buckets at the broker
     #[command(subcommand)]
     Topology(topology::Command),
@@ -83,6 +86,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Schema(command) => schema::run(command).await,
         Command::Conversation(command) => conversation::run(command).await,
         Command::Dead(command) => dead::run(command).await,
+        Command::Audit(command) => audit::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Release(command) => release::run(command).await,
         Command::Topology(command) => topology::run(command).await,

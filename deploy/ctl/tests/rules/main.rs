@@ -23,5 +23,11 @@ mod house;
 /// Every key of the configuration is explained.
 mod config;
 
+/// What operators change is noted.
+mod deeds;
+
+/// Every threat names the test that shows what stops it.
+mod security;
+
 /// Schemas are fresh, golden bytes are read, and both agree.
 mod schemas;
