@@ -8,6 +8,7 @@ use talkfleet_shared::{
     config::{self, AdminConfig, Checked, ConfigError, GATEWAY_DEFAULTS, NatsConfig, Url},
     envelope,
     id::TenantId,
+    spans::OtelConfig,
     telemetry::LogConfig,
 };
 
@@ -19,6 +20,7 @@ pub struct GatewayConfig {
     pub nats: NatsConfig,
     pub admin: AdminConfig,
     pub log: LogConfig,
+    pub otel: OtelConfig,
     pub http: HttpConfig,
     pub turns: TurnsConfig,
     pub channels: ChannelsConfig,
@@ -185,7 +187,7 @@ impl TurnsConfig {
 
 impl Checked for GatewayConfig {
     fn problems(&self) -> Vec<String> {
-        let mut problems = self.nats.problems();
+        let mut problems = [self.nats.problems(), self.admin.problems(), self.otel.problems()].concat();
         problems.extend(self.channels.problems());
         problems.extend(self.jwt.problems());
         let mut must = |holds: bool, line: String| {
@@ -310,6 +312,7 @@ mod tests {
     fn impossible_values_are_named() {
         refused("turns.budget_ms", "200", "turns.budget_ms is 200");
         refused("turns.budget_ms_max", "600000", "workers stop at 120000");
+        refused("admin.grace_ms", "4000", "give 5000 or more");
         refused("http.listen", "localhost", "http.listen 'localhost'");
         refused("http.body_bytes_max", "9999999", "http.body_bytes_max");
         refused("http.allowed_origins", "[\"shop.example\"]", "should look like https://shop.example");

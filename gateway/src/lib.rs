@@ -51,9 +51,10 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Bus, BusError},
-    lifecycle::{GRACE, Shutdown},
+    bus::{Ages, Bus, BusError},
+    lifecycle::Shutdown,
     metrics::Metrics,
+    spans::Tracer,
 };
 use tokio::net::TcpListener;
 
@@ -75,6 +76,8 @@ pub enum StartError {
     Bus(#[from] BusError),
     #[error("redis.url cannot be used: {0}")]
     Redis(String),
+    #[error("otel.endpoint cannot be used: {0}")]
+    Otel(String),
     #[error("{0}")]
     Jwt(String),
 }
@@ -90,6 +93,8 @@ pub struct Gateway {
     doors: Shutdown,
     /// What tells running stories ends after them.
     rooms: Shutdown,
+    /// How long all of that may take.
+    grace: Duration,
 }
 
 impl Gateway {
@@ -102,6 +107,8 @@ impl Gateway {
             health.down(part, "not yet");
         }
         let bus = Bus::connect(&config.nats, "talkfleet-gateway", metrics.clone(), health.clone()).await?;
+        let tracer = Tracer::open(&config.otel, "talkfleet-gateway", bus.who(), metrics.clone());
+        let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
         let peers = match config.redis.url.is_empty() {
             true => None,
@@ -115,7 +122,7 @@ impl Gateway {
                 .map_err(|error| StartError::Redis(error.to_string()))?,
             ),
         };
-        let http_config = config.http.clone();
+        let (http_config, grace) = (config.http.clone(), config.admin.grace());
         let desk = Desk::open(bus.clone(), config, peers, doors.clone(), &rooms);
         desk.keyring().jwt().open().await.map_err(StartError::Jwt)?;
         let addresses = (address(&public)?, address(&private)?);
@@ -127,6 +134,10 @@ impl Gateway {
         rooms.spawn({
             let (bus, rooms) = (bus.clone(), rooms.clone());
             async move { bus.follow_rule(&rooms).await }
+        });
+        rooms.spawn({
+            let (bus, rooms) = (bus.clone(), rooms.clone());
+            async move { bus.tell_queues(Ages::OfQueues, &rooms).await }
         });
         rooms.spawn({
             let (desk, health, rooms) = (desk.clone(), health.clone(), rooms.clone());
@@ -142,7 +153,7 @@ impl Gateway {
             }
         });
         tracing::info!(gateway.id = %desk.relay().gateway(), http = %addresses.0, admin = %addresses.1, "the gateway is open");
-        Ok(Self { http: addresses.0, admin: addresses.1, desk, doors, rooms })
+        Ok(Self { http: addresses.0, admin: addresses.1, desk, doors, rooms, grace })
     }
 
     /// What this process needs, and whether it has it; `/readyz` tells the same.
@@ -155,7 +166,7 @@ impl Gateway {
         self.doors.asked().await;
         let health = self.desk.bus().health();
         health.down("draining", "this process is going away");
-        if !self.doors.drained(GRACE.saturating_sub(FAREWELL)).await {
+        if !self.doors.drained(self.grace.saturating_sub(FAREWELL)).await {
             tracing::info!(
                 waiting = self.desk.relay().waiting(),
                 "some answers are not finished; their clients come back elsewhere"
@@ -166,6 +177,7 @@ impl Gateway {
         self.desk.relay().close();
         self.rooms.ask();
         self.rooms.drained(FAREWELL / 3).await;
+        self.desk.bus().tracer().close(FAREWELL / 3).await;
         self.desk.bus().close(FAREWELL / 3).await;
         tracing::info!("the gateway is closed");
     }

@@ -89,11 +89,12 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Bus, BusError},
+    bus::{Ages, Bus, BusError},
     config::ConfigError,
-    lifecycle::{GRACE, Shutdown},
+    lifecycle::Shutdown,
     metrics::Metrics,
     release::Release,
+    spans::Tracer,
 };
 use tokio::net::TcpListener;
 
@@ -113,7 +114,7 @@ use crate::{
 };
 
 /// What is left of the grace time for flushing and closing.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long a starting worker waits for its own intents and knowledge before it takes asks without them, and how often
 /// it looks.
@@ -143,6 +144,8 @@ pub enum StartError {
     Encoder(#[from] encoder::EncoderError),
     #[error(transparent)]
     Backend(#[from] retrieval::remote::elastic::ElasticError),
+    #[error("otel.endpoint cannot be used: {0}")]
+    Otel(String),
 }
 
 /// A running worker.
@@ -155,6 +158,8 @@ pub struct Worker {
     doors: Shutdown,
     /// The admin port is open until the very end.
     rooms: Shutdown,
+    /// How long all of that may take.
+    grace: Duration,
 }
 
 impl Worker {
@@ -166,6 +171,8 @@ impl Worker {
         let (metrics, health) = (Metrics::new("worker"), Health::new());
         health.down(STARTING, "the roles are being opened");
         let bus = Bus::connect(&config.nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
+        let tracer = Tracer::open(&config.otel, "talkfleet-worker", bus.who(), metrics.clone());
+        let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let store = Store::open(&config.database, metrics.clone())?;
         let redis = Redis::new(&config.redis.url, redis_guard(&config, &metrics))?;
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
@@ -184,7 +191,7 @@ impl Worker {
         bus.health().up(STARTING);
         let names: Vec<_> = config.roles.enabled.iter().map(|role| role.name()).collect();
         tracing::info!(roles = names.join(","), %admin, worker = bus.who(), "the worker is at work");
-        Ok(Self { admin, bus, store, doors, rooms })
+        Ok(Self { admin, bus, store, doors, rooms, grace: config.admin.grace() })
     }
 
     /// What this process needs, and whether it has it; `/readyz` tells the same.
@@ -196,8 +203,9 @@ impl Worker {
     pub async fn finished(self) {
         self.doors.asked().await;
         self.bus.health().down("draining", "this process is going away");
-        self.doors.drained(GRACE.saturating_sub(FAREWELL)).await;
+        self.doors.drained(self.grace.saturating_sub(FAREWELL)).await;
         self.rooms.ask();
+        self.bus.tracer().close(FAREWELL / 2).await;
         self.bus.close(FAREWELL / 2).await;
         let _ = tokio::time::timeout(FAREWELL / 2, self.store.close()).await;
         tracing::info!("the worker has gone home");
@@ -320,6 +328,11 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redi
     // Apart, since a base that is slow to read may still be written.
     let [writes, reads] =
         ["archive", "history"].map(|target| Guard::new(target, patience, config.retries, bus.metrics().clone()));
+    doors.spawn({
+        // Told by the gateways too, but for the journal's age.
+        let (bus, until) = (bus.clone(), doors.clone());
+        async move { bus.tell_queues(Ages::OfJournal, &until).await }
+    });
     let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), reads, redis, config.cache.clone()));
     doors.spawn(shelf.clone().follow(doors.clone()));
     doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, writes, doors.clone()));

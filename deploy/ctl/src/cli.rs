@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    ask, audit, bench, chaos, conversation, dead, doctor, eval, intents, keys, knowledge, publish, rehearse, release,
-    replay, schema, topology, up,
+    ask, audit, bench, chaos, conversation, dead, doctor, eval, health, intents, keys, knowledge, publish, rehearse,
+    release, replay, schema, topology, up,
 };
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
@@ -69,6 +69,8 @@ enum Command {
     Rehearse(Box<rehearse::Args>),
     /// Tell what is wrong with this machine or these engines, and what to do
     Doctor(doctor::Args),
+    /// Ask a gateway or worker whether it is ready; exit code 1 when it is not
+    Health(health::Args),
     /// Print shell completions
     Completions { shell: clap_complete::Shell },
 }
@@ -96,6 +98,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Chaos(args) => chaos::run(args).await,
         Command::Rehearse(args) => rehearse::run(*args).await,
         Command::Doctor(args) => doctor::run(args).await,
+        Command::Health(args) => health::run(args).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "talkfleet", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -74,3 +74,6 @@ mod topology;
 
 /// `talkfleet doctor`: what is wrong here, and what to do.
 mod doctor;
+
+/// `talkfleet health`: is a process ready?
+mod health;

@@ -30,6 +30,9 @@ mod journal;
 /// PURE: the subjects and streams of a replay, apart from the live ones.
 mod lane;
 
+/// What waits for each consumer, and for how long.
+mod queue;
+
 /// Dead letters: set aside, looked at, mended, asked again.
 mod dead;
 
@@ -88,6 +91,7 @@ pub use self::{
     peer::{HandOvers, HandedOver, Listening, Listenings},
     present::Present,
     pull::Deliveries,
+    queue::{Ages, Queue},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},
@@ -100,6 +104,7 @@ use crate::{
     header,
     metrics::Metrics,
     release::Rule,
+    spans::Tracer,
 };
 
 /// Waits between attempts to take part in what is missing at the broker.
@@ -140,9 +145,15 @@ pub struct Bus {
     lane: Lane,
     who: Arc<str>,
     rule: Arc<watch::Sender<Option<Rule>>>,
+    tracer: Tracer,
 }
 
 impl Bus {
+    /// The same connection, telling its part of traces.
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
     /// Connects to a model of the broker, for a simulation.
     pub fn simulated(
         link: model::Link,
@@ -161,8 +172,8 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        let rule = Arc::new(watch::Sender::new(None));
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, rule }
+        let (rule, tracer) = (Arc::new(watch::Sender::new(None)), Tracer::off());
+        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, rule, tracer }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.
@@ -203,6 +214,11 @@ impl Bus {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Where this process tells its part of traces.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Sends what is buffered, then closes; bounded, so that a broker that went away first does not hold us up.

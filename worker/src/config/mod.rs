@@ -3,15 +3,20 @@
 /// What is wrong with a configuration, a sentence for each fault.
 mod problems;
 
+/// Which of the releases that run side by side this is.
+mod release;
+
 use std::{collections::BTreeSet, num::NonZero, path::Path, time::Duration};
 
 use serde::Deserialize;
 use talkfleet_shared::{
     config::{self, AdminConfig, ConfigError, NatsConfig, Secret, Url, WORKER_DEFAULTS},
     id::TenantId,
-    release::Release,
+    spans::OtelConfig,
     telemetry::LogConfig,
 };
+
+pub use self::release::ReleaseConfig;
 
 /// Questions that wait for a backend at once: at 20 ms each 800 a second, and no more than twice the connections that a
 /// process opens to PostgreSQL.
@@ -24,6 +29,7 @@ pub struct WorkerConfig {
     pub nats: NatsConfig,
     pub admin: AdminConfig,
     pub log: LogConfig,
+    pub otel: OtelConfig,
     pub roles: RolesConfig,
     pub release: ReleaseConfig,
     pub redis: RedisConfig,
@@ -113,22 +119,6 @@ impl RolesConfig {
             Role::Response => self.response_concurrency,
             Role::Archive => 1,
         }
-    }
-}
-
-/// Which of the releases that run side by side this is.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReleaseConfig {
-    pub name: Release,
-    /// Empty for the program's own.
-    pub version: String,
-}
-
-impl ReleaseConfig {
-    /// What turns that it answers are marked with.
-    pub fn version(&self) -> &str {
-        if self.version.is_empty() { env!("CARGO_PKG_VERSION") } else { &self.version }
     }
 }
 
@@ -374,6 +364,7 @@ pub struct RetriesConfig {
 pub struct TurnConfig {
     pub keep_alive_ms: u64,
     pub grace_ms: u64,
+    pub slow_ms: u64,
 }
 
 /// What a worker in the lane of a replay does differently.
