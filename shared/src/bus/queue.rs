@@ -10,7 +10,7 @@ use super::{Bus, BusError};
 use crate::{
     lifecycle::Shutdown,
     metrics::Consumer,
-    topology::{ADVISORIES, ARCHIVE, ASK, JOURNAL, REAPER, RESPONSE},
+    topology::{ADVISORIES, ARCHIVE, ASK, JOURNAL, REAPER, RESPONSE, RESPONSE_NEXT},
 };
 
 /// How often the broker is asked: two small requests for each consumer, and autoscalers look every 15 to 30 s.
@@ -30,8 +30,8 @@ impl Teller {
     /// The consumers that it tells of, with their streams.
     fn consumers(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Gateway => &[(ASK, RESPONSE), (JOURNAL, ARCHIVE), (ADVISORIES, REAPER)],
-            Self::Response => &[(ASK, RESPONSE), (ADVISORIES, REAPER)],
+            Self::Gateway => &[(ASK, RESPONSE), (ASK, RESPONSE_NEXT), (JOURNAL, ARCHIVE), (ADVISORIES, REAPER)],
+            Self::Response => &[(ASK, RESPONSE), (ASK, RESPONSE_NEXT), (ADVISORIES, REAPER)],
             Self::Archive => &[(JOURNAL, ARCHIVE)],
         }
     }

@@ -3,6 +3,9 @@
 /// What is wrong with a configuration, a sentence for each fault.
 mod problems;
 
+/// Which of the releases that run side by side this is.
+mod release;
+
 use std::{collections::BTreeSet, num::NonZero, path::Path, time::Duration};
 
 use serde::Deserialize;
@@ -14,6 +17,8 @@ use talkfleet_shared::{
     spans::OtelConfig,
     telemetry::LogConfig,
 };
+
+pub use self::release::ReleaseConfig;
 
 /// Questions that wait for a backend at once: at 20 ms each 800 a second, and no more than twice the connections that a
 /// process opens to PostgreSQL.
@@ -131,22 +136,6 @@ impl RolesConfig {
             Role::Response => self.response_concurrency,
             Role::Archive => 1,
         }
-    }
-}
-
-/// Which of the releases that run side by side this is.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReleaseConfig {
-    pub name: Release,
-    /// Empty for the program's own.
-    pub version: String,
-}
-
-impl ReleaseConfig {
-    /// What turns that it answers are marked with.
-    pub fn version(&self) -> &str {
-        if self.version.is_empty() { env!("CARGO_PKG_VERSION") } else { &self.version }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is wrong with a worker's configuration, a sentence for each fault that says what to do.
 
-use talkfleet_shared::{config::Checked, id::TenantId, topology::REDELIVERY_WAITS};
+use talkfleet_shared::{config::Checked, id::TenantId, release::Release, topology::REDELIVERY_WAITS};
 
 use super::*;
 use crate::FAREWELL;

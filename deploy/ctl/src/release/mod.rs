@@ -16,7 +16,11 @@ use talkfleet_shared::{
 use time::OffsetDateTime;
 
 use self::fleet::Fleet;
-use crate::{connect::Output, replay::report};
+use crate::{
+    audit::{Deed, noted},
+    connect::Output,
+    replay::report,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -62,7 +66,9 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             let age_max = Duration::from_secs(gate_hours_max.saturating_mul(3_600));
             let gate = gate.map(|folder| (folder, age_max));
             let version = candidate(&Fleet::look(&bus).await?, gate, force)?;
-            set(&bus, share, version).await?;
+            let deed =
+                Deed::new("release.share").on(format!("{share} for {version}{}", if force { ", forced" } else { "" }));
+            noted(&output.connect, deed, set(&bus, share, &version)).await?;
             show(&bus, output.json).await?;
         }
         Command::Promote { output } => {
@@ -81,14 +87,16 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
                      Meanwhile `talkfleet release share 100%` lets the candidate answer everybody"
                 )
             }
-            set(&bus, Share::NONE, version).await?;
+            let deed = Deed::new("release.promote").on(&version);
+            noted(&output.connect, deed, set(&bus, Share::NONE, &version)).await?;
             show(&bus, output.json).await?;
         }
         Command::Rollback { output } => {
             let bus = output.connect.bus().await?;
             // Asked of nobody: whatever else is wrong, this must work.
             let version = bus.read_rule().await?.map(|rule| rule.version).unwrap_or_default();
-            set(&bus, Share::NONE, version).await?;
+            let deed = Deed::new("release.rollback").on(&version);
+            noted(&output.connect, deed, set(&bus, Share::NONE, &version)).await?;
             show(&bus, output.json).await?;
         }
     }
@@ -129,8 +137,8 @@ fn candidate(fleet: &Fleet, gate: Option<(PathBuf, Duration)>, force: bool) -> R
     Ok(version)
 }
 
-async fn set(bus: &Bus, share: Share, version: String) -> Result<()> {
-    Ok(bus.write_rule(&Rule { share, version, set_at_ms: unix_ms() }).await?)
+async fn set(bus: &Bus, share: Share, version: &str) -> Result<()> {
+    Ok(bus.write_rule(&Rule { share, version: version.to_owned(), set_at_ms: unix_ms() }).await?)
 }
 
 async fn show(bus: &Bus, json: bool) -> Result<()> {
