@@ -2,8 +2,10 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import kubernetes_validate
 import yaml
@@ -61,6 +63,24 @@ def unsafe(thing):
             yield f"{container['name']} has no {' and no '.join(sorted(probes))}"
 
 
+def unreadable(things):
+    """What promtool says of the queries that autoscalers ask Prometheus."""
+    triggers = [trigger for thing in things for trigger in thing["spec"].get("triggers", [])]
+    queries = sorted({trigger["metadata"]["query"] for trigger in triggers if "query" in trigger["metadata"]})
+    if not queries:
+        return []
+    if not shutil.which("promtool"):
+        print("skipped: the autoscalers' queries are not checked, promtool is not here")
+        return []
+    rules = [{"record": f"scaling:query{number}", "expr": query} for number, query in enumerate(queries)]
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+        yaml.safe_dump({"groups": [{"name": "scaling", "rules": rules}]}, file)
+        file.flush()
+        told = subprocess.run(["promtool", "check", "rules", file.name], capture_output=True, text=True)
+    print(f"{len(queries)} queries of autoscalers: {'as promtool wants them' if told.returncode == 0 else 'not'}")
+    return [told.stderr.strip()] if told.returncode else []
+
+
 def main(overlays, custom, ours):
     problems, others, checked = [], [], 0
     folders = sorted(path.parent for path in pathlib.Path(overlays).rglob("kustomization.yaml"))
@@ -73,6 +93,7 @@ def main(overlays, custom, ours):
                 continue
             checked += 1
             problems += [f"{name}: {problem}" for problem in [*wrong(thing), *(unsafe(thing) if ours else [])]]
+    problems += unreadable([other["thing"] for other in others])
     pathlib.Path(custom).write_text(json.dumps(others))
     print(*problems, sep="\n", end="\n" if problems else "")
     print(f"{len(folders)} renderings, {checked} objects against Kubernetes {', '.join(RELEASES)}: {len(problems)} problems")

@@ -11,7 +11,7 @@ use talkfleet_shared::{
     telemetry::LogConfig,
 };
 
-use crate::{channels::ChannelsConfig, http::address::Network};
+use crate::{auth::jwt::JwtConfig, channels::ChannelsConfig, http::address::Network};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +23,7 @@ pub struct GatewayConfig {
     pub turns: TurnsConfig,
     pub channels: ChannelsConfig,
     pub limits: LimitsConfig,
+    pub jwt: JwtConfig,
     pub admission: AdmissionConfig,
     pub redis: RedisConfig,
     pub sse: SseConfig,
@@ -63,6 +64,8 @@ pub struct LimitsConfig {
     pub user_burst: u32,
     pub tenant_burst: u32,
     pub address_burst: u32,
+    pub auth_failures_per_minute: u32,
+    pub auth_failures_burst: u32,
     pub user_tokens_per_day: u64,
     pub tenant_tokens_per_day: u64,
     pub user_micros_per_day: u64,
@@ -182,8 +185,9 @@ impl TurnsConfig {
 
 impl Checked for GatewayConfig {
     fn problems(&self) -> Vec<String> {
-        let mut problems = self.nats.problems();
+        let mut problems = [self.nats.problems(), self.admin.problems()].concat();
         problems.extend(self.channels.problems());
+        problems.extend(self.jwt.problems());
         let mut must = |holds: bool, line: String| {
             if !holds {
                 problems.push(line);
@@ -240,6 +244,7 @@ impl Checked for GatewayConfig {
             ("limits.user", limits.user_per_minute, limits.user_burst),
             ("limits.tenant", limits.tenant_per_minute, limits.tenant_burst),
             ("limits.address", limits.address_per_minute, limits.address_burst),
+            ("limits.auth_failures", limits.auth_failures_per_minute, limits.auth_failures_burst),
         ] {
             must(per_minute == 0 || burst > 0, format!("{key}_burst is 0 while {key}_per_minute is {per_minute}"));
         }
@@ -305,6 +310,7 @@ mod tests {
     fn impossible_values_are_named() {
         refused("turns.budget_ms", "200", "turns.budget_ms is 200");
         refused("turns.budget_ms_max", "600000", "workers stop at 120000");
+        refused("admin.grace_ms", "4000", "give 5000 or more");
         refused("http.listen", "localhost", "http.listen 'localhost'");
         refused("http.body_bytes_max", "9999999", "http.body_bytes_max");
         refused("http.allowed_origins", "[\"shop.example\"]", "should look like https://shop.example");

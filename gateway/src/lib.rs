@@ -56,7 +56,7 @@ use std::{
 use talkfleet_shared::{
     admin::{self, Health},
     bus::{Bus, BusError},
-    lifecycle::{GRACE, Shutdown},
+    lifecycle::Shutdown,
     metrics::Metrics,
 };
 use tokio::net::TcpListener;
@@ -79,6 +79,8 @@ pub enum StartError {
     Bus(#[from] BusError),
     #[error("redis.url cannot be used: {0}")]
     Redis(String),
+    #[error("{0}")]
+    Jwt(String),
 }
 
 /// A running gateway.
@@ -92,6 +94,8 @@ pub struct Gateway {
     doors: Shutdown,
     /// What tells running stories ends after them.
     rooms: Shutdown,
+    /// How long all of that may take.
+    grace: Duration,
 }
 
 impl Gateway {
@@ -117,13 +121,18 @@ impl Gateway {
                 .map_err(|error| StartError::Redis(error.to_string()))?,
             ),
         };
-        let http_config = config.http.clone();
+        let (http_config, grace) = (config.http.clone(), config.admin.grace());
         let desk = Desk::open(bus.clone(), config, peers, doors.clone(), &rooms);
+        desk.keyring().jwt().open().await.map_err(StartError::Jwt)?;
         let addresses = (address(&public)?, address(&private)?);
 
         rooms.spawn({
             let (desk, bus, rooms) = (desk.clone(), bus.clone(), rooms.clone());
             async move { desk.keyring().follow(&bus, &rooms).await }
+        });
+        rooms.spawn({
+            let (desk, health, rooms) = (desk.clone(), health.clone(), rooms.clone());
+            async move { desk.keyring().jwt().follow(&health, &rooms).await }
         });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));
@@ -135,7 +144,7 @@ impl Gateway {
             }
         });
         tracing::info!(gateway.id = %desk.relay().gateway(), http = %addresses.0, admin = %addresses.1, "the gateway is open");
-        Ok(Self { http: addresses.0, admin: addresses.1, desk, doors, rooms })
+        Ok(Self { http: addresses.0, admin: addresses.1, desk, doors, rooms, grace })
     }
 
     /// What this process needs, and whether it has it; `/readyz` tells the same.
@@ -148,7 +157,7 @@ impl Gateway {
         self.doors.asked().await;
         let health = self.desk.bus().health();
         health.down("draining", "this process is going away");
-        if !self.doors.drained(GRACE.saturating_sub(FAREWELL)).await {
+        if !self.doors.drained(self.grace.saturating_sub(FAREWELL)).await {
             tracing::info!(
                 waiting = self.desk.relay().waiting(),
                 "some answers are not finished; their clients come back elsewhere"

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use figment::{
@@ -275,6 +276,24 @@ impl NatsConfig {
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
     pub listen: String,
+    /// How long the process may take to finish what it has begun.
+    pub grace_ms: u64,
+}
+
+/// With less, nobody could be told where to come back.
+const GRACE_MS_MIN: u64 = 5_000;
+
+impl AdminConfig {
+    /// How long the process may take to finish what it has begun.
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+
+    /// One line for each impossible value.
+    pub fn problems(&self) -> Vec<String> {
+        let short = self.grace_ms < GRACE_MS_MIN;
+        short.then(|| format!("admin.grace_ms is {}; give {GRACE_MS_MIN} or more", self.grace_ms)).into_iter().collect()
+    }
 }
 
 #[cfg(test)]

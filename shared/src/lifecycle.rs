@@ -9,9 +9,6 @@ use crate::{
     telemetry::{self, LogConfig},
 };
 
-/// How long a process may take to finish what it has begun; orchestrators wait 30 s before they kill.
-pub const GRACE: Duration = Duration::from_secs(25);
-
 /// Handed to every task that must end: `asked()` when work shall stop, `tasks` to wait for.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {

@@ -95,7 +95,7 @@ use talkfleet_shared::{
     admin::{self, Health},
     bus::{Bus, BusError},
     config::ConfigError,
-    lifecycle::{GRACE, Shutdown},
+    lifecycle::Shutdown,
     metrics::Metrics,
 };
 use tokio::net::TcpListener;
@@ -116,7 +116,7 @@ use crate::{
 };
 
 /// What is left of the grace time for flushing and closing.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long a starting worker waits for its own intents and knowledge before it takes asks without them, and how often
 /// it looks.
@@ -155,6 +155,8 @@ pub struct Worker {
     doors: Shutdown,
     /// The admin port is open until the very end.
     rooms: Shutdown,
+    /// How long all of that may take.
+    grace: Duration,
 }
 
 impl Worker {
@@ -184,7 +186,7 @@ impl Worker {
         bus.health().up(STARTING);
         let names: Vec<_> = config.roles.enabled.iter().map(|role| role.name()).collect();
         tracing::info!(roles = names.join(","), %admin, worker = bus.who(), "the worker is at work");
-        Ok(Self { admin, bus, store, doors, rooms })
+        Ok(Self { admin, bus, store, doors, rooms, grace: config.admin.grace() })
     }
 
     /// What this process needs, and whether it has it; `/readyz` tells the same.
@@ -196,7 +198,7 @@ impl Worker {
     pub async fn finished(self) {
         self.doors.asked().await;
         self.bus.health().down("draining", "this process is going away");
-        self.doors.drained(GRACE.saturating_sub(FAREWELL)).await;
+        self.doors.drained(self.grace.saturating_sub(FAREWELL)).await;
         self.rooms.ask();
         self.bus.close(FAREWELL / 2).await;
         let _ = tokio::time::timeout(FAREWELL / 2, self.store.close()).await;

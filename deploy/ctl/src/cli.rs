@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    ask, bench, chaos, conversation, dead, doctor, eval, intents, keys, knowledge, publish, replay, schema, topology,
-    up,
+    ask, audit, bench, chaos, conversation, dead, doctor, eval, health, intents, keys, knowledge, publish, replay,
+    schema, topology, up,
 };
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
@@ -45,6 +45,9 @@ enum Command {
     /// Messages that could not be processed: looked at, mended, asked again
     #[command(subcommand)]
     Dead(dead::Command),
+    /// What operators changed, and who did
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Streams, consumers and buckets at the broker
     #[command(subcommand)]
     Topology(topology::Command),
@@ -61,6 +64,8 @@ enum Command {
     Chaos(chaos::Args),
     /// Tell what is wrong with this machine or these engines, and what to do
     Doctor(doctor::Args),
+    /// Ask a gateway or worker whether it is ready; exit code 1 when it is not
+    Health(health::Args),
     /// Print shell completions
     Completions { shell: clap_complete::Shell },
 }
@@ -78,6 +83,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Schema(command) => schema::run(command).await,
         Command::Conversation(command) => conversation::run(command).await,
         Command::Dead(command) => dead::run(command).await,
+        Command::Audit(command) => audit::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Topology(command) => topology::run(command).await,
         Command::Bench(args) => bench::run(*args).await,
@@ -85,6 +91,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::BenchAxum(args) => bench::axum(args).await,
         Command::Chaos(args) => chaos::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
+        Command::Health(args) => health::run(args).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "talkfleet", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

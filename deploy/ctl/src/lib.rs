@@ -51,6 +51,9 @@ mod width;
 /// `talkfleet schema`: what under `schemas/` is written from the code.
 pub mod schema;
 
+/// `talkfleet audit`: who changed what.
+mod audit;
+
 /// `talkfleet keys`: API keys.
 mod keys;
 
@@ -65,6 +68,9 @@ mod topology;
 
 /// `talkfleet doctor`: what is wrong here, and what to do.
 mod doctor;
+
+/// `talkfleet health`: is a process ready?
+mod health;
 
 /// A door for fuzz targets to what nothing else outside may call.
 #[doc(hidden)]

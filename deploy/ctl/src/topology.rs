@@ -8,7 +8,10 @@ use talkfleet_shared::{
     topology::{self, Scale},
 };
 
-use crate::connect::{Connect, Output};
+use crate::{
+    audit::{Deed, noted},
+    connect::{Connect, Output},
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -71,17 +74,24 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Apply { lane: InLane { lane }, output: Output { json, connect } } => {
-            let changes = connect.bus_in(&lane).await?.topology_apply(scale(&connect)).await?;
+            let apply = async { Ok(connect.bus_in(&lane).await?.topology_apply(scale(&connect)).await?) };
+            let deed = Deed::new("topology.apply").on(name_of(&lane)).that_makes_the_log();
+            let changes = noted(&connect, deed, apply).await?;
             print(&changes, json, "")?;
             let stuck = changes.iter().any(|change| matches!(change, Change::Conflict { .. }));
             Ok(if stuck { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
         Command::Fence => print_fence(),
         Command::Remove { lane, connect } => {
-            connect.bus_in(&lane).await?.topology_remove().await?;
+            let remove = async { Ok(connect.bus_in(&lane).await?.topology_remove().await?) };
+            noted(&connect, Deed::new("topology.remove").on(name_of(&lane)), remove).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn name_of(lane: &str) -> String {
+    if lane.is_empty() { "the live fleet".to_owned() } else { format!("lane {lane}") }
 }
 
 fn scale(connect: &Connect) -> Scale {

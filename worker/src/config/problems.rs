@@ -1,15 +1,16 @@
 //! What is wrong with a worker's configuration, a sentence for each fault that says what to do.
 
-use talkfleet_shared::{config::Checked, id::TenantId, lifecycle::GRACE, topology::REDELIVERY_WAITS};
+use talkfleet_shared::{config::Checked, id::TenantId, topology::REDELIVERY_WAITS};
 
 use super::*;
+use crate::FAREWELL;
 
 /// Endpoints beside the first: each has a breaker with a name of its own in the metrics.
 const FALLBACKS_MAX: usize = 7;
 
 impl Checked for WorkerConfig {
     fn problems(&self) -> Vec<String> {
-        let mut problems = self.nats.problems();
+        let mut problems = [self.nats.problems(), self.admin.problems()].concat();
         let mut wrong = |bad: bool, text: &dyn Fn() -> String| {
             if bad {
                 problems.push(text());
@@ -80,9 +81,9 @@ impl WorkerConfig {
         wrong(!(100..=first_wait / 2).contains(&self.turn.keep_alive_ms), &|| {
             format!("turn.keep_alive_ms is {}; give 100 to {}", self.turn.keep_alive_ms, first_wait / 2)
         });
-        wrong(self.turn.grace() >= GRACE, &|| {
-            let below = GRACE.as_millis();
-            format!("turn.grace_ms is {}; stay below {below}, where orchestrators lose patience", self.turn.grace_ms)
+        wrong(self.turn.grace() + FAREWELL >= self.admin.grace(), &|| {
+            let below = self.admin.grace().saturating_sub(FAREWELL).as_millis();
+            format!("turn.grace_ms is {}; stay below {below}, a second less than admin.grace_ms", self.turn.grace_ms)
         });
     }
 
@@ -303,7 +304,8 @@ mod tests {
         refused("roles.response_concurrency", "0", "give 1 to 10000");
         refused("roles.direct_concurrency", "0", "give 1 to 10000");
         refused("turn.keep_alive_ms", "5000", "give 100 to 1500");
-        refused("turn.grace_ms", "25000", "orchestrators lose patience");
+        refused("turn.grace_ms", "24000", "stay below 24000");
+        refused("admin.grace_ms", "4000", "give 5000 or more");
         refused("plan.answerable_min", "1.5", "plan.answerable_min is 1.5");
         refused("plan.answerable_min", "0.9", "must not be below");
         refused("database.replica_urls", "[\"mysql://a\"]", "postgres://user@host");
