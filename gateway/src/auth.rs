@@ -242,7 +242,7 @@ impl Keyring {
     pub(crate) fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
         let mut keys = Keys::default();
         entries.into_iter().for_each(|entry| keys.apply(entry));
-        Self(RwLock::new(Some(keys)))
+        Self { keys: RwLock::new(Some(keys)), ..Self::default() }
     }
 
     fn replace(&self, fresh: Keys) {
