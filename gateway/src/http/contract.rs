@@ -111,7 +111,19 @@ pub(super) fn document(api: &OpenApi) -> Value {
         "propertyNames": metadata_key(), "additionalProperties": metadata_value(),
         "description": "Up to 16 pairs, handed on to the records untouched.",
     });
+    document["paths"]["/v1/chat"]["post"]["responses"]["200"]["links"] = follow_ups();
     document["components"]["securitySchemes"] =
         json!({ "key": { "type": "http", "scheme": "bearer", "description": "An API key, or a visitor's token" } });
     document
+}
+
+/// What can be done with an answer, for clients and testers that follow links.
+fn follow_ups() -> Value {
+    let with = |operation: &str, id: &str| json!({ "operationId": operation, "parameters": { "id": format!("$response.body#/{id}") } });
+    json!({
+        "stream": with("stream", "id"),
+        "cancel": with("cancel", "id"),
+        "history": with("history", "conversation"),
+        "feedback": { "operationId": "feedback", "requestBody": { "id": "$response.body#/id", "verdict": "up" } },
+    })
 }

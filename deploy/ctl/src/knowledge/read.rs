@@ -121,7 +121,11 @@ fn checked(path: &str, reading: Reading) -> Result<Reading, String> {
     Ok(checked)
 }
 
-fn check(path: &str, article: Article) -> Result<Article, String> {
+fn check(path: &str, mut article: Article) -> Result<Article, String> {
+    for text in [&mut article.body, &mut article.category].into_iter().chain(&mut article.questions) {
+        // Escapes and entities bring back what decoding took out.
+        text.retain(|c| !c.is_control() || matches!(c, '\n' | '\t'));
+    }
     let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
     let id = match article.id {
         None => stem.to_owned(),

@@ -1,7 +1,7 @@
 //! libFuzzer over one target, which `TALKFLEET_FUZZ` names; `deploy/check/fuzz.sh` builds and drives it.
 
 #![no_main]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken promise is told by panicking")]
+#![expect(clippy::expect_used, reason = "a broken promise is told by panicking")]
 
 /// Readers of what comes from outside, each with what must hold of everything that it is given.
 mod targets;

@@ -1,6 +1,6 @@
 //! The corpus of every fuzz target, replayed: what once broke a reader stays mended. `deploy/check/fuzz.sh` looks for more.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 /// Readers of what comes from outside, each with what must hold of everything that it is given.
 mod targets;
@@ -34,7 +34,7 @@ fn busy() -> Duration {
     Duration::new(spent.tv_sec.unsigned_abs(), spent.tv_nsec.unsigned_abs() as u32)
 }
 
-fn run_corpus(target: &Target) {
+fn hold(target: &Target) {
     for (name, bytes) in target.seeds.iter().flat_map(|seeds| files(&folder().join(seeds))) {
         let from = busy();
         let held = std::panic::catch_unwind(|| (target.run)(&bytes));
@@ -48,7 +48,7 @@ macro_rules! replayed {
     ($($name:ident)*) => {
         $(#[test]
         fn $name() {
-            run_corpus(TARGETS.iter().find(|target| target.name == stringify!($name)).unwrap());
+            hold(TARGETS.iter().find(|target| target.name == stringify!($name)).unwrap());
         })*
 
         #[test]
