@@ -83,7 +83,7 @@ pub use self::{
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
     pull::Deliveries,
-    queue::{Ages, Queue},
+    queue::Teller,
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},
