@@ -131,6 +131,8 @@ fn archive(archive: &mut Gather<'_>) {
     archive.hears([subject::every_tenant("changed")]);
     archive.reads_last(topology::TURNS, &subject::every_turn());
     archive.follows(topology::TURNS);
+    // After another database has taken over, what the journal took in shortly before is read once more.
+    archive.follows(topology::JOURNAL);
 }
 
 /// Everything but other users' inboxes.
