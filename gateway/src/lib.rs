@@ -51,7 +51,7 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Ages, Bus, BusError},
+    bus::{Bus, BusError, Teller},
     lifecycle::Shutdown,
     metrics::Metrics,
     spans::Tracer,
@@ -137,7 +137,7 @@ impl Gateway {
         });
         rooms.spawn({
             let (bus, rooms) = (bus.clone(), rooms.clone());
-            async move { bus.tell_queues(Ages::OfQueues, &rooms).await }
+            async move { bus.tell_queues(Teller::Gateway, &rooms).await }
         });
         rooms.spawn({
             let (desk, health, rooms) = (desk.clone(), health.clone(), rooms.clone());

@@ -89,7 +89,7 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Ages, Bus, BusError},
+    bus::{Bus, BusError, Teller},
     config::ConfigError,
     lifecycle::Shutdown,
     metrics::Metrics,
@@ -187,6 +187,12 @@ impl Worker {
         }
         if config.plays(Role::Archive) {
             keep_the_archive(&config, &bus, &store, redis, &doors);
+        }
+        for (role, teller) in [(Role::Response, Teller::Response), (Role::Archive, Teller::Archive)] {
+            let (bus, until) = (bus.clone(), rooms.clone());
+            if config.plays(role) {
+                rooms.spawn(async move { bus.tell_queues(teller, &until).await });
+            }
         }
         bus.health().up(STARTING);
         let names: Vec<_> = config.roles.enabled.iter().map(|role| role.name()).collect();
@@ -328,11 +334,6 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redi
     // Apart, since a base that is slow to read may still be written.
     let [writes, reads] =
         ["archive", "history"].map(|target| Guard::new(target, patience, config.retries, bus.metrics().clone()));
-    doors.spawn({
-        // Told by the gateways too, but for the journal's age.
-        let (bus, until) = (bus.clone(), doors.clone());
-        async move { bus.tell_queues(Ages::OfJournal, &until).await }
-    });
     let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), reads, redis, config.cache.clone()));
     doors.spawn(shelf.clone().follow(doors.clone()));
     doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, writes, doors.clone()));

@@ -91,7 +91,7 @@ pub use self::{
     peer::{HandOvers, HandedOver, Listening, Listenings},
     present::Present,
     pull::Deliveries,
-    queue::{Ages, Queue},
+    queue::Teller,
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},

@@ -7,12 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use talkfleet_shared::{
-    bus::{Ages, Bus},
-    id::TenantId,
-    release::Release,
-    topology::{self, Scale},
-};
+use talkfleet_shared::{bus::Bus, id::TenantId, release::Release, topology::Scale};
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::{
@@ -205,11 +201,8 @@ impl Fleet {
     }
 
     async fn lag(&self, speedup: f64) -> Result<Lag> {
-        let (lag, queue) = tokio::try_join!(
-            self.bus.lag_of(Release::Stable),
-            self.bus.queue(topology::ASK, topology::RESPONSE, Ages::OfQueues)
-        )?;
-        let age = queue.oldest.unwrap_or_default().as_secs_f64();
+        let (lag, oldest) = tokio::try_join!(self.bus.lag_of(Release::Stable), self.bus.oldest_ask_at())?;
+        let age = oldest.map_or(0.0, |at| (OffsetDateTime::now_utc() - at).as_seconds_f64().max(0.0));
         Ok(Lag { waiting: lag.waiting, running: lag.running, oldest_s: age * speedup })
     }
 
