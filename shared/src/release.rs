@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn talks() -> impl Iterator<Item = ConversationId> {
-        (0..20_000).map(|n| ConversationId::parse(format!("c-{n}")).unwrap())
+        (0..20_000).map(|n| ConversationId::parse(&format!("c-{n}")).unwrap())
     }
 
     #[test]

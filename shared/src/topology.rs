@@ -42,6 +42,8 @@ pub const CATALOG: &str = "CATALOG";
 pub const OWNERS: &str = "OWNERS";
 /// Which conversations a candidate answers: see [`crate::release`].
 pub const RELEASE: &str = "RELEASE";
+/// Whom the desk has forgotten, as salted digests.
+pub const FORGOTTEN: &str = "FORGOTTEN";
 /// Trained intent models.
 pub const MODELS: &str = "MODELS";
 
@@ -269,7 +271,13 @@ pub fn buckets(scale: Scale) -> Vec<kv::Config> {
         num_replicas: scale.replicas,
         ..kv::Config::default()
     };
-    vec![base(KEYS, 1), base(CATALOG, 10), base(RELEASE, 10), kv::Config { max_age: OWNERS_AGE, ..base(OWNERS, 1) }]
+    vec![
+        base(KEYS, 1),
+        base(CATALOG, 10),
+        base(RELEASE, 10),
+        kv::Config { max_age: OWNERS_AGE, ..base(OWNERS, 1) },
+        base(FORGOTTEN, 1),
+    ]
 }
 
 /// The object stores as they should be.

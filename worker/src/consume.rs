@@ -56,6 +56,9 @@ pub async fn run(desk: Arc<Desk>, config: &WorkerConfig, shutdown: Shutdown) {
         tokio::spawn(hear_owners(desk.clone())),
     ];
     desk.owners.known().await;
+    if desk.bus.lane().is_live() {
+        desk.bus.forgotten_known().await;
+    }
     let keep_alive = Duration::from_millis(config.turn.keep_alive_ms);
     let turns = TaskTracker::new();
     let taker = Taker { desk: desk.clone(), keep_alive, turns: turns.clone() };
@@ -145,7 +148,10 @@ async fn take(desk: Arc<Desk>, delivery: Delivery, keep_alive: Duration) {
 /// Runs the turn, keeps its delivery alive, and survives its panic.
 async fn answer(desk: &Desk, delivery: &Delivery, ask: &AskDelivery, keep_alive: Duration) -> Settle {
     let delivered_at = desk.now();
+    let forgotten =
+        desk.bus.is_forgotten(&ask.tenant, ask.ask.user.as_ref(), &ask.conversation, turn::millis(ask.asked_at));
     if ask.attempt > 1
+        && !forgotten
         && delivered_at >= ask.deadline
         && let Err(error) = keep_for_people(desk, delivery, ask).await
     {

@@ -138,14 +138,6 @@ impl Bus {
         Ok(asks.cached_info().state.messages)
     }
 
-    /// When the oldest message on the queue was stored; None when it is empty.
-    pub async fn oldest_ask_at(&self) -> Result<Option<OffsetDateTime>, BusError> {
-        let asks = self.nats()?.jetstream.get_stream(&*self.lane.stream(topology::ASK)).await;
-        let asks = asks.map_err(|error| BusError::Refused(error.to_string()))?;
-        let state = &asks.cached_info().state;
-        Ok((state.messages > 0).then_some(state.first_timestamp))
-    }
-
     /// The subjects of messages on `subject` as they are published, before anybody has acknowledged them.
     pub async fn overhear(&self, subject: String) -> Result<impl Stream<Item = String> + use<>, BusError> {
         let heard = self

@@ -9,6 +9,10 @@ use crate::FAREWELL;
 const FALLBACKS_MAX: usize = 7;
 
 impl Checked for WorkerConfig {
+    fn secret_files(&self) -> Vec<(&'static str, &str)> {
+        self.nats.secret_files()
+    }
+
     fn problems(&self) -> Vec<String> {
         let mut problems = [self.nats.problems(), self.admin.problems(), self.otel.problems()].concat();
         let mut wrong = |bad: bool, text: &dyn Fn() -> String| {
@@ -23,6 +27,7 @@ impl Checked for WorkerConfig {
         self.check_answers(&mut wrong);
         self.check_shadow(&mut wrong);
         self.check_retrieval(&mut wrong);
+        self.check_archive(&mut wrong);
         problems
     }
 }
@@ -58,6 +63,19 @@ impl WorkerConfig {
         });
     }
 
+    fn check_archive(&self, wrong: &mut Wrong<'_>) {
+        let archive = &self.archive;
+        wrong(archive.retention_days > 36_500, &|| {
+            format!("archive.retention_days is {}; give 1 to 36500, or 0 to keep everything", archive.retention_days)
+        });
+        wrong(!(1..=100_000).contains(&archive.retention_batch_rows), &|| {
+            format!("archive.retention_batch_rows is {}; give 1 to 100000", archive.retention_batch_rows)
+        });
+        wrong(!(1..=86_400).contains(&archive.retention_look_s), &|| {
+            format!("archive.retention_look_s is {}; give 1 to 86400", archive.retention_look_s)
+        });
+    }
+
     fn check_roles(&self, wrong: &mut Wrong<'_>) {
         let roles = &self.roles;
         wrong(roles.enabled.is_empty(), &|| {
@@ -81,9 +99,9 @@ impl WorkerConfig {
         wrong(!(1..=10_000).contains(&roles.archive_batch_wait_ms), &|| {
             format!("roles.archive_batch_wait_ms is {}; give 1 to 10000", roles.archive_batch_wait_ms)
         });
-        wrong(!["redis://", "rediss://", "unix://"].iter().any(|s| self.redis.url.reveal().starts_with(s)), &|| {
-            format!("redis.url '{}' should look like redis://host:6379", self.redis.url)
-        });
+        for problem in self.redis.place().problems() {
+            wrong(true, &|| problem.clone());
+        }
         for (key, failures, open_ms) in [
             ("redis", self.redis.breaker_failures, self.redis.breaker_open_ms),
             ("database", self.database.breaker_failures, self.database.breaker_open_ms),
@@ -118,6 +136,9 @@ impl WorkerConfig {
                 format!("database.{key} '{url}' should look like postgres://user@host:5432/name")
             });
         }
+        wrong(database.cert_file.is_empty() != database.key_file.is_empty(), &|| {
+            "database.cert_file and database.key_file go together; give both or neither".into()
+        });
         wrong(database.connections_max == 0, &|| "database.connections_max is 0; give 1 or more".into());
         wrong(database.fallback_reads_max == 0, &|| "database.fallback_reads_max is 0; give 1 or more".into());
         let (reads, connections) = (database.fallback_reads_max, database.connections_max as usize);
@@ -132,6 +153,7 @@ impl WorkerConfig {
             ("database.acquire_timeout_ms", database.acquire_timeout_ms, 10..=60_000),
             ("database.statement_timeout_ms", database.statement_timeout_ms, 10..=60_000),
             ("database.replica_lag_max_ms", database.replica_lag_max_ms, 100..=600_000),
+            ("database.promotion_reread_s", database.promotion_reread_s, 0..=604_800),
             ("cache.history_local_ttl_s", cache.history_local_ttl_s, 1..=COPY_AGE_MAX_S),
             ("cache.history_ttl_s", cache.history_ttl_s, 1..=COPY_AGE_MAX_S),
             ("cache.nothing_ttl_s", cache.nothing_ttl_s, 1..=COPY_AGE_MAX_S),

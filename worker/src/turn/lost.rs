@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use talkfleet_shared::{
-    bus::{AskDelivery, BusError, Delivery, StoredAsk, Written, digest},
+    bus::{AskDelivery, Bus, BusError, Delivery, StoredAsk, Written, digest},
     chat::{Ask, MessageText, Outcome, Position, Problem, TextError, TurnRecord, Unanswered, Versions},
     envelope::{self, Format},
     header,
@@ -90,14 +90,14 @@ impl Lost {
         let record = self.record(problem, desk.versions.clone(), desk.now());
         let (told, first) = match write_patiently(bus, &record).await? {
             Written::First => (record, true),
+            // It is told all the same; whose message nobody may keep is not set aside.
+            Written::Forgotten => {
+                tell(bus, reply_to.as_deref(), &record).await;
+                return Ok(false);
+            }
             Written::Second(winner) => (*winner, false),
         };
-        if let Some(reply_to) = reply_to {
-            for frame in told.frames(Position::default()) {
-                // Whoever is not there any more fetches the outcome later.
-                let _ = bus.emit(&reply_to, &frame).await;
-            }
-        }
+        tell(bus, reply_to.as_deref(), &told).await;
         if first {
             let release = desk.release.name();
             let turn = Turn { outcome: told.outcome.name(), kind: "none", rung: "none", release };
@@ -118,6 +118,14 @@ impl Lost {
             asked_at_ms: millis(self.asked_at),
         };
         unanswered.record(Outcome::Failed { problem }, versions, millis(now))
+    }
+}
+
+async fn tell(bus: &Bus, reply_to: Option<&str>, record: &TurnRecord) {
+    let Some(reply_to) = reply_to else { return };
+    for frame in record.frames(Position::default()) {
+        // Whoever is not there any more fetches the outcome later.
+        let _ = bus.emit(reply_to, &frame).await;
     }
 }
 

@@ -154,6 +154,12 @@ impl Desk {
         self.clock().now()
     }
 
+    /// Somebody was forgotten: their turns stop, and what is kept of anybody's questions goes.
+    pub fn forget(&self) {
+        self.running.mind_forgotten(&self.bus);
+        self.speakers.forget_answers();
+    }
+
     fn clock(&self) -> Clock {
         *self.clock.borrow()
     }
@@ -207,6 +213,11 @@ pub async fn run(desk: &Desk, ask: &AskDelivery, seat: &Seat) -> Result<Settle, 
 
 async fn tell(desk: &Desk, ask: &AskDelivery, seat: &Seat, span: &mut Span) -> Result<Settle, BusError> {
     let place = desk.running.enter(desk, ask);
+    let asked_at_ms = millis(ask.asked_at);
+    if desk.bus.is_forgotten(&ask.tenant, ask.ask.user.as_ref(), &ask.conversation, asked_at_ms) {
+        let voice = Voice::open(place.line(), ask.request.clone(), ask.attempt).await;
+        return Ok(ending::end_forgotten(desk, asked_at_ms, voice).await);
+    }
     if ask.attempt > 1 {
         desk.bus.metrics().redeliveries.inc();
         if let Some(record) = desk.bus.read_record(&ask.tenant, Some(&ask.conversation), &ask.request).await? {

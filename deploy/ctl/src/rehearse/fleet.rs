@@ -7,8 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use talkfleet_shared::{bus::Bus, id::TenantId, release::Release, topology::Scale};
-use time::OffsetDateTime;
+use talkfleet_shared::{
+    bus::{Bus, Teller},
+    id::TenantId,
+    release::Release,
+    topology::{self, Scale},
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -79,7 +83,7 @@ impl Fleet {
             database: Some(engines.database_url.clone()),
             shards: 4,
             replicas: 1,
-            data: None,
+            ..Connect::default()
         };
         let (bus, store) = (connect.bus().await?, connect.store().await?);
         bus.topology_apply(Scale::default()).await?;
@@ -201,8 +205,11 @@ impl Fleet {
     }
 
     async fn lag(&self, speedup: f64) -> Result<Lag> {
-        let (lag, oldest) = tokio::try_join!(self.bus.lag_of(Release::Stable), self.bus.oldest_ask_at())?;
-        let age = oldest.map_or(0.0, |at| (OffsetDateTime::now_utc() - at).as_seconds_f64().max(0.0));
+        let (lag, queue) = tokio::try_join!(
+            self.bus.lag_of(Release::Stable),
+            self.bus.queue(topology::ASK, topology::RESPONSE, Teller::Gateway)
+        )?;
+        let age = queue.oldest.unwrap_or_default().as_secs_f64();
         Ok(Lag { waiting: lag.waiting, running: lag.running, oldest_s: age * speedup })
     }
 

@@ -10,9 +10,8 @@ use crate::harness::built;
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../k8s/components/keda/response.yaml");
 
 /// Half an hour of the cluster in a minute and a half.
-const SHORT: [&str; 10] = [
-    "--speedup", "20", "--day-minutes", "30", "--peak", "0.5", "--promotion", "2.5", "--workers-max", "8",
-];
+const SHORT: [&str; 10] =
+    ["--speedup", "20", "--day-minutes", "30", "--peak", "0.5", "--promotion", "2.5", "--workers-max", "8"];
 
 #[tokio::test]
 async fn workers_come_and_go_by_lag_and_nothing_is_lost() {
