@@ -1,7 +1,5 @@
 //! A short rehearsal of the manifests' autoscaling: workers come and go by the queue's lag, and nothing is lost.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::harness::built;
@@ -30,6 +28,6 @@ async fn workers_come_and_go_by_lag_and_nothing_is_lost() {
     assert!(day["scale_ins"].as_u64().unwrap() >= 1 && day["replicas_max"].as_u64().unwrap() >= 4, "{day}");
     assert_eq!(report["verdicts"].as_array().unwrap().len(), 4);
     assert_eq!(done.status.success(), report["passed"].as_bool().unwrap());
-    let page = std::fs::read_to_string(Path::new(page.path())).unwrap();
+    let page = std::fs::read_to_string(page.path()).unwrap();
     assert!(page.contains("<svg") && page.contains("Verdicts"));
 }
