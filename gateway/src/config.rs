@@ -11,7 +11,7 @@ use talkfleet_shared::{
     telemetry::LogConfig,
 };
 
-use crate::{channels::ChannelsConfig, http::address::Network};
+use crate::{auth::jwt::JwtConfig, channels::ChannelsConfig, http::address::Network};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +23,7 @@ pub struct GatewayConfig {
     pub turns: TurnsConfig,
     pub channels: ChannelsConfig,
     pub limits: LimitsConfig,
+    pub jwt: JwtConfig,
     pub admission: AdmissionConfig,
     pub redis: RedisConfig,
     pub sse: SseConfig,
@@ -66,6 +67,8 @@ pub struct LimitsConfig {
     pub user_burst: u32,
     pub tenant_burst: u32,
     pub address_burst: u32,
+    pub auth_failures_per_minute: u32,
+    pub auth_failures_burst: u32,
     pub user_tokens_per_day: u64,
     pub tenant_tokens_per_day: u64,
     pub user_micros_per_day: u64,
@@ -206,6 +209,7 @@ impl Checked for GatewayConfig {
         let mut problems = [self.nats.problems(), self.admin.problems()].concat();
         problems.extend(self.channels.problems());
         problems.extend(self.http.tls().problems());
+        problems.extend(self.jwt.problems());
         let mut must = |holds: bool, line: String| {
             if !holds {
                 problems.push(line);
@@ -262,6 +266,7 @@ impl Checked for GatewayConfig {
             ("limits.user", limits.user_per_minute, limits.user_burst),
             ("limits.tenant", limits.tenant_per_minute, limits.tenant_burst),
             ("limits.address", limits.address_per_minute, limits.address_burst),
+            ("limits.auth_failures", limits.auth_failures_per_minute, limits.auth_failures_burst),
         ] {
             must(per_minute == 0 || burst > 0, format!("{key}_burst is 0 while {key}_per_minute is {per_minute}"));
         }

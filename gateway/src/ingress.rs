@@ -13,7 +13,7 @@ use talkfleet_shared::{
 
 use crate::{
     admit::Lane,
-    auth::{Principal, PrincipalKind},
+    auth::Principal,
     desk::{Desk, Submission},
     intake::{self, ChatBody},
 };
@@ -65,7 +65,7 @@ fn submission(call: &ServiceCall, last_only: bool) -> Result<Submission, Problem
     let asked = body.parse()?;
     let key = call.header(header::REQUEST).or_else(|| call.header(header::MESSAGE_ID));
     Ok(Submission {
-        principal: Principal { tenant: call.tenant().clone(), user: None, kind: PrincipalKind::Key },
+        principal: Principal::of_key(call.tenant().clone()),
         address: None,
         conversation: asked.conversation,
         ask: asked.ask,

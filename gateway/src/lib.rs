@@ -83,6 +83,8 @@ pub enum StartError {
     Redis(String),
     #[error("{0}")]
     Tls(String),
+    #[error("{0}")]
+    Jwt(String),
 }
 
 /// A running gateway.
@@ -131,11 +133,16 @@ impl Gateway {
         }
         let (http_config, grace) = (config.http.clone(), config.admin.grace());
         let desk = Desk::open(bus.clone(), config, peers, doors.clone(), &rooms);
+        desk.keyring().jwt().open().await.map_err(StartError::Jwt)?;
         let addresses = (address(&public)?, address(&private)?);
 
         rooms.spawn({
             let (desk, bus, rooms) = (desk.clone(), bus.clone(), rooms.clone());
             async move { desk.keyring().follow(&bus, &rooms).await }
+        });
+        rooms.spawn({
+            let (desk, health, rooms) = (desk.clone(), health.clone(), rooms.clone());
+            async move { desk.keyring().jwt().follow(&health, &rooms).await }
         });
         rooms.spawn(admin::serve(private, health.clone(), metrics.clone(), rooms.clone()));
         doors.spawn(ingress::serve(desk.clone(), doors.clone()));

@@ -74,7 +74,7 @@ codes! {
     RequestTimeout     "request_timeout"     408 1008 Later  "The request did not arrive in time; send it again, faster.";
     NotFound           "not_found"           404 1008 Never  "There is nothing here under that name.";
     MethodNotAllowed   "method_not_allowed"  405 1008 Never  "This address does not know that method; see the Allow header.";
-    Unauthenticated    "unauthenticated"     401 3000 Never  "Send a valid API key as 'Authorization: Bearer …'.";
+    Unauthenticated    "unauthenticated"     401 3000 Never  "Send a valid API key or token as 'Authorization: Bearer …'.";
     Forbidden          "forbidden"           403 3003 Never  "This key may not do that.";
     BadOrigin          "bad_origin"          403 3003 Never  "This page's origin is not on the list of allowed origins.";
     UnknownModel       "unknown_model"       404 1008 Never  "There is no such model; GET /v1/models lists them.";

@@ -15,6 +15,9 @@ pub mod envelope;
 /// PURE: what a dead letter says of itself, and by what it is grouped.
 pub mod dead;
 
+/// What operators change, as it is written down.
+pub mod audit;
+
 /// Every subject, built only from parsed ids.
 pub mod subject;
 

@@ -117,6 +117,8 @@ metrics! {
     turn_time: Histogram = seconds(), "turn", Seconds;
     /// Time that a stage took, by stage and outcome
     stage_time: Family<Stage, Histogram> = Family::new_with_constructor(seconds as fn() -> Histogram), "stage", Seconds;
+    /// Tokens that were refused, by reason: a stranger's, a stale one, none at all, not known yet, or left unseen
+    auth_failures: Family<Reason, Counter> = Family::default(), "auth_failures";
     /// Work under way, by role
     running: Family<Role, Gauge> = Family::default(), "running";
     /// Permits, by role: how much may be under way at once

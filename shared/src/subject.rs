@@ -187,6 +187,11 @@ pub fn dead(tenant: Option<&TenantId>) -> String {
     format!("{PREFIX}.{DEAD}.{}", tenant.map_or("_", TenantId::as_str))
 }
 
+/// What operators change; it is nobody's in particular.
+pub fn audit() -> String {
+    format!("{PREFIX}.audit")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,8 @@ pub const JOURNAL: &str = "JOURNAL";
 pub const CANCELS: &str = "CANCELS";
 /// Messages that could not be processed.
 pub const DEAD: &str = "DEAD";
+/// What operators changed; nothing can be taken from it.
+pub const AUDIT: &str = "AUDIT";
 /// What the broker says about asks that were delivered too often.
 pub const ADVISORIES: &str = "ADVISORIES";
 
@@ -54,6 +56,13 @@ pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(60);
 
 /// The longest that an ask may lie, longer than any deadline with its redeliveries.
 pub const ASK_AGE_MAX: Duration = Duration::from_secs(300);
+
+/// How long it can be told who changed what: a year's review with its delay.
+pub const AUDIT_AGE: Duration = Duration::from_secs(400 * 86_400);
+
+/// What the audit log may hold, some two million entries; full, it takes none, and operators are told so: nobody can
+/// wash an entry out by adding others.
+const AUDIT_BYTES_MAX: i64 = 1 << 30;
 
 /// The figures that differ between one box and a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +170,15 @@ pub fn streams(scale: Scale) -> Vec<Config> {
                 "Asks that were delivered too often",
             )
         },
+        Config {
+            max_age: AUDIT_AGE,
+            max_bytes: AUDIT_BYTES_MAX,
+            discard: DiscardPolicy::New,
+            deny_delete: true,
+            deny_purge: true,
+            allow_direct: true,
+            ..base(AUDIT, &[subject::audit()], "What operators changed")
+        },
     ]
 }
 
@@ -169,7 +187,7 @@ const LANE_BYTES_MAX: i64 = 256 << 20;
 
 /// The streams of a lane; for the live fleet [`streams`].
 ///
-/// A replay's are the same without the journal (and so without feedback), in memory and small: all of it can be made again.
+/// A replay's are the same without the journal (and so without feedback) and the audit log, in memory and small: all of it can be made again.
 pub fn streams_of(lane: &Lane, scale: Scale) -> Vec<Config> {
     let live = streams(scale);
     if lane.is_live() {
@@ -186,7 +204,8 @@ pub fn streams_of(lane: &Lane, scale: Scale) -> Vec<Config> {
         max_age: live.max_age.min(scale.turns_age),
         ..live
     };
-    live.into_iter().filter(|stream| stream.sources.is_none()).map(shadow).collect()
+    let is_shadowed = |stream: &Config| stream.sources.is_none() && stream.name != AUDIT;
+    live.into_iter().filter(is_shadowed).map(shadow).collect()
 }
 
 /// The consumers of a lane, with the stream that each reads, by the name that it has in the live fleet.
@@ -274,6 +293,8 @@ pub fn differences(actual: &Config, wanted: &Config) -> Vec<String> {
         ("max_bytes", normal(actual.max_bytes).to_string(), normal(wanted.max_bytes).to_string()),
         ("replicas", actual.num_replicas.to_string(), wanted.num_replicas.to_string()),
         ("allow_direct", actual.allow_direct.to_string(), wanted.allow_direct.to_string()),
+        ("deny_delete", actual.deny_delete.to_string(), wanted.deny_delete.to_string()),
+        ("deny_purge", actual.deny_purge.to_string(), wanted.deny_purge.to_string()),
         ("allow_msg_ttl", actual.allow_message_ttl.to_string(), wanted.allow_message_ttl.to_string()),
     ];
     unlike(rows)
@@ -328,7 +349,7 @@ mod tests {
         let shadows = streams_of(&lane, Scale { replicas: 3, ..Scale::default() });
         let names: Vec<_> = shadows.iter().map(|stream| stream.name.as_str()).collect();
         assert!(names.contains(&"SHADOW_NEXT_ASK") && names.contains(&"SHADOW_NEXT_TURNS"), "{names:?}");
-        assert!(!names.iter().any(|name| name.contains(JOURNAL)), "{names:?}");
+        assert!(!names.iter().any(|name| name.contains(JOURNAL) || name.contains(AUDIT)), "{names:?}");
         let subjects = || shadows.iter().flat_map(|stream| &stream.subjects);
         let advisory = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.SHADOW_NEXT_ASK.*";
         assert!(subjects().all(|subject| subject.starts_with("shadow.next.") || subject == advisory));

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    ask, bench, chaos, conversation, dead, doctor, eval, health, intents, keys, knowledge, publish, replay, schema,
-    topology, up,
+    ask, audit, bench, chaos, conversation, dead, doctor, eval, health, intents, keys, knowledge, publish, replay,
+    schema, topology, up,
 };
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
@@ -45,6 +45,9 @@ enum Command {
     /// Messages that could not be processed: looked at, mended, asked again
     #[command(subcommand)]
     Dead(dead::Command),
+    /// What operators changed, and who did
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Streams, consumers and buckets at the broker
     #[command(subcommand)]
     Topology(topology::Command),
@@ -80,6 +83,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Schema(command) => schema::run(command).await,
         Command::Conversation(command) => conversation::run(command).await,
         Command::Dead(command) => dead::run(command).await,
+        Command::Audit(command) => audit::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Topology(command) => topology::run(command).await,
         Command::Bench(args) => bench::run(*args).await,

@@ -20,6 +20,9 @@ pub const READY_FILE: &str = "ready.json";
 const NATS_URL: &str = "TALKFLEET_NATS__URL";
 const DATABASE_URL: &str = "TALKFLEET_DATABASE__URL";
 
+/// The longest name of an operator.
+const OPERATOR_CHARS_MAX: usize = 64;
+
 /// What `up` tells once everything is there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ready {
@@ -55,6 +58,9 @@ pub struct Connect {
     /// PostgreSQL, as postgres://user:password@host:port/database
     #[arg(long, env = DATABASE_URL, value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
+    /// Who you are, for the audit log; without it, the account of this machine
+    #[arg(long, env = "TALKFLEET_OPERATOR", value_name = "NAME", global = true, value_parser = parse_operator)]
+    pub operator: Option<String>,
     /// Over how many subjects asks are spread; as the gateways' nats.shards
     #[arg(long, default_value_t = 4, env = "TALKFLEET_NATS__SHARDS", value_name = "N", hide = true)]
     pub shards: u32,
@@ -175,6 +181,12 @@ pub fn default_data_dir() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let share = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
     share.unwrap_or_else(std::env::temp_dir).join("talkfleet")
+}
+
+/// An operator's name from the command line.
+fn parse_operator(text: &str) -> Result<String, String> {
+    let fits = (1..=OPERATOR_CHARS_MAX).contains(&text.chars().count()) && !text.contains(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err(format!("give a name of 1 to {OPERATOR_CHARS_MAX} characters")) }
 }
 
 /// A tenant's name from the command line.

@@ -13,7 +13,10 @@ use talkfleet_shared::{
     topology,
 };
 
-use crate::connect::About;
+use crate::{
+    audit::{Deed, noted},
+    connect::About,
+};
 
 /// Turns that whoever takes a conversation over is told: what fits on a screen beside the summary.
 const TURNS_TOLD: usize = 4;
@@ -114,7 +117,9 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let mut now = read(&bus, &about.tenant, &conversation).await?;
     // Taking it again begins its week anew; giving back what is the bot's already changes nothing.
     if let Some(owner) = wanted.filter(|owner| *owner != Owner::Bot || now.owner != Owner::Bot) {
-        now = write(&bus, &about.tenant, &conversation, owner).await?;
+        let action = if owner == Owner::Bot { "conversation.release" } else { "conversation.take" };
+        let deed = Deed::new(action).of(&about.tenant).on(&conversation);
+        now = noted(&about.connect, deed, write(&bus, &about.tenant, &conversation, owner)).await?;
     }
     // It is taken, whether or not what was said can be read.
     let story = match takes {

@@ -18,7 +18,12 @@ use talkfleet_worker::{
     text,
 };
 
-use crate::{connect::About, knowledge::load_encoders, width::padded};
+use crate::{
+    audit::{Deed, noted},
+    connect::About,
+    knowledge::load_encoders,
+    width::padded,
+};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -67,13 +72,20 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Train { file, about } => train(&file, &about).await?,
+        Command::Train { file, about } => {
+            let deed = Deed::new("intents.train").of(&about.tenant).on(file.display());
+            noted(&about.connect, deed, train(&file, &about)).await?;
+        }
         Command::Validate { file, test, json } => return validate(&file, test.as_deref(), json).await,
         Command::List { about } => list(&about).await?,
         Command::Show { about } => show(&about).await?,
         Command::Import { file, output } => import(&file, output.as_deref())?,
         Command::Rollback { version, about } => {
-            catalog::roll_back_intents(&about.connect.bus().await?, &about.tenant, &version).await?;
+            let back = async {
+                let bus = about.connect.bus().await?;
+                Ok(catalog::roll_back_intents(&bus, &about.tenant, &version).await?)
+            };
+            noted(&about.connect, Deed::new("intents.rollback").of(&about.tenant).on(&version), back).await?;
             match about.json {
                 true => println!("{}", serde_json::json!({ "version": version })),
                 false => println!("version {version} is current"),

@@ -10,7 +10,10 @@ use talkfleet_shared::{
     topology,
 };
 
-use crate::connect::{Connect, Output, parse_tenant};
+use crate::{
+    audit::{Deed, noted},
+    connect::{Connect, Output, parse_tenant},
+};
 
 /// Characters of a key's hash by which it is named in lists.
 const SHORT_CHARS: usize = 12;
@@ -45,7 +48,9 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Create { tenant, name, output: Output { json, connect } } => {
             let key = keys::create(&mut rand::rng());
-            put(&connect.bus().await?, &key, tenant.clone(), &name).await?;
+            let deed = Deed::new("keys.create").of(&tenant).on(format!("{} {name}", short(&keys::hash(&key))));
+            let made = async { put(&connect.bus().await?, &key, tenant.clone(), &name).await };
+            noted(&connect, deed, made).await?;
             match json {
                 true => {
                     println!("{}", serde_json::json!({ "key": key, "id": short(&keys::hash(&key)), "tenant": tenant }))
@@ -59,7 +64,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Command::Revoke { key, connect } => {
             let bus = connect.bus().await?;
             let hash = find(&bus, &key).await?;
-            bus.remove(topology::KEYS, &hash).await?;
+            let gone = async { Ok(bus.remove(topology::KEYS, &hash).await?) };
+            noted(&connect, Deed::new("keys.revoke").on(short(&hash)), gone).await?;
             println!("revoked {}", short(&hash));
         }
         Command::List { output: Output { json, connect } } => list(&connect.bus().await?, json).await?,

@@ -51,6 +51,9 @@ mod width;
 /// `talkfleet schema`: what under `schemas/` is written from the code.
 pub mod schema;
 
+/// `talkfleet audit`: who changed what.
+mod audit;
+
 /// `talkfleet keys`: API keys.
 mod keys;
 

@@ -10,6 +10,7 @@ use talkfleet_shared::{
 };
 
 use crate::{
+    audit::{Deed, noted},
     broker::{self, Members},
     connect::{Connect, Output},
 };
@@ -104,7 +105,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             keep(&connect, &lane, Duration::from_secs(seconds.get().into()), json).await
         }
         Command::Apply { lane: InLane { lane }, every: None, output: Output { json, connect } } => {
-            let changes = connect.bus_in(&lane).await?.topology_apply(scale(&connect)).await?;
+            let changes = apply(&connect, &lane).await?;
             print(&changes, json, "")?;
             let stuck = changes.iter().any(|change| matches!(change, Change::Conflict { .. }));
             Ok(if stuck { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -113,10 +114,17 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Command::Keys { dir, members, renew } => broker::keys(&dir, &members, &renew),
         Command::Fence => print_fence(),
         Command::Remove { lane, connect } => {
-            connect.bus_in(&lane).await?.topology_remove().await?;
+            let remove = async { Ok(connect.bus_in(&lane).await?.topology_remove().await?) };
+            noted(&connect, Deed::new("topology.remove").on(name_of(&lane)), remove).await?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+async fn apply(connect: &Connect, lane: &str) -> Result<Vec<Change>> {
+    let apply = async { Ok(connect.bus_in(lane).await?.topology_apply(scale(connect)).await?) };
+    let deed = Deed::new("topology.apply").on(name_of(lane)).that_makes_the_log();
+    noted(connect, deed, apply).await
 }
 
 /// Applies the topology until a signal comes; what stands in the way is told and tried again.
@@ -125,9 +133,13 @@ async fn keep(connect: &Connect, lane: &str, every: Duration, json: bool) -> Res
     let shutdown = Shutdown::new();
     lifecycle::on_signals(shutdown.clone())?;
     while !shutdown.is_asked() {
-        match bus.topology_apply(scale(connect)).await {
+        // Looked at first: what changes nothing is not worth a note.
+        match bus.topology_diff(scale(connect)).await {
             Ok(changes) if changes.is_empty() => {}
-            Ok(changes) => print(&changes, json, "")?,
+            Ok(_) => match apply(connect, lane).await {
+                Ok(changes) => print(&changes, json, "")?,
+                Err(error) => eprintln!("talkfleet: {error:#}; trying again"),
+            },
             Err(error) => eprintln!("talkfleet: {error}; trying again"),
         }
         tokio::select! {
@@ -136,6 +148,10 @@ async fn keep(connect: &Connect, lane: &str, every: Duration, json: bool) -> Res
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn name_of(lane: &str) -> String {
+    if lane.is_empty() { "the live fleet".to_owned() } else { format!("lane {lane}") }
 }
 
 fn scale(connect: &Connect) -> Scale {

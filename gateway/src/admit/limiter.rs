@@ -25,6 +25,9 @@ const SPREAD_MS_MIN: u64 = 250;
 /// Receipts that are remembered here, twice over: enough for what one process answers within minutes.
 const RECEIPTS_MAX: usize = 50_000;
 
+/// Tokens that were not good.
+const AUTH: Policy = "auth";
+
 /// On whose account a request goes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Account<'a> {
@@ -67,6 +70,26 @@ impl Limiter {
         match self.draw(&draws, None).await {
             Verdict::Drawn(from_full) => Ok(bucket::allowance(&draws, &from_full)),
             Verdict::Refused { at, wait } => Err(refusal(draws.get(at).map_or("", |draw| draw.policy), wait)),
+        }
+    }
+
+    /// Counts a token from this address that was not good, or says 429.
+    pub(crate) async fn failed(&self, address: Option<IpAddr>) -> Result<(), Problem> {
+        self.failures(address, Wish::Take).await
+    }
+
+    /// Whether another token from this address may turn out to be no good; else 429.
+    pub(crate) async fn may_fail(&self, address: Option<IpAddr>) -> Result<(), Problem> {
+        self.failures(address, Wish::Look).await
+    }
+
+    async fn failures(&self, address: Option<IpAddr>, wish: Wish) -> Result<(), Problem> {
+        let rate = Rate::per_minute(self.config.auth_failures_per_minute, self.config.auth_failures_burst);
+        let Some((rate, address)) = rate.zip(address) else { return Ok(()) };
+        let key = format!("tf:limit:auth:{}", network(address));
+        match self.draw(&[Draw { policy: AUTH, key, rate, wish }].into(), None).await {
+            Verdict::Drawn(_) => Ok(()),
+            Verdict::Refused { wait, .. } => Err(refusal(AUTH, wait)),
         }
     }
 
@@ -172,6 +195,7 @@ fn refusal(policy: Policy, wait: Duration) -> Problem {
         "user" => "This user asks too often; wait as Retry-After says.",
         "tenant" => "This tenant's users ask too often together; wait as Retry-After says.",
         "address" => "Too many requests come from this address; wait as Retry-After says.",
+        AUTH => "Too many tokens that are not valid come from this address; wait as Retry-After says.",
         "user-tokens" => "This user's model tokens of a day are spent; they flow in again, wait as Retry-After says.",
         "tenant-tokens" => {
             "This tenant's model tokens of a day are spent; they flow in again, wait as Retry-After says."
@@ -226,6 +250,26 @@ mod tests {
         };
         assert!(ask("192.0.2.1").await && !ask("192.0.2.1").await);
         assert!(ask("2001:db8::1").await && !ask("2001:db8::2:3").await, "a network of IPv6 is one");
+    }
+
+    #[tokio::test]
+    async fn only_tokens_that_are_not_good_count_and_each_address_for_itself() {
+        let limiter = limiter(&[("auth_failures_per_minute", 1), ("auth_failures_burst", 2)]);
+        let [here, there] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().ok());
+        for _ in 0..5 {
+            limiter.may_fail(here).await.expect("a look takes nothing");
+        }
+        assert!(limiter.failed(here).await.is_ok() && limiter.failed(here).await.is_ok());
+        for refused in [limiter.failed(here).await, limiter.may_fail(here).await] {
+            let refused = refused.unwrap_err();
+            assert!(refused.code == Code::TooManyRequests && refused.message.contains("not valid"), "{refused:?}");
+            assert!(refused.retry_after_ms.is_some_and(|ms| ms > 1_000));
+        }
+        assert!(limiter.may_fail(there).await.is_ok() && limiter.may_fail(None).await.is_ok());
+        assert!(
+            limiter.admit(Account { address: here, ..Account::default() }).await.is_ok(),
+            "requests are not stopped"
+        );
     }
 
     #[tokio::test]

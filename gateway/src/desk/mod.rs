@@ -1,5 +1,8 @@
 //! The desk as the gateway knows it: ask, come back, stop, look back, judge. Every face talks to the fleet through it.
 
+/// Who is let in, and who is told to wait first.
+mod door;
+
 /// Taking a message: limits, the line of its conversation, the queue.
 mod submit;
 
@@ -176,7 +179,7 @@ impl Desk {
 
     fn new(bus: Bus, config: GatewayConfig, relay: Arc<Relay>, peers: Option<Peers>, shutdown: Shutdown) -> Self {
         Self {
-            keyring: Keyring::default(),
+            keyring: Keyring::new(&config.jwt),
             limiter: Arc::new(Limiter::new(config.limits, peers.as_ref().map(Peers::buckets), bus.metrics().clone())),
             gates: Gates::new(&config.admission, config.turns.waiting_max, bus.metrics()),
             trusted_proxies: config.http.trusted_proxies.iter().filter_map(|text| Network::parse(text)).collect(),
@@ -219,11 +222,6 @@ impl Desk {
         &self.bus
     }
 
-    /// Who sent this bearer token.
-    pub fn authenticate(&self, bearer: Option<&str>) -> Result<Principal, Problem> {
-        self.keyring.authenticate(bearer, unix_ms())
-    }
-
     /// A visitor of the chat page with their token and when it expires in Unix milliseconds; 404 when there is no page.
     pub async fn admit_visitor(&self, address: Option<IpAddr>) -> Result<(UserId, String, u64), Problem> {
         let tenant = self.config.web.tenant().ok_or_else(|| Problem::new(Code::NotFound))?;
@@ -231,11 +229,6 @@ impl Desk {
         let expires_at_ms = unix_ms() + self.config.web.visitor_life().as_millis() as u64;
         let (user, token) = self.keyring.admit_visitor(tenant, expires_at_ms).ok_or_else(broker_away)?;
         Ok((user, token, expires_at_ms))
-    }
-
-    /// Counts somebody whom nobody knows, or says 429.
-    pub(crate) async fn admit_stranger(&self, address: Option<IpAddr>) -> Result<(), Problem> {
-        self.limiter.admit(Account { address, ..Account::default() }).await.map(|_| ())
     }
 
     /// Those whose word is taken for a client's address.

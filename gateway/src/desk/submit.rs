@@ -111,11 +111,7 @@ impl Desk {
         let budget = budget.ok_or_else(|| {
             Problem::because(Code::BadDeadline, format!("The deadline must lie between {min_ms} and {max_ms} ms."))
         })?;
-        // A visitor's key is their own: two visitors who choose the same one must not meet.
-        let key = key.map(|key| match principal.acts_for() {
-            Some(user) => format!("{user} {key}"),
-            None => key.to_owned(),
-        });
+        let key = key.map(|key| principal.own_key(key));
         let conversation = match (&submission.conversation, &key) {
             (Some(conversation), _) => conversation.clone(),
             (None, Some(key)) => principal.conversation_for(key),

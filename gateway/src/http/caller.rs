@@ -28,14 +28,8 @@ impl FromRequestParts<Arc<Desk>> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refusal> {
-        match desk.authenticate(bearer(&parts.headers)) {
-            Ok(principal) => Ok(Self(principal)),
-            Err(problem) => {
-                // Whoever guesses at keys is counted, and then told to wait.
-                desk.admit_stranger(address::of(parts, desk)).await?;
-                Err(problem.into())
-            }
-        }
+        let address = address::of(parts, desk);
+        Ok(Self(desk.admit(bearer(&parts.headers), address).await?))
     }
 }
 

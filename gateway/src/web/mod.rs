@@ -4,7 +4,7 @@ use axum::{
     Router,
     extract::State,
     http::{
-        HeaderMap, HeaderValue, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{
             CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY, X_FRAME_OPTIONS,
         },
@@ -30,6 +30,17 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 const SITE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'self'",
 );
+
+/// What else pages tell a browser: no window of another site shares their process, no other site takes their files in, and
+/// they want nothing of the device.
+const APART: [(HeaderName, HeaderValue); 3] = [
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
+    ),
+];
 
 /// What `/` says when no tenant's customers are served here.
 const ABOUT: &str = "<!doctype html><meta charset=\"utf-8\"><title>Talkfleet</title>\
@@ -97,9 +108,9 @@ async fn serve(State(asset): State<Asset>, headers: HeaderMap) -> Response {
         (ETAG, asset.tag),
     ];
     if known {
-        return (StatusCode::NOT_MODIFIED, always).into_response();
+        return (StatusCode::NOT_MODIFIED, always, APART).into_response();
     }
-    (always, [(CONTENT_TYPE, asset.kind)], asset.body).into_response()
+    (always, APART, [(CONTENT_TYPE, asset.kind)], asset.body).into_response()
 }
 
 fn escaped(text: &str) -> String {

@@ -81,13 +81,12 @@ async fn open(
         return Err(Code::Draining.into());
     }
     let who = match bearer(&headers) {
-        Some(token) => desk.authenticate(Some(token)).map(|principal| Some(Who { principal, token: token.to_owned() })),
-        None => Ok(None),
+        Some(token) => Some(Who::new(desk.admit(Some(token), address).await?, token.to_owned())),
+        None => {
+            desk.admit_stranger(address).await?;
+            None
+        }
     };
-    if !matches!(who, Ok(Some(_))) {
-        desk.admit_stranger(address).await?;
-    }
-    let who = who?;
     // A message that is somewhat too long is read whole, so that its sender can be told before the socket closes.
     let message_bytes_read = desk.config().ws.message_bytes_max * 2;
     let opened = upgrade

@@ -17,7 +17,11 @@ use super::{
     message::{self, Ref, Told, Wish},
     story,
 };
-use crate::{auth::Principal, config::WsConfig, desk::Desk};
+use crate::{
+    auth::Principal,
+    config::WsConfig,
+    desk::{Desk, unix_ms},
+};
 
 /// Frames that leave in one write: a burst of words costs 2 µs each together and 8 apart.
 const BATCH: usize = 32;
@@ -51,8 +55,18 @@ pub(super) struct Session {
 
 /// Somebody, and the token that says so: it is looked at anew for each ask, since it can expire or be revoked meanwhile.
 pub(super) struct Who {
-    pub(super) token: String,
-    pub(super) principal: Principal,
+    token: String,
+    principal: Principal,
+    /// When it expires; the socket is closed then, once everything that was asked before has been told.
+    until: Option<Instant>,
+}
+
+impl Who {
+    pub(super) fn new(principal: Principal, token: String) -> Self {
+        let left = principal.until_ms.map(|until_ms| Duration::from_millis(until_ms.saturating_sub(unix_ms())));
+        let until = left.and_then(|left| Instant::now().checked_add(left));
+        Self { token, principal, until }
+    }
 }
 
 /// How a socket ends.
@@ -119,11 +133,13 @@ impl Session {
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut farewell = None;
         loop {
+            let expiry = self.who.as_ref().and_then(|who| who.until);
             let event = tokio::select! {
                 heard = self.socket.recv() => Event::Heard(heard),
                 Some(told) = self.stories.next(), if !self.stories.is_empty() => Event::Told(told),
                 _ = pulse.tick() => Event::PulseDue,
                 () = sleep_until(authenticated_by), if self.who.is_none() => Event::Unauthenticated,
+                () = until(expiry), if expiry.is_some() && self.stories.is_empty() => Event::Unauthenticated,
                 () = desk.shutdown().asked(), if farewell.is_none() => Event::Draining,
                 () = until(farewell), if farewell.is_some() && self.stories.is_empty() => Event::Farewell,
             };
@@ -159,7 +175,7 @@ impl Session {
             return self.tell(warning).await;
         }
         let reply = match message::parse(&text) {
-            Ok(wish) => self.grant(wish)?,
+            Ok(wish) => self.grant(wish).await?,
             Err(misunderstood) => Some(self.warn(misunderstood.reference, misunderstood.problem)?),
         };
         match reply {
@@ -169,10 +185,10 @@ impl Session {
     }
 
     /// Does what a client wants, or says why not.
-    fn grant(&mut self, wish: Wish) -> Result<Option<Told>, End> {
+    async fn grant(&mut self, wish: Wish) -> Result<Option<Told>, End> {
         match wish {
             Wish::Ping => Ok(Some(Told::Pong)),
-            Wish::Auth { token } => self.authenticate(token).map(Some),
+            Wish::Auth { token } => self.authenticate(token).await.map(Some),
             Wish::Ask(wish) => match self.identify(self.config.asks_max) {
                 Ok(principal) => self.follow(story::ask(self.desk.clone(), principal, self.address, *wish)),
                 Err(problem) => self.refuse(Some(wish.reference), problem),
@@ -215,12 +231,13 @@ impl Session {
     }
 
     /// A token at the beginning, or a fresh one for the same somebody.
-    fn authenticate(&mut self, token: String) -> Result<Told, End> {
-        let principal = self.desk.authenticate(Some(&token)).map_err(|problem| End::of(problem.code))?;
-        if self.who.as_ref().is_some_and(|who| who.principal != principal) {
+    async fn authenticate(&mut self, token: String) -> Result<Told, End> {
+        let admitted = self.desk.admit(Some(&token), self.address).await;
+        let principal = admitted.map_err(|problem| End::of(problem.code))?;
+        if self.who.as_ref().is_some_and(|who| !who.principal.is_same(&principal)) {
             return Err(End::of(Code::Forbidden));
         }
-        self.who = Some(Who { token, principal });
+        self.who = Some(Who::new(principal, token));
         self.ready().ok_or(End::of(Code::Unauthenticated))
     }
 

@@ -67,7 +67,11 @@ fn refused(error: impl std::fmt::Display) -> BusError {
 impl Bus {
     /// What the journal holds right now.
     pub async fn journal_state(&self) -> Result<JournalState, BusError> {
-        let info = self.stream(topology::JOURNAL).await?.get_info().await.map_err(refused)?;
+        self.stream_state(topology::JOURNAL).await
+    }
+
+    pub(super) async fn stream_state(&self, stream: &str) -> Result<JournalState, BusError> {
+        let info = self.stream(stream).await?.get_info().await.map_err(refused)?;
         let first_at = (info.state.messages > 0).then_some(info.state.first_timestamp);
         Ok(JournalState { first_at, last_sequence: info.state.last_sequence })
     }
@@ -84,7 +88,7 @@ impl Bus {
         self.records(topology::TURNS, from, subject::every_turn(), None).await
     }
 
-    async fn records(
+    pub(super) async fn records(
         &self,
         stream: &str,
         from: Start,
@@ -149,7 +153,7 @@ impl StoredRecord {
         self.decode()
     }
 
-    fn decode<T: DeserializeOwned>(&self) -> Result<T, EnvelopeError> {
+    pub(super) fn decode<T: DeserializeOwned>(&self) -> Result<T, EnvelopeError> {
         let format = Format::detect(self.content_type.as_deref(), &self.body)?;
         envelope::decode_large(&self.body, format)
     }

@@ -39,6 +39,9 @@ mod lane;
 /// Dead letters: set aside, looked at, mended, asked again.
 mod dead;
 
+/// What operators change, written down.
+mod audit;
+
 /// Turn records: first writer wins, everybody reads.
 mod record;
 
@@ -72,6 +75,7 @@ use self::wire::{Kept, Nats, StoreError, Stored, Wire};
 pub use self::{
     apply::{Change, ServerInfo},
     ask::{ASK_GRACE, Accepted, AskHeaders, SubmitError},
+    audit::AuditLog,
     changes::Changes,
     connect::SERVER_VERSION_MIN,
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},

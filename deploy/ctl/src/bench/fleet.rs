@@ -82,7 +82,7 @@ impl Fleet {
             database: Some(engines.database_url.clone()),
             shards: 4,
             replicas: 1,
-            data: None,
+            ..Connect::default()
         };
         let (bus, store) = (connect.bus().await?, connect.store().await?);
         bus.topology_apply(Scale::default()).await?;

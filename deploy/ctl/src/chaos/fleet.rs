@@ -97,7 +97,7 @@ impl Fleet {
             database: Some(engines.database_url.clone()),
             shards: 4,
             replicas: NODES,
-            data: None,
+            ..Connect::default()
         };
         let bus = connect.bus().await?;
         apply_topology(&bus).await?;

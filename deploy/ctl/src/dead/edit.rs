@@ -16,7 +16,10 @@ use talkfleet_shared::{
 };
 
 use super::{confirmed, group::Body, show};
-use crate::connect::Output;
+use crate::{
+    audit::{Deed, noted},
+    connect::Output,
+};
 
 /// What an ask may hold.
 const FIELDS: [&str; 5] = ["text", "user", "channel", "history", "metadata"];
@@ -50,7 +53,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         (None, false) => checked(&with(value_of(&dead), &args.set)?)?,
         (None, true) => in_editor(&value_of(&dead))?,
     };
-    let id = bus.mend_dead(&dead, &ask).await?;
+    let mend = async { Ok(bus.mend_dead(&dead, &ask).await?) };
+    let id = noted(&args.output.connect, Deed::new("dead.edit").on(args.id), mend).await?;
     match args.output.json {
         true => println!("{}", json!({ "id": id, "was": args.id })),
         false => println!("dead letter {} is mended and is now {id}; `talkfleet dead redrive {id}` asks it", args.id),

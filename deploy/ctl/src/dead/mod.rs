@@ -142,6 +142,11 @@ fn confirmed(what: &str, yes: bool) -> Result<bool> {
     Ok(matches!(said.trim(), "y" | "Y" | "yes"))
 }
 
+/// Letters by their numbers, as the audit log tells of them.
+fn numbers(rows: &[Row]) -> String {
+    rows.iter().map(|row| row.id.to_string()).collect::<Vec<_>>().join(" ")
+}
+
 /// `1 dead letter`, `7 dead letters`.
 fn letters(count: usize) -> String {
     format!("{count} dead letter{}", if count == 1 { "" } else { "s" })

@@ -24,9 +24,12 @@ use super::{
     Which, Whose, confirmed,
     ended::{Ended, Told},
     group::{self, Row},
-    letters,
+    letters, numbers,
 };
-use crate::connect::Output;
+use crate::{
+    audit::{Deed, noted},
+    connect::Output,
+};
 
 /// Letters that wait for their outcome at once: a redrive must not take the desk away from those who ask now.
 const WAITING_MAX: usize = 64;
@@ -102,10 +105,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         quiet: args.output.json,
     };
     let mut told: Vec<Told> = chosen.gone.into_iter().map(|id| run.told(id, Ended::Gone)).collect();
+    let deed = Deed::new("dead.redrive").on(numbers(&rows));
+    let changes = !args.dry_run && !rows.is_empty();
     let lanes = group::lanes(rows, args.stop_on_error);
-    let all = stream::iter(lanes).map(|lane| run.clone().lane(lane)).buffer_unordered(WAITING_MAX);
-    told.extend(all.collect::<Vec<_>>().await.into_iter().flatten());
-    let dropped = run.drop_doubles(&told).await?;
+    let again = async {
+        let all = stream::iter(lanes).map(|lane| run.clone().lane(lane)).buffer_unordered(WAITING_MAX);
+        told.extend(all.collect::<Vec<_>>().await.into_iter().flatten());
+        run.drop_doubles(&told).await
+    };
+    let dropped = if changes { noted(&args.output.connect, deed, again).await? } else { again.await? };
     told.extend(doubles.into_iter().map(|row| run.told(row.id, double(&row, &dropped))));
     report(told, args.output.json)
 }

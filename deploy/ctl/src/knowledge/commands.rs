@@ -19,6 +19,7 @@ use talkfleet_worker::{
 
 use super::{AddOptions, Folder, Isolation, Step, Summary, add, reindex, sandbox, shown};
 use crate::{
+    audit::{Deed, noted},
     connect::About,
     engines::{Progress, Sources, Terminal, fetch_encoder, fetch_transformer},
 };
@@ -73,10 +74,19 @@ async fn open(about: &About) -> Result<(Bus, Store)> {
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Add { paths, prune, about } => add_paths(&paths, prune, &about).await?,
+        Command::Add { paths, prune, about } => {
+            let named: Vec<String> = paths.iter().map(|path| shown(&path.to_string_lossy())).collect();
+            let deed = Deed::new("knowledge.add").of(&about.tenant).on(named.join(" "));
+            noted(&about.connect, deed, add_paths(&paths, prune, &about)).await?;
+        }
         Command::List { about } => list(&about).await?,
-        Command::Remove { ids, about } => remove(ids, &about).await?,
-        Command::Reindex { about } => reindex_all(&about).await?,
+        Command::Remove { ids, about } => {
+            let deed = Deed::new("knowledge.remove").of(&about.tenant).on(ids.join(" "));
+            noted(&about.connect, deed, remove(ids, &about)).await?;
+        }
+        Command::Reindex { about } => {
+            noted(&about.connect, Deed::new("knowledge.reindex").of(&about.tenant), reindex_all(&about)).await?;
+        }
         Command::ReadFile { kind } => sandbox::serve_reading(&kind)?,
     }
     Ok(ExitCode::SUCCESS)

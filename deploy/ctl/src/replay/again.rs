@@ -26,6 +26,7 @@ use super::{
     source::{self, Wanted},
     throttle,
 };
+use crate::audit::{Deed, noted};
 
 /// In place of a run's name: every run asks the same turn under the same request, so that the broker stores it once.
 const RUN: &str = "live";
@@ -52,7 +53,8 @@ pub(super) async fn run(args: &Args, stretch: Stretch) -> Result<ExitCode> {
     done.already = done.found - turns.len();
     if !turns.is_empty() {
         confirm(args, turns.len())?;
-        ask(args, &bus, turns, &mut done).await?;
+        let deed = Deed::new("replay.live").on(format!("{} turns {stretch}", turns.len()));
+        noted(&args.connect, deed, ask(args, &bus, turns, &mut done)).await?;
     }
     tell(args, &done);
     Ok(if done.missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

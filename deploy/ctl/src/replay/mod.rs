@@ -54,7 +54,7 @@ use talkfleet_shared::{
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-pub(crate) use self::args::Args;
+pub(crate) use self::{args::Args, range::Edge};
 use self::{
     conversations::Recorded,
     drive::{Outcome, Passes, Plan},

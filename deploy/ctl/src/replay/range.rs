@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// One end of a stretch as it was typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Edge {
+pub(crate) enum Edge {
     /// `seq:N`, a place in the journal.
     Sequence(u64),
     At(OffsetDateTime),

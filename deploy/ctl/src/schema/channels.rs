@@ -101,6 +101,10 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
             ..channel("listening", subject::listening(&tenant, &request), "Does anybody listen to this request?", &["listening"])
         },
         Channel {
+            stream: Some(topology::AUDIT),
+            ..channel("audit", subject::audit(), "What operators change: an entry before the deed and one after it. Nothing can be taken out.", &["audit_entry"])
+        },
+        Channel {
             read_as: vec![subject::every_tenant("dead")], stream: Some(topology::DEAD),
             ..channel("dead", subject::dead(Some(&tenant)), "What could not be processed; the tenant is `_` when it is not known.", &["dead_letter"])
         },
@@ -139,6 +143,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "takeOver", action: "receive", channel: "burst", who: "gateway", queue: Some("burst"), replies: &["frame", "problem"], what: "While a burst is gathered, and answered once it is accepted or refused." },
     Operation { name: "askListening", action: "send", channel: "listening", who: "gateway", queue: None, replies: &["listening"], what: "Before a request is stopped because its last client hung up here." },
     Operation { name: "answerListening", action: "receive", channel: "listening", who: "gateway", queue: None, replies: &["listening"], what: "Only by who knows of a listener; the others keep silent." },
+    Operation { name: "noteDeed", action: "send", channel: "audit", who: "operator", queue: None, replies: &[], what: "What cannot be noted is not done." },
+    Operation { name: "readAudit", action: "receive", channel: "audit", who: "operator", queue: None, replies: &[], what: "`talkfleet audit list`, or whatever keeps a copy elsewhere." },
     Operation { name: "setAside", action: "send", channel: "dead", who: "response", queue: None, replies: &[], what: "The message as it was, with the reason." },
     Operation { name: "readDeadLetters", action: "receive", channel: "dead", who: "operator", queue: None, replies: &[], what: "To look at them and to send them again." },
     Operation { name: "hearSocket", action: "receive", channel: "socket", who: "gateway", queue: None, replies: &[], what: "Only `socket_wish`; a message that is none is answered with a problem." },

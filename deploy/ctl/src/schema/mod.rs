@@ -6,6 +6,9 @@ pub mod wire;
 /// The examples themselves, one case beside the other.
 mod examples;
 
+/// Examples of what operators change.
+mod deeds;
+
 /// Golden bytes: written once, read by every later version.
 pub mod golden;
 

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use talkfleet_shared::envelope::{self, Format};
 
-use super::examples;
+use super::{deeds, examples};
 
 /// A message that travels between processes or outlives one.
 pub struct Message {
@@ -43,6 +43,7 @@ pub fn messages() -> Result<Vec<Message>> {
         of("history_reply", examples::history_replies()?)?,
         of("archive_change", examples::archive_changes()?)?,
         of("feedback", examples::feedbacks()?)?,
+        of("audit_entry", deeds::entries()?)?,
     ])
 }
 

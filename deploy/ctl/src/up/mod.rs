@@ -157,7 +157,7 @@ async fn open(
         database: Some(engines.database_url.clone()),
         shards: 4,
         replicas: 1,
-        data: None,
+        ..Connect::default()
     };
     let (bus, store) = (connect.bus().await?, connect.store().await?);
     apply_topology(&bus, progress).await?;

@@ -212,7 +212,8 @@ async fn every_user_may_what_its_role_needs_and_nothing_else() {
     for user in users {
         let (client, forbidden) = broker.client(user).await;
         let of_user = |rows: &'static [(&str, &str, bool)]| rows.iter().filter(move |row| row.0 == user);
-        let rows = of_user(MAY_PUBLISH).map(|row| ("Publish", row)).chain(of_user(MAY_HEAR).map(|row| ("Subscription", row)));
+        let rows =
+            of_user(MAY_PUBLISH).map(|row| ("Publish", row)).chain(of_user(MAY_HEAR).map(|row| ("Subscription", row)));
         for (what, (_, subject, may)) in rows {
             forbidden.lock().unwrap().clear();
             let mut ears = Vec::new();
@@ -225,7 +226,10 @@ async fn every_user_may_what_its_role_needs_and_nothing_else() {
             let said = forbidden.lock().unwrap().join("; ");
             let refused = said.contains(what) && said.contains(&format!("\"{subject}\""));
             if refused == *may || (*may && !said.is_empty()) {
-                wrong.push(format!("{user} {what} {subject}: should be {}: {said}", if *may { "allowed" } else { "refused" }));
+                wrong.push(format!(
+                    "{user} {what} {subject}: should be {}: {said}",
+                    if *may { "allowed" } else { "refused" }
+                ));
             }
         }
     }
@@ -268,7 +272,8 @@ async fn desk(broker: &Broker, model: &Model) -> Desk {
     for role in ["intent", "retrieval", "response", "archive"] {
         let mut worker_set = vec![nkey(role)];
         if role == "response" {
-            let speaks = [("model.base_url", &*model.url), ("model.api_key", "not-a-real-key"), ("turn.grace_ms", "500")];
+            let speaks =
+                [("model.base_url", &*model.url), ("model.api_key", "not-a-real-key"), ("turn.grace_ms", "500")];
             worker_set.extend(speaks.map(|(key, value)| (key.to_owned(), value.to_owned())));
         }
         fleet.add_worker(&FleetOptions { roles: vec![role.into()], worker_set, ..options.clone() }).await.unwrap();
@@ -278,7 +283,8 @@ async fn desk(broker: &Broker, model: &Model) -> Desk {
     // All of its engines run elsewhere.
     let data = tempfile::tempdir().unwrap();
     let [nats, redis, database] = [&options.nats, &options.redis, &options.database].map(|url| Some(url.clone()));
-    let engines = EngineOptions { nats, redis, database, ..EngineOptions::new(data.path(), Sources::from_environment()) };
+    let engines =
+        EngineOptions { nats, redis, database, ..EngineOptions::new(data.path(), Sources::from_environment()) };
     let engines = Engines::start(engines, &Silent).await.unwrap();
     Desk { fleet, options, engines, bus, key, data }
 }
@@ -296,7 +302,11 @@ async fn missing(desk: &Desk) -> String {
 fn operate(broker: &Broker, desk: &Desk, args: &[&str]) -> String {
     let seed = broker.seed("operator").display().to_string();
     let database = desk.options.database.as_str();
-    let variables = [("TALKFLEET_NATS__URL", &*broker.url), ("TALKFLEET_NATS__NKEY_FILE", &seed), ("TALKFLEET_DATABASE__URL", database)];
+    let variables = [
+        ("TALKFLEET_NATS__URL", &*broker.url),
+        ("TALKFLEET_NATS__NKEY_FILE", &seed),
+        ("TALKFLEET_DATABASE__URL", database),
+    ];
     talkfleet(args, &variables)
 }
 
@@ -308,7 +318,8 @@ async fn a_whole_fleet_works_with_one_user_per_role() {
 
     // Asked, answered, judged, looked back at.
     model.answer();
-    let (status, answer) = desk.post("/v1/chat", &json!({ "text": "How long does delivery take?", "conversation": "talk" })).await;
+    let (status, answer) =
+        desk.post("/v1/chat", &json!({ "text": "How long does delivery take?", "conversation": "talk" })).await;
     assert_eq!((status, &answer["kind"], &answer["degraded"]), (200, &json!("answer"), &json!([])), "{answer}");
     let feedback = json!({ "id": answer["id"], "verdict": "up" });
     assert_eq!(desk.post("/v1/feedback", &feedback).await.0, 202);
@@ -359,7 +370,11 @@ async fn a_whole_fleet_works_with_one_user_per_role() {
 
     // What is current is changed by the operator's command, and heard by the roles.
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("moon.md"), "# Delivery to the moon\n\nDelivery to the moon takes ninety days.\n").unwrap();
+    std::fs::write(
+        folder.path().join("moon.md"),
+        "# Delivery to the moon\n\nDelivery to the moon takes ninety days.\n",
+    )
+    .unwrap();
     operate(&broker, &desk, &["knowledge", "add", folder.path().to_str().unwrap()]);
     assert!(operate(&broker, &desk, &["dead", "list"]).contains("a test"));
     operate(&broker, &desk, &["topology", "diff"]);
@@ -414,18 +429,25 @@ async fn a_key_is_changed_while_the_fleet_runs() {
     assert_ne!(before, std::fs::read(broker.seed("response")).unwrap());
     broker.reload();
     // The broker lets go of whoever came with the old key; the new one is read for the new connection.
-    until("a new connection", || async { bus.metrics().text().contains("talkfleet_bus_reconnects_total 2").then_some(()) }).await;
+    until("a new connection", || async {
+        bus.metrics().text().contains("talkfleet_bus_reconnects_total 2").then_some(())
+    })
+    .await;
     until("the broker's clock", || async { bus.time().await.ok() }).await;
     assert!(health.is_ready(), "{:?}", health.missing());
 
     // A seed that is no seed, and a user that is none, are said at the start.
     std::fs::write(broker.seed("archive"), "geheim").unwrap();
-    let Err(BusError::Connect { why, .. }) = Bus::connect(&broker.config("archive"), "test", Metrics::new("test"), Health::new()).await else {
+    let Err(BusError::Connect { why, .. }) =
+        Bus::connect(&broker.config("archive"), "test", Metrics::new("test"), Health::new()).await
+    else {
         panic!("it was let in")
     };
     assert!(why.contains("archive.nk holds no seed of an NKEY") && !why.contains("geheim"), "{why}");
     std::fs::write(broker.seed("archive"), before).unwrap();
-    let Err(BusError::Connect { why, .. }) = Bus::connect(&broker.config("archive"), "test", Metrics::new("test"), Health::new()).await else {
+    let Err(BusError::Connect { why, .. }) =
+        Bus::connect(&broker.config("archive"), "test", Metrics::new("test"), Health::new()).await
+    else {
         panic!("it was let in")
     };
     assert!(why.contains("it knows no such user"), "{why}");

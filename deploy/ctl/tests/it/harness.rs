@@ -103,7 +103,7 @@ async fn load_demo(base: &Base) {
 }
 
 fn connect(nats: &str, database: &str) -> Connect {
-    Connect { nats: Some(nats.into()), database: Some(database.into()), shards: 4, replicas: 1, data: None }
+    Connect { nats: Some(nats.into()), database: Some(database.into()), shards: 4, replicas: 1, ..Connect::default() }
 }
 
 /// What a test wants of its fleet.

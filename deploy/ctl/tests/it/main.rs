@@ -44,6 +44,15 @@ mod bursts;
 /// Tenants and visitors see nothing of one another.
 mod walls;
 
+/// What browsers are told.
+mod browsers;
+
+/// Tokens of a company's own identity provider, and bad ones.
+mod tokens;
+
+/// What operators change is noted.
+mod audit;
+
 /// Bad input is refused with a clear code and disturbs nobody.
 mod refusals;
 

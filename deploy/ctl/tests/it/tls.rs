@@ -58,7 +58,8 @@ impl Certificates {
         roots.add(self.authority.der().clone()).unwrap();
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider);
-        let config = if old { config.with_protocol_versions(&[&TLS12]) } else { config.with_safe_default_protocol_versions() };
+        let config =
+            if old { config.with_protocol_versions(&[&TLS12]) } else { config.with_safe_default_protocol_versions() };
         let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         TlsConnector::from(Arc::new(config))
@@ -82,11 +83,14 @@ async fn the_broker_is_reached_by_tls_and_knows_us_by_a_certificate() {
     let at = |name: &str| files.path().join(name).display().to_string();
     let tls = format!(
         "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: true }}",
-        at("server.pem"), at("server.key"), at("ca.pem")
+        at("server.pem"),
+        at("server.key"),
+        at("ca.pem")
     );
     let broker = Broker::start(&[], &tls).await;
     let plain = broker.config("operator");
-    let good = NatsConfig { ca_file: at("ca.pem"), cert_file: at("client.pem"), key_file: at("client.key"), ..plain.clone() };
+    let good =
+        NatsConfig { ca_file: at("ca.pem"), cert_file: at("client.pem"), key_file: at("client.key"), ..plain.clone() };
     let bus = connect(&good).await.unwrap();
     bus.topology_apply(talkfleet_shared::topology::Scale::default()).await.unwrap();
 
@@ -95,7 +99,10 @@ async fn the_broker_is_reached_by_tls_and_knows_us_by_a_certificate() {
     Certificates::new("elsewhere").write(elsewhere.path(), "client");
     let stranger = elsewhere.path().join("ca.pem").display().to_string();
     let refused = [
-        (NatsConfig { ca_file: stranger, ..good.clone() }, "nats.ca_file does not hold the authority of its certificate"),
+        (
+            NatsConfig { ca_file: stranger, ..good.clone() },
+            "nats.ca_file does not hold the authority of its certificate",
+        ),
         (NatsConfig { cert_file: String::new(), key_file: String::new(), ..good.clone() }, "nats.cert_file"),
     ];
     for (config, expected) in refused {
@@ -173,7 +180,11 @@ async fn the_gateway_speaks_tls_under_a_certificate_that_changes_while_it_runs()
     certificates.write(files.path(), "http");
     let at = |name: &str| files.path().join(name).display().to_string();
     let mut desk = Desk::open().gateways(0).start().await;
-    let gateway_set = [("http.cert_file", at("http.pem")), ("http.key_file", at("http.key")), ("http.head_read_timeout_ms", "1000".into())];
+    let gateway_set = [
+        ("http.cert_file", at("http.pem")),
+        ("http.key_file", at("http.key")),
+        ("http.head_read_timeout_ms", "1000".into()),
+    ];
     let gateway_set = gateway_set.map(|(key, value)| (key.to_owned(), value)).to_vec();
     let options = FleetOptions { gateway_set, ..desk.options.clone() };
     desk.fleet.add_gateway(&options, false).await.unwrap();

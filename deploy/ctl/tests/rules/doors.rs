@@ -14,11 +14,12 @@ const DOORS: &[Door] = &[
     Door { library: "async_nats", files: &["shared/src/bus/", "shared/src/topology.rs"] },
     Door { library: "sqlx", files: &["worker/src/store/", "worker/src/store.rs"] },
     Door { library: "redis", files: &["gateway/src/peers/", "worker/src/keeper.rs"] },
-    // The clients of language models, a model server and a search server in the worker; the operator's command is a client
+    // The clients of identity providers in the gateway, of language models, a model server and a search server in the worker; the operator's command is a client
     // of the gateway.
     Door {
         library: "reqwest",
         files: &[
+            "gateway/src/auth/jwt/fetch.rs",
             "worker/src/response/model/endpoint.rs",
             "worker/src/intent/remote/client.rs",
             "worker/src/retrieval/remote/elastic/door.rs",

@@ -23,6 +23,12 @@ mod house;
 /// Every key of the configuration is explained.
 mod config;
 
+/// What operators change is noted.
+mod deeds;
+
+/// Every threat names the test that shows what stops it.
+mod security;
+
 /// Manifests agree with the code.
 mod cluster;
 

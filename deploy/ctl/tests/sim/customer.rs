@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use talkfleet_gateway::{
     admit::Lane,
-    auth::{Principal, PrincipalKind},
+    auth::Principal,
     desk::{Frames, Submission},
 };
 use talkfleet_shared::{
@@ -60,7 +60,7 @@ pub enum Manner {
 }
 
 pub fn principal() -> Principal {
-    Principal { tenant: TenantId::parse("demo").unwrap(), user: None, kind: PrincipalKind::Key }
+    Principal::of_key(TenantId::parse("demo").unwrap())
 }
 
 impl Told {
