@@ -90,11 +90,12 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Bus, BusError},
+    bus::{Ages, Bus, BusError},
     certificate,
     config::ConfigError,
     lifecycle::Shutdown,
     metrics::Metrics,
+    spans::Tracer,
 };
 use tokio::net::TcpListener;
 
@@ -141,6 +142,8 @@ pub enum StartError {
     Encoder(#[from] encoder::EncoderError),
     #[error(transparent)]
     Backend(#[from] retrieval::remote::elastic::ElasticError),
+    #[error("otel.endpoint cannot be used: {0}")]
+    Otel(String),
 }
 
 /// A running worker.
@@ -167,6 +170,8 @@ impl Worker {
         health.down(STARTING, "the roles are being opened");
         let nats = config.nats.named(config.plays_as());
         let bus = Bus::connect(&nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
+        let tracer = Tracer::open(&config.otel, "talkfleet-worker", bus.who(), metrics.clone());
+        let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let store = Store::open(&config.database, metrics.clone())?;
         let redis = Redis::new(&config.redis.url, redis_guard(&config, &metrics))?;
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
@@ -200,6 +205,7 @@ impl Worker {
         self.bus.health().down("draining", "this process is going away");
         self.doors.drained(self.grace.saturating_sub(FAREWELL)).await;
         self.rooms.ask();
+        self.bus.tracer().close(FAREWELL / 2).await;
         self.bus.close(FAREWELL / 2).await;
         let _ = tokio::time::timeout(FAREWELL / 2, self.store.close()).await;
         tracing::info!("the worker has gone home");
@@ -306,6 +312,11 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redi
     // Apart, since a base that is slow to read may still be written.
     let [writes, reads] =
         ["archive", "history"].map(|target| Guard::new(target, patience, config.retries, bus.metrics().clone()));
+    doors.spawn({
+        // Told by the gateways too, but for the journal's age.
+        let (bus, until) = (bus.clone(), doors.clone());
+        async move { bus.tell_queues(Ages::OfJournal, &until).await }
+    });
     let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), reads, redis, config.cache.clone()));
     doors.spawn(shelf.clone().follow(doors.clone()));
     doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, writes, doors.clone()));

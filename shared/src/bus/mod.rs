@@ -36,6 +36,9 @@ mod journal;
 /// PURE: the subjects and streams of a replay, apart from the live ones.
 mod lane;
 
+/// What waits for each consumer, and for how long.
+mod queue;
+
 /// Dead letters: set aside, looked at, mended, asked again.
 mod dead;
 
@@ -86,6 +89,7 @@ pub use self::{
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
     pull::Deliveries,
+    queue::{Ages, Queue},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     rights::{BusRights, OPERATOR, users},
@@ -99,6 +103,7 @@ use crate::{
     header,
     id::BusUser,
     metrics::Metrics,
+    spans::Tracer,
 };
 
 /// Waits between attempts to take part in what is missing at the broker.
@@ -139,9 +144,15 @@ pub struct Bus {
     lane: Lane,
     who: Arc<str>,
     user: Option<BusUser>,
+    tracer: Tracer,
 }
 
 impl Bus {
+    /// The same connection, telling its part of traces.
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
     /// Connects to a model of the broker, for a simulation.
     pub fn simulated(
         link: model::Link,
@@ -161,7 +172,8 @@ impl Bus {
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
         let user = config.user(connect::role_of(name));
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, user }
+        let tracer = Tracer::off();
+        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, user, tracer }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.
@@ -207,6 +219,11 @@ impl Bus {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Where this process tells its part of traces.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Sends what is buffered, then closes; bounded, so that a broker that went away first does not hold us up.

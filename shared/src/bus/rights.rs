@@ -74,6 +74,7 @@ fn gateway(gateway: &mut Gather<'_>) {
     let of_peers = [format!("{}.burst.*.*", subject::PREFIX), subject::every_listening()];
     gateway.says(of_peers.clone());
     gateway.hears(of_peers);
+    gateway.counts();
     gateway.follows(&bucket(topology::KEYS));
     // Only this one: keys are the operator's to make.
     gateway.says([format!("$KV.{}.{VISITOR_SECRET}", topology::KEYS)]);
@@ -123,6 +124,9 @@ fn response(response: &mut Gather<'_>) {
 
 fn archive(archive: &mut Gather<'_>) {
     archive.takes(topology::JOURNAL, topology::ARCHIVE);
+    archive.counts();
+    // How long the oldest of the journal's records waits stands in the record.
+    archive.calls(&format!("DIRECT.GET.{}", topology::JOURNAL));
     archive.serves("history");
     let gateways = archive.gateways.to_vec();
     archive.answers(&gateways);
@@ -202,6 +206,20 @@ impl<'a> Gather<'a> {
         self.calls(&format!("CONSUMER.INFO.{stream}.{consumer}"));
         self.calls(&format!("CONSUMER.MSG.NEXT.{stream}.{consumer}"));
         self.says([format!("$JS.ACK.{stream}.{consumer}.>"), format!("$JS.ACK.*.*.{stream}.{consumer}.>")]);
+    }
+
+    /// Tells how much waits for whom, and for how long; of the streams that keep what was read it learns nothing more.
+    fn counts(&mut self) {
+        for (stream, consumer) in [
+            (topology::ASK, topology::RESPONSE),
+            (topology::JOURNAL, topology::ARCHIVE),
+            (topology::ADVISORIES, topology::REAPER),
+        ] {
+            self.calls(&format!("CONSUMER.INFO.{stream}.{consumer}"));
+        }
+        for queue in [topology::ASK, topology::ADVISORIES] {
+            self.calls(&format!("STREAM.INFO.{queue}"));
+        }
     }
 
     /// Reads the newest message on a subject.
