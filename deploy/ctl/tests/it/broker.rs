@@ -46,9 +46,9 @@ impl Drop for Broker {
 }
 
 /// Runs `talkfleet`; what it printed.
-fn talkfleet(args: &[&str], variables: &[(&str, &str)]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_talkfleet"));
-    let out = command.args(args).envs(variables.iter().copied()).output().unwrap();
+async fn talkfleet(args: &[&str], variables: &[(&str, &str)]) -> String {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
+    let out = command.args(args).envs(variables.iter().copied()).output().await.unwrap();
     assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
 }
@@ -58,9 +58,9 @@ impl Broker {
     pub(crate) async fn start(members: &[&str], more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().to_str().unwrap();
-        let permissions = talkfleet(&[&["topology", "permissions"], members].concat(), &[]);
+        let permissions = talkfleet(&[&["topology", "permissions"], members].concat(), &[]).await;
         std::fs::write(dir.path().join("permissions.conf"), permissions).unwrap();
-        talkfleet(&[&["topology", "keys", "--dir", at], members].concat(), &[]);
+        talkfleet(&[&["topology", "keys", "--dir", at], members].concat(), &[]).await;
         let configuration = format!(
             "listen: \"127.0.0.1:-1\"\nports_file_dir: \"{at}\"\npid_file: \"{at}/pid\"\nlog_file: \"{at}/log\"\n\
              jetstream {{ store_dir: \"{at}/js\" }}\n\
@@ -308,7 +308,7 @@ async fn missing(desk: &Desk) -> String {
 }
 
 /// The operator's command on this broker; what it printed.
-fn operate(broker: &Broker, desk: &Desk, args: &[&str]) -> String {
+async fn operate(broker: &Broker, desk: &Desk, args: &[&str]) -> String {
     let seed = broker.seed("operator").display().to_string();
     let database = desk.options.database.as_str();
     let variables = [
@@ -316,7 +316,7 @@ fn operate(broker: &Broker, desk: &Desk, args: &[&str]) -> String {
         ("TALKFLEET_NATS__NKEY_FILE", &seed),
         ("TALKFLEET_DATABASE__URL", database),
     ];
-    talkfleet(args, &variables)
+    talkfleet(args, &variables).await
 }
 
 #[tokio::test]
@@ -385,9 +385,9 @@ async fn a_whole_fleet_works_with_one_user_per_role() {
     let article =
         "---\ntitle: Do you deliver by drone?\nurl: /help/drones\n---\nWe deliver by drone to three islands.\n";
     std::fs::write(folder.path().join("drones.md"), article).unwrap();
-    operate(&broker, &desk, &["knowledge", "add", "--tenant", "isles", folder.path().to_str().unwrap()]);
-    assert!(operate(&broker, &desk, &["dead", "list"]).contains("a test"));
-    operate(&broker, &desk, &["topology", "diff"]);
+    operate(&broker, &desk, &["knowledge", "add", "--tenant", "isles", folder.path().to_str().unwrap()]).await;
+    assert!(operate(&broker, &desk, &["dead", "list"]).await.contains("a test"));
+    operate(&broker, &desk, &["topology", "diff"]).await;
     let key = create_key(&desk.bus, "isles").await;
     until("the new article", || async {
         model.answer();
@@ -413,17 +413,18 @@ async fn a_stream_that_was_deleted_comes_back_by_the_operators_hand_alone() {
     .await;
     assert!(desk.bus.asks_waiting().await.is_err(), "nobody of the fleet may make it again");
     let seed = broker.seed("operator").display().to_string();
-    let mut keeper = Command::new(env!("CARGO_BIN_EXE_talkfleet"));
+    let mut keeper = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
     keeper.args(["topology", "apply", "--every", "1"]).env("TALKFLEET_NATS__URL", &broker.url);
-    let mut keeper = keeper.env("TALKFLEET_NATS__NKEY_FILE", seed).stdout(Stdio::null()).spawn().unwrap();
+    let mut keeper =
+        keeper.env("TALKFLEET_NATS__NKEY_FILE", seed).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
     until("an answer", || async {
         let (status, answer) = desk.post("/v1/chat", &json!({ "text": "How long does delivery take?" })).await;
         (status == 200 && answer["kind"] == "answer").then_some(())
     })
     .await;
     desk.fleet.ready(PATIENCE).await.unwrap();
-    assert!(Command::new("kill").args(["-TERM", &keeper.id().to_string()]).status().unwrap().success());
-    assert!(keeper.wait().unwrap().success());
+    assert!(Command::new("kill").args(["-TERM", &keeper.id().unwrap().to_string()]).status().unwrap().success());
+    assert!(keeper.wait().await.unwrap().success());
 }
 
 #[tokio::test]
@@ -435,7 +436,7 @@ async fn a_key_is_changed_while_the_fleet_runs() {
     let bus = Bus::connect(&broker.config("response"), "test", Metrics::new("test"), health.clone()).await.unwrap();
     let before = std::fs::read(broker.seed("response")).unwrap();
     let at = broker.dir.path().to_str().unwrap();
-    talkfleet(&["topology", "keys", "--dir", at, "--renew", "response"], &[]);
+    talkfleet(&["topology", "keys", "--dir", at, "--renew", "response"], &[]).await;
     assert_ne!(before, std::fs::read(broker.seed("response")).unwrap());
     broker.reload();
     // The broker lets go of whoever came with the old key; the new one is read for the new connection.
@@ -471,7 +472,7 @@ async fn the_shipped_configuration_is_one() {
     for name in ["nats-server.conf", "permissions.conf"] {
         std::fs::copy(shipped.join(name), dir.path().join(name)).unwrap();
     }
-    talkfleet(&["topology", "keys", "--dir", dir.path().to_str().unwrap()], &[]);
+    talkfleet(&["topology", "keys", "--dir", dir.path().to_str().unwrap()], &[]).await;
     Certificates::new("localhost").write(dir.path(), "server");
     let variables = [
         ("NATS_SERVER_NAME", "nats-0"),
