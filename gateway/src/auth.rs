@@ -235,6 +235,13 @@ impl Keyring {
         Some((user, token))
     }
 
+    /// A ring that knows these entries of the bucket.
+    pub(crate) fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
+        let mut keys = Keys::default();
+        entries.into_iter().for_each(|entry| keys.apply(entry));
+        Self { keys: RwLock::new(Some(keys)), ..Self::default() }
+    }
+
     fn replace(&self, fresh: Keys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
     }
@@ -309,11 +316,10 @@ mod tests {
     }
 
     fn ring() -> Keyring {
-        let ring = Keyring::default();
-        ring.replace(Keys::default());
-        ring.change(entry(&keys::hash("tf_good"), Some(r#"{"tenant":"demo","name":"n","created_at_ms":1}"#)));
-        ring.change(entry(VISITOR_SECRET, Some("0123456789abcdef0123456789abcdef")));
-        ring
+        Keyring::of([
+            entry(&keys::hash("tf_good"), Some(r#"{"tenant":"demo","name":"n","created_at_ms":1}"#)),
+            entry(VISITOR_SECRET, Some("0123456789abcdef0123456789abcdef")),
+        ])
     }
 
     #[track_caller]

@@ -8,6 +8,7 @@ use talkfleet_shared::{
     config::{self, AdminConfig, Checked, ConfigError, GATEWAY_DEFAULTS, NatsConfig, TlsFiles, Url},
     envelope,
     id::TenantId,
+    redis_door::RedisPlace,
     spans::OtelConfig,
     telemetry::LogConfig,
 };
@@ -92,7 +93,12 @@ pub struct AdmissionConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
+    /// Empty for none.
     pub url: Url,
+    cluster: bool,
+    ca_file: String,
+    cert_file: String,
+    key_file: String,
     pub timeout_ms: u64,
 }
 
@@ -139,6 +145,14 @@ impl GatewayConfig {
     pub fn allows_origin(&self, origin: &str, host: Option<&str>) -> bool {
         let same = host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, rest)| rest == host));
         same || self.http.allowed_origins.iter().any(|allowed| allowed == origin)
+    }
+}
+
+impl RedisConfig {
+    /// Where it is, and how to get in.
+    pub fn place(&self) -> RedisPlace {
+        let Self { url, cluster, ca_file, cert_file, key_file, .. } = self.clone();
+        RedisPlace { url, cluster, ca_file, cert_file, key_file }
     }
 }
 
@@ -285,15 +299,13 @@ impl Checked for GatewayConfig {
                 format!("http.trusted_proxies: '{proxy}' should look like 10.0.0.0/8 or 192.0.2.1"),
             );
         }
-        let redis = &self.redis.url;
-        must(
-            redis.is_empty() || ["redis://", "rediss://"].iter().any(|scheme| redis.reveal().starts_with(scheme)),
-            format!("redis.url '{redis}' should look like redis://host:6379"),
-        );
         must(
             self.web.tenant.is_empty() || self.web.tenant().is_some(),
             format!("web.tenant '{}' is no identifier", self.web.tenant),
         );
+        if !self.redis.url.is_empty() {
+            problems.extend(self.redis.place().problems());
+        }
         problems
     }
 }

@@ -22,7 +22,7 @@ mod openai;
 mod web;
 
 /// The face for people with a plain NATS tool.
-mod ingress;
+pub mod ingress;
 
 /// What a client sends, parsed into what the desk takes; shared by the faces.
 pub mod intake;
@@ -42,6 +42,10 @@ pub mod relay;
 /// The one door to Redis.
 mod peers;
 
+/// A door for fuzz targets to what nothing else outside may call.
+#[doc(hidden)]
+pub mod fuzz;
+
 use std::{
     io,
     net::SocketAddr,
@@ -51,7 +55,7 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Ages, Bus, BusError},
+    bus::{Bus, BusError, Teller},
     certificate,
     lifecycle::Shutdown,
     metrics::Metrics,
@@ -118,11 +122,12 @@ impl Gateway {
         let tracer = Tracer::open(&config.otel, "talkfleet-gateway", bus.who(), metrics.clone());
         let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
+        rooms.spawn(bus.clone().follow_forgotten(rooms.clone()));
         let peers = match config.redis.url.is_empty() {
             true => None,
             false => Some(
                 Peers::connect(
-                    &config.redis.url,
+                    config.redis.place(),
                     Duration::from_millis(config.redis.timeout_ms),
                     (metrics.clone(), health.clone()),
                     &rooms,
@@ -147,7 +152,11 @@ impl Gateway {
         });
         rooms.spawn({
             let (bus, rooms) = (bus.clone(), rooms.clone());
-            async move { bus.tell_queues(Ages::OfQueues, &rooms).await }
+            async move { bus.tell_queues(Teller::Gateway, &rooms).await }
+        });
+        rooms.spawn({
+            let (bus, rooms) = (bus.clone(), rooms.clone());
+            async move { bus.follow_rule(&rooms).await }
         });
         rooms.spawn({
             let (desk, health, rooms) = (desk.clone(), health.clone(), rooms.clone());

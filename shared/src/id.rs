@@ -191,7 +191,7 @@ impl Default for ChannelId {
 }
 
 /// The first 160 bits of SHA-256 over length-prefixed parts, in hexadecimal.
-fn digest(parts: &[&str]) -> String {
+pub(crate) fn digest(parts: &[&str]) -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
     for part in parts {

@@ -54,6 +54,21 @@ mod reply;
 /// What the archive has just taken in, told to whoever keeps copies.
 mod changes;
 
+/// The rule of releases, followed and written.
+mod rule;
+
+/// Who is there.
+mod present;
+
+/// Whom the desk has forgotten, followed.
+mod forgotten;
+
+/// Looking through streams, and overwriting what lies in them.
+mod erase;
+
+/// Whole streams, written down and built again.
+mod snapshot;
+
 /// Roles as services: asked over a queue group, discovered by `$SRV`.
 mod service;
 
@@ -73,6 +88,7 @@ use async_nats::{
     jetstream::{self, consumer::PullConsumer},
 };
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use self::wire::{Kept, Nats, StoreError, Stored, Wire};
 pub use self::{
@@ -82,18 +98,21 @@ pub use self::{
     changes::Changes,
     connect::SERVER_VERSION_MIN,
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
-    deliver::{AskDelivery, BUDGET_MAX, Delivery, Seat, Settle, StoredAsk, digest},
+    deliver::{AskDelivery, BUDGET_MAX, Delivery, Seat, Settle, StoredAsk, digest, read_any},
     direct::{DirectAsk, DirectAsks},
+    erase::{Lying, Sift},
     fence::{Rights, Rules, SHADOW_USER, fence},
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
+    present::Present,
     pull::Deliveries,
-    queue::{Ages, Queue},
+    queue::{Queue, Teller},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     rights::{BusRights, OPERATOR, users},
     service::{CallError, Offer, ServiceCall},
+    snapshot::{CHUNK_BYTES, SnapshotError, StreamFacts},
     store::{Entry, Watch},
 };
 use crate::{
@@ -103,6 +122,7 @@ use crate::{
     header,
     id::BusUser,
     metrics::Metrics,
+    release::Rule,
     spans::Tracer,
 };
 
@@ -143,8 +163,10 @@ pub struct Bus {
     replicas: usize,
     lane: Lane,
     who: Arc<str>,
-    user: Option<BusUser>,
     tracer: Tracer,
+    rule: Arc<watch::Sender<Option<Rule>>>,
+    user: Option<BusUser>,
+    forgotten: Arc<forgotten::Forgotten>,
 }
 
 impl Bus {
@@ -171,9 +193,23 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
+        let (tracer, rule, forgotten) = (Tracer::off(), Arc::new(watch::Sender::new(None)), Arc::default());
         let user = config.user(connect::role_of(name));
-        let tracer = Tracer::off();
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, user, tracer }
+        Self {
+            wire,
+            metrics,
+            health,
+            publish_timeout,
+            call_timeout,
+            shards,
+            replicas,
+            lane,
+            who,
+            tracer,
+            rule,
+            user,
+            forgotten,
+        }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.

@@ -172,8 +172,21 @@ fn explain(error: &figment::Error, env: &Environment) -> String {
             let found = if matches!(found, Actual::Str(_)) { "a text".to_owned() } else { found.to_string() };
             format!("key '{key}'{source} should be {expected}, but is {found}")
         }
-        other => format!("key '{key}'{source}: {other}"),
+        other => {
+            let other = undrawn(&other.to_string());
+            if key.is_empty() {
+                format!("the configuration{source}: {other}")
+            } else {
+                format!("key '{key}'{source}: {other}")
+            }
+        }
     }
+}
+
+/// TOML's complaint without the line that it draws: a password may stand there.
+fn undrawn(complaint: &str) -> String {
+    let drawn = |line: &str| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|');
+    complaint.lines().map(str::trim).filter(|line| !line.is_empty() && !drawn(line)).collect::<Vec<_>>().join(": ")
 }
 
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
@@ -369,7 +382,8 @@ mod tests {
         refused("[nats]\nshard = 1", &[], "did you mean 'shards'?");
         refused("[nats]\nshards = 'many'", &[], "key 'nats.shards'");
         refused("", &[("nats.shards", "0")], "give 1 or more");
-        refused("[nats", &[], "");
+        refused("[nats", &[], "the configuration");
+        refused("[nats]\nurl = \"nats://u:secret@localhost", &[], "line 2");
     }
 
     #[test]
