@@ -141,8 +141,6 @@ fn response(response: &mut Gather<'_>) {
 
 fn archive(archive: &mut Gather<'_>) {
     archive.takes(topology::JOURNAL, topology::ARCHIVE);
-    // How long the oldest of the journal's records waits stands in the record.
-    archive.calls(&format!("DIRECT.GET.{}", topology::JOURNAL));
     archive.serves("history");
     let gateways = archive.gateways.to_vec();
     archive.answers(&gateways);
@@ -151,6 +149,9 @@ fn archive(archive: &mut Gather<'_>) {
     archive.hears([subject::every_tenant("changed")]);
     archive.reads_last(topology::TURNS, &subject::every_turn());
     archive.follows(topology::TURNS);
+    // After another database has taken over, what the journal took in shortly before is read once more; and how long the
+    // oldest of its records waits stands in the record.
+    archive.follows(topology::JOURNAL);
     archive.follows(&bucket(topology::FORGOTTEN));
 }
 
