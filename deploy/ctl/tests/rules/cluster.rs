@@ -1,12 +1,14 @@
-//! What the manifests say agrees with the code: consumers, thresholds, limits, times.
+//! What the manifests say agrees with the code: consumers, thresholds, limits, times, configuration.
 
 use serde_json::Value;
+use talkfleet_gateway::config::GatewayConfig;
 use talkfleet_shared::{
     config::{GATEWAY_DEFAULTS, WORKER_DEFAULTS},
     topology::{self, ARCHIVE, RESPONSE, Scale},
 };
+use talkfleet_worker::config::WorkerConfig;
 
-use crate::tree::{File, none, one, repository, sample};
+use crate::tree::{File, none, one, repository, root, sample};
 
 /// What differs from the defaults in a cluster, and in the image.
 const GATEWAY: &str = "deploy/k8s/base/fleet/gateway.toml";
@@ -184,6 +186,32 @@ fn cut_answers(files: &[File]) -> Vec<String> {
     cut.map(|(key, grace)| format!("{key} is {grace}, but an answer may take {longest}")).collect()
 }
 
+/// Variables in manifests and compose.yaml that name no key.
+fn unknown_variables(files: &[File]) -> Vec<String> {
+    let knows = |defaults: &str, section: &str, key: &str| {
+        let table: toml::Table = toml::from_str(defaults).unwrap();
+        table.get(section).and_then(|section| section.get(key)).is_some()
+    };
+    let mut findings = Vec::new();
+    for file in files.iter().filter(|file| file.path.starts_with("deploy/k8s/") || file.path == "deploy/compose.yaml") {
+        for (number, line) in (1..).zip(file.text.lines().map(|line| line.split(" #").next().unwrap_or_default())) {
+            for word in line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+                let Some((section, key)) = word.strip_prefix("TALKFLEET_").and_then(|rest| rest.split_once("__"))
+                else {
+                    continue;
+                };
+                let (section, key) = (section.to_lowercase(), key.to_lowercase().replace("__", "."));
+                let known =
+                    |key: &str| [GATEWAY_DEFAULTS, WORKER_DEFAULTS].iter().any(|text| knows(text, &section, key));
+                if !known(&key) && !key.strip_suffix("_file").is_some_and(known) {
+                    findings.push(format!("{}:{number}: {word} is no key of the configuration", file.path));
+                }
+            }
+        }
+    }
+    findings
+}
+
 /// Crates whose manifest the image's build does not take along before the sources.
 fn missing_manifests(files: &[File]) -> Vec<String> {
     let text = |path: &str| files.iter().find(|file| file.path == path).map_or("", |file| file.text.as_str());
@@ -243,6 +271,15 @@ fn nobody_is_killed_before_its_answers_have_ended() {
         &cut_answers(&[sample(WORKER, "[turn]\ngrace_ms = 22000\n"), sample(GATEWAY, "[admin]\ngrace_ms = 40000\n")]),
         "turn.grace_ms",
     );
+}
+
+#[test]
+fn what_a_cluster_is_configured_with_is_sound() {
+    GatewayConfig::load(Some(&root().join(GATEWAY)), &[]).unwrap();
+    WorkerConfig::load(Some(&root().join(WORKER)), &[]).unwrap();
+    none(&unknown_variables(&repository()));
+    let text = "- { name: TALKFLEET_NATS__URL_FILE }\n- { name: TALKFLEET_NATS__ULR }\n";
+    one(&unknown_variables(&[sample("deploy/k8s/a.yaml", text)]), "a.yaml:2: TALKFLEET_NATS__ULR");
 }
 
 #[test]
