@@ -157,6 +157,26 @@ fn unknown_consumers(files: &[File]) -> Vec<String> {
     findings
 }
 
+/// Where the broker's accounts are.
+const BROKER: &str = "deploy/nats/nats-server.conf";
+
+/// Autoscalers that look for the queue in an account which the broker does not have.
+fn unknown_accounts(files: &[File]) -> Vec<String> {
+    let broker = files.iter().find(|file| file.path == BROKER).map_or("", |file| file.text.as_str());
+    let has = |account: &str| broker.lines().any(|line| line.trim_start().starts_with(&format!("{account} {{")));
+    let mut findings = Vec::new();
+    for (path, thing) in things(files, "ScaledObject") {
+        let triggers = thing["spec"]["triggers"].as_array().unwrap();
+        for trigger in triggers.iter().filter(|trigger| trigger["type"] == "nats-jetstream") {
+            let account = trigger["metadata"]["account"].as_str().unwrap_or_default();
+            if !has(account) {
+                findings.push(format!("{path}: {BROKER} has no account '{account}'"));
+            }
+        }
+    }
+    findings
+}
+
 /// Pods that are killed before their process has gone by itself.
 fn early_kills(files: &[File]) -> Vec<String> {
     let mut findings = Vec::new();
@@ -227,7 +247,12 @@ fn missing_manifests(files: &[File]) -> Vec<String> {
 #[test]
 fn autoscalers_want_what_a_process_takes() {
     let mut files = repository();
-    assert_eq!(scalers(&files).len(), 10, "a ScaledObject and an autoscaler for the gateway and each role");
+    for kind in ["ScaledObject", "HorizontalPodAutoscaler"] {
+        let scaled: Vec<_> = things(&files, kind).map(|(_, thing)| thing["metadata"]["name"].clone()).collect();
+        for role in ["gateway", "intent", "retrieval", "response", "archive"] {
+            assert!(scaled.contains(&role.into()), "no {kind} for {role}: {scaled:?}");
+        }
+    }
     none(&unfit_scalers(&files));
     let scaler = |lag: u32, most: u32| {
         let text = format!(
@@ -257,6 +282,15 @@ fn manifests_alerts_and_boards_name_only_consumers_that_exist() {
     for text in [r#"max(a{consumer="answers"})"#, r#""expr": "a{consumer=~\"archive|answers\"}""#] {
         one(&unknown_consumers(&[sample("deploy/observe/a.json", text)]), "a.json:1: there is no consumer 'answers'");
     }
+}
+
+#[test]
+fn autoscalers_look_into_the_brokers_account() {
+    let mut files = repository();
+    none(&unknown_accounts(&files));
+    let text = "kind: ScaledObject\nspec: { triggers: [{ type: nats-jetstream, metadata: { account: $G } }] }\n";
+    files.push(sample("deploy/k8s/a.yaml", text));
+    one(&unknown_accounts(&files), "no account '$G'");
 }
 
 #[test]
