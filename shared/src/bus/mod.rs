@@ -107,7 +107,7 @@ pub use self::{
     peer::{HandOvers, HandedOver, Listening, Listenings},
     present::Present,
     pull::Deliveries,
-    queue::Teller,
+    queue::{Queue, Teller},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     rights::{BusRights, OPERATOR, users},

@@ -39,11 +39,11 @@ impl Teller {
 
 /// How far a consumer is behind.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Queue {
+pub struct Queue {
     /// Never delivered, or delivered and not settled.
-    pending: u64,
+    pub pending: u64,
     /// How long the oldest of them has lain there by the broker's clock; None when this process may not know.
-    oldest: Option<Duration>,
+    pub oldest: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -112,7 +112,7 @@ impl Bus {
     }
 
     /// How far a consumer of the live fleet is behind.
-    async fn queue(&self, stream: &str, consumer: &str, teller: Teller) -> Result<Queue, BusError> {
+    pub async fn queue(&self, stream: &str, consumer: &str, teller: Teller) -> Result<Queue, BusError> {
         let info: ConsumerInfo = self.info(format!("CONSUMER.INFO.{stream}.{consumer}")).await?;
         let pending = info.num_pending + info.num_ack_pending;
         let oldest = match (pending, stream, teller) {

@@ -13,7 +13,6 @@ use talkfleet_shared::{
     config::{self, AdminConfig, ConfigError, NatsConfig, Secret, Url, WORKER_DEFAULTS},
     id::TenantId,
     redis_door::RedisPlace,
-    release::Release,
     spans::OtelConfig,
     telemetry::LogConfig,
 };

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use talkfleet_shared::{
-    bus::{Ages, Bus},
+    bus::{Bus, Teller},
     id::TenantId,
     release::Release,
     topology::{self, Scale},
@@ -207,7 +207,7 @@ impl Fleet {
     async fn lag(&self, speedup: f64) -> Result<Lag> {
         let (lag, queue) = tokio::try_join!(
             self.bus.lag_of(Release::Stable),
-            self.bus.queue(topology::ASK, topology::RESPONSE, Ages::OfQueues)
+            self.bus.queue(topology::ASK, topology::RESPONSE, Teller::Gateway)
         )?;
         let age = queue.oldest.unwrap_or_default().as_secs_f64();
         Ok(Lag { waiting: lag.waiting, running: lag.running, oldest_s: age * speedup })
