@@ -65,16 +65,19 @@ pub(super) fn fleet() -> impl Iterator<Item = &'static str> {
 fn gateway(gateway: &mut Gather<'_>) {
     let own = BusUser::parse(gateway.user).ok().and_then(|user| GatewayId::of_user(&user));
     gateway.hears([own.map_or_else(|| format!("{}.reply.*.*", subject::PREFIX), |own| subject::replies(&own))]);
-    gateway.says([subject::every_ask(), subject::every_tenant("direct"), subject::every_tenant("history")]);
+    gateway.says([subject::every_ask(), subject::every_next_ask()]);
+    gateway.says([subject::every_tenant("direct"), subject::every_tenant("history")]);
     gateway.says([subject::every_cancel(), subject::every_resume(), subject::every_tenant("feedback")]);
     // It writes down that a turn expired; the first writer wins whoever it is.
     gateway.says([subject::every_turn()]);
     gateway.reads_last(topology::TURNS, &subject::every_turn());
-    gateway.reads_last(topology::ASK, &subject::every_ask());
+    gateway.reads_last(topology::ASK, &subject::every_asks_of());
     let of_peers = [format!("{}.burst.*.*", subject::PREFIX), subject::every_listening()];
     gateway.says(of_peers.clone());
     gateway.hears(of_peers);
     gateway.follows(&bucket(topology::KEYS));
+    gateway.follows(&bucket(topology::RELEASE));
+    gateway.says([subject::every_tenant("present")]);
     // Only this one: keys are the operator's to make.
     gateway.says([format!("$KV.{}.{VISITOR_SECRET}", topology::KEYS)]);
     // Whoever asks over plain NATS is answered wherever they wait, but nobody of the fleet beside other gateways.
@@ -100,6 +103,11 @@ fn retrieval(retrieval: &mut Gather<'_>) {
 /// Owns turns; what kills its workers it sets aside.
 fn response(response: &mut Gather<'_>) {
     response.takes(topology::ASK, topology::RESPONSE);
+    // A candidate's own, and what it leaves behind.
+    response.takes(topology::ASK, topology::RESPONSE_NEXT);
+    response.follows(&bucket(topology::RELEASE));
+    response.hears(["$SRV.>".into()]);
+    response.says([subject::every_tenant("present")]);
     response.takes(topology::ADVISORIES, topology::REAPER);
     for what in ["STREAM.MSG.GET", "STREAM.MSG.DELETE"] {
         response.calls(&format!("{what}.{}", topology::ASK));
