@@ -71,12 +71,20 @@ fn gateway(gateway: &mut Gather<'_>) {
     // It writes down that a turn expired; the first writer wins whoever it is.
     gateway.says([subject::every_turn()]);
     gateway.reads_last(topology::TURNS, &subject::every_turn());
+    // Whichever release is to answer it.
     gateway.reads_last(topology::ASK, &subject::every_asks_of());
     let of_peers = [format!("{}.burst.*.*", subject::PREFIX), subject::every_listening()];
     gateway.says(of_peers.clone());
     gateway.hears(of_peers);
-    gateway.follows(&bucket(topology::KEYS));
-    gateway.follows(&bucket(topology::RELEASE));
+    gateway.counts(&[
+        (topology::ASK, topology::RESPONSE),
+        (topology::ASK, topology::RESPONSE_NEXT),
+        (topology::JOURNAL, topology::ARCHIVE),
+        (topology::ADVISORIES, topology::REAPER),
+    ]);
+    for name in [topology::KEYS, topology::RELEASE, topology::FORGOTTEN] {
+        gateway.follows(&bucket(name));
+    }
     gateway.says([subject::every_tenant("present")]);
     // Only this one: keys are the operator's to make.
     gateway.says([format!("$KV.{}.{VISITOR_SECRET}", topology::KEYS)]);
@@ -92,20 +100,20 @@ fn intent(intent: &mut Gather<'_>) {
     intent.answers(&["response", WORKER, OPERATOR]);
     intent.follows(&bucket(topology::CATALOG));
     intent.follows(&objects(topology::MODELS));
+    intent.follows(&bucket(topology::FORGOTTEN));
 }
 
 fn retrieval(retrieval: &mut Gather<'_>) {
     retrieval.serves("retrieve");
     retrieval.answers(&["response", WORKER, OPERATOR]);
     retrieval.follows(&bucket(topology::CATALOG));
+    retrieval.follows(&bucket(topology::FORGOTTEN));
 }
 
 /// Owns turns; what kills its workers it sets aside.
 fn response(response: &mut Gather<'_>) {
     response.takes(topology::ASK, topology::RESPONSE);
-    // A candidate's own, and what it leaves behind.
     response.takes(topology::ASK, topology::RESPONSE_NEXT);
-    response.follows(&bucket(topology::RELEASE));
     response.hears(["$SRV.>".into()]);
     response.says([subject::every_tenant("present")]);
     response.takes(topology::ADVISORIES, topology::REAPER);
@@ -126,7 +134,12 @@ fn response(response: &mut Gather<'_>) {
     response.calls(&format!("STREAM.INFO.{}", topology::TURNS));
     response.reads_last(topology::TURNS, &subject::every_turn());
     response.reads_last(topology::CANCELS, &subject::every_cancel());
-    response.follows(&bucket(topology::OWNERS));
+    for name in [topology::OWNERS, topology::RELEASE, topology::FORGOTTEN] {
+        response.follows(&bucket(name));
+    }
+    // It says that it is there, and as which release.
+    response.hears(["$SRV.>".into()]);
+    response.answers(&[OPERATOR]);
 }
 
 fn archive(archive: &mut Gather<'_>) {
@@ -139,8 +152,10 @@ fn archive(archive: &mut Gather<'_>) {
     archive.hears([subject::every_tenant("changed")]);
     archive.reads_last(topology::TURNS, &subject::every_turn());
     archive.follows(topology::TURNS);
-    // After another database has taken over, what the journal took in shortly before is read once more.
+    // After another database has taken over, what the journal took in shortly before is read once more; and how long the
+    // oldest of its records waits stands in the record.
     archive.follows(topology::JOURNAL);
+    archive.follows(&bucket(topology::FORGOTTEN));
 }
 
 /// Everything but other users' inboxes.
@@ -212,6 +227,16 @@ impl<'a> Gather<'a> {
         self.calls(&format!("CONSUMER.INFO.{stream}.{consumer}"));
         self.calls(&format!("CONSUMER.MSG.NEXT.{stream}.{consumer}"));
         self.says([format!("$JS.ACK.{stream}.{consumer}.>"), format!("$JS.ACK.*.*.{stream}.{consumer}.>")]);
+    }
+
+    /// Tells how much waits for whom, and for how long; of a stream that keeps what was read it learns nothing more.
+    fn counts(&mut self, consumers: &[(&str, &str)]) {
+        for (stream, consumer) in consumers {
+            self.calls(&format!("CONSUMER.INFO.{stream}.{consumer}"));
+            if *stream != topology::JOURNAL {
+                self.calls(&format!("STREAM.INFO.{stream}"));
+            }
+        }
     }
 
     /// Reads the newest message on a subject.
