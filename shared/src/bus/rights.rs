@@ -114,8 +114,6 @@ fn retrieval(retrieval: &mut Gather<'_>) {
 fn response(response: &mut Gather<'_>) {
     response.takes(topology::ASK, topology::RESPONSE);
     response.takes(topology::ASK, topology::RESPONSE_NEXT);
-    response.hears(["$SRV.>".into()]);
-    response.says([subject::every_tenant("present")]);
     response.takes(topology::ADVISORIES, topology::REAPER);
     for what in ["STREAM.MSG.GET", "STREAM.MSG.DELETE"] {
         response.calls(&format!("{what}.{}", topology::ASK));
@@ -139,7 +137,7 @@ fn response(response: &mut Gather<'_>) {
     }
     // It says that it is there, and as which release.
     response.hears(["$SRV.>".into()]);
-    response.answers(&[OPERATOR]);
+    response.says([subject::every_tenant("present")]);
 }
 
 fn archive(archive: &mut Gather<'_>) {
