@@ -93,6 +93,11 @@ pub const DEGRADED_MODEL: &str = "model";
 /// What an answer lacks when the model said what the passages do not support.
 const DEGRADED_GROUNDING: &str = "grounding";
 
+/// The words in the data of a model's event, and whether it was an end or a failure.
+pub(crate) fn said(data: &str) -> (String, bool) {
+    model::said(data)
+}
+
 /// Everybody who can speak here.
 pub struct Speakers {
     metrics: Arc<Metrics>,
@@ -188,6 +193,11 @@ impl Speakers {
     pub async fn with_colleague(&self, language: Language, voice: &mut Voice<'_>) -> Spoken {
         voice.say_at_once(canned::with_colleague(language)).await;
         Spoken::canned(Kind::Handover)
+    }
+
+    /// Somebody was forgotten: nobody can tell whose question made which of the kept answers, so none is kept here.
+    pub fn forget_answers(&self) {
+        self.cache.drop_here();
     }
 
     /// Whether asking the model makes sense in a replay; a recording is always ready.
