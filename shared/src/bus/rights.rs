@@ -75,7 +75,7 @@ fn gateway(gateway: &mut Gather<'_>) {
     gateway.says([subject::every_turn()]);
     gateway.reads_last(topology::TURNS, &subject::every_turn());
     // Whichever release is to answer it.
-    gateway.reads_last(topology::ASK, &format!("{}.*.*.*.*", subject::PREFIX));
+    gateway.reads_last(topology::ASK, &subject::every_asks_of());
     let of_peers = [format!("{}.burst.*.*", subject::PREFIX), subject::every_listening()];
     gateway.says(of_peers.clone());
     gateway.hears(of_peers);
@@ -88,6 +88,7 @@ fn gateway(gateway: &mut Gather<'_>) {
     for name in [topology::KEYS, topology::RELEASE, topology::FORGOTTEN] {
         gateway.follows(&bucket(name));
     }
+    gateway.says([subject::every_tenant("present")]);
     // Only this one: keys are the operator's to make.
     gateway.says([format!("$KV.{}.{VISITOR_SECRET}", topology::KEYS)]);
     // Whoever asks over plain NATS is answered wherever they wait, but nobody of the fleet beside other gateways.
@@ -139,7 +140,7 @@ fn response(response: &mut Gather<'_>) {
     }
     // It says that it is there, and as which release.
     response.hears(["$SRV.>".into()]);
-    response.answers(&[OPERATOR]);
+    response.says([subject::every_tenant("present")]);
 }
 
 fn archive(archive: &mut Gather<'_>) {
