@@ -5,9 +5,12 @@ do $$
 declare
     -- A role, what it may do, and with which tables.
     rights constant text[] := array[
-        -- Writes the journal's entries, counts what they cost, tells histories; looks whether the schema is up to date.
-        'talkfleet_archive', 'select, insert', 'turns, promotions',
-        'talkfleet_archive', 'select, insert, update', 'feedback, usage',
+        -- Writes the journal's entries, counts what they cost, tells histories, deletes what is older than archive.retention_days;
+        -- looks whether the schema is up to date.
+        'talkfleet_archive', 'select, insert, delete', 'turns',
+        'talkfleet_archive', 'select, insert, update, delete', 'feedback',
+        'talkfleet_archive', 'select, insert, update', 'usage',
+        'talkfleet_archive', 'select, insert', 'promotions',
         'talkfleet_archive', 'select', '_sqlx_migrations',
         -- Reads what is searched; with the backend pgvector it keeps the search's own tables.
         'talkfleet_retrieval', 'select', 'knowledge, documents, passages, _sqlx_migrations',

@@ -241,7 +241,8 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), StartEr
 
 /// The certificates by which this process shows who it is, by the engine that it shows them to.
 fn own_certificates(config: &WorkerConfig) -> Vec<(&'static str, PathBuf)> {
-    let files = [("nats", config.nats.tls().cert_file)];
+    let (redis, database) = (&*config.redis.cert_file, &*config.database.cert_file);
+    let files = [("nats", config.nats.tls().cert_file), ("redis", redis), ("database", database)];
     files.into_iter().filter(|(_, path)| !path.is_empty()).map(|(target, path)| (target, path.into())).collect()
 }
 

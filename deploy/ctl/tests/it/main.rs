@@ -23,6 +23,9 @@ mod queue;
 /// What is accepted is answered once, in order, within its deadline, whatever dies.
 mod promises;
 
+/// The manifests' autoscaling on real workers.
+mod rehearse;
+
 /// The release before this one, run beside it.
 mod previous;
 

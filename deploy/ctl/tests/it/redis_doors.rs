@@ -7,7 +7,7 @@ use talkfleet::engines::{EngineError, EngineOptions, Programs, RedisNode, RedisP
 
 use crate::{
     certificates::Authority,
-    harness::{Desk, until},
+    harness::{Desk, command, until},
     model::Model,
 };
 
@@ -28,7 +28,7 @@ async fn program(named: Option<&Path>) -> RedisProgram {
 async fn locked(data: &Path) -> RedisNode {
     let settings = |place: &talkfleet::engines::RedisPlaceOnDisk<'_>| {
         let mut users = USERS.replace("user default off", &format!("user default on >{} ~* &* +@all", place.password));
-        for user in ["gateway", "response", "archive", "worker"] {
+        for user in ["gateway", "response", "archive", "worker", "operator"] {
             users = users.replace(&format!("${{{}_PASSWORD}}", user.to_uppercase()), user);
         }
         assert!(!users.contains('$'), "{users}");
@@ -79,6 +79,11 @@ async fn every_role_does_its_work_as_its_own_user_and_nothing_else() {
         })
         .await;
     }
+    // An operator forgets a customer; whether all of them is gone is another test's.
+    let (redis, receipts) = (as_user(&node, "operator"), desk.data.path().join("receipts").display().to_string());
+    let forget = ["forget", "--tenant", "demo", "--user", "ann", "--redis", &redis, "--receipts", &receipts];
+    let (_, _, said) = command(&desk, &forget).await;
+    println!("{said}");
     let denied = node.ask(&["ACL", "LOG"]).await.unwrap().text();
     assert_eq!(denied, "", "somebody was denied what they need");
     // What is allowed is used: nobody may do more than the code does.
