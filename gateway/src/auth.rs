@@ -15,7 +15,7 @@ use talkfleet_shared::{
     chat::Problem,
     error::Code,
     id::{ConversationId, TenantId, UserId},
-    keys::{self, KEY_BYTES_MAX, KeyRecord},
+    keys::{self, KEY_BYTES_MAX, KeyRecord, VISITOR_SECRET},
     lifecycle::Shutdown,
     retry::Delays,
     topology,
@@ -23,9 +23,6 @@ use talkfleet_shared::{
 
 use self::jwt::{Jwt, JwtConfig};
 use crate::visitor::{self, Mark, Signer, Token};
-
-/// Where the gateways keep the secret that signs visitors' tokens, beside the keys; no key's hash looks like it.
-const VISITOR_SECRET: &str = "visitor-secret";
 
 /// How soon a broken watch is opened again: a revoked key must be out within a second.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(800));
@@ -238,6 +235,13 @@ impl Keyring {
         Some((user, token))
     }
 
+    /// A ring that knows these entries of the bucket.
+    pub(crate) fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
+        let mut keys = Keys::default();
+        entries.into_iter().for_each(|entry| keys.apply(entry));
+        Self { keys: RwLock::new(Some(keys)), ..Self::default() }
+    }
+
     fn replace(&self, fresh: Keys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
     }
@@ -312,11 +316,10 @@ mod tests {
     }
 
     fn ring() -> Keyring {
-        let ring = Keyring::default();
-        ring.replace(Keys::default());
-        ring.change(entry(&keys::hash("tf_good"), Some(r#"{"tenant":"demo","name":"n","created_at_ms":1}"#)));
-        ring.change(entry(VISITOR_SECRET, Some("0123456789abcdef0123456789abcdef")));
-        ring
+        Keyring::of([
+            entry(&keys::hash("tf_good"), Some(r#"{"tenant":"demo","name":"n","created_at_ms":1}"#)),
+            entry(VISITOR_SECRET, Some("0123456789abcdef0123456789abcdef")),
+        ])
     }
 
     #[track_caller]

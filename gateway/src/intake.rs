@@ -22,22 +22,27 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 128;
 #[schema(example = json!({"text": "Where is my parcel?", "conversation": "c-42", "user": "ann"}))]
 pub struct ChatBody {
     /// 1 to 4,000 characters.
+    #[schema(schema_with = crate::http::text_schema)]
     pub text: String,
     /// The conversation it belongs to; without one it begins a new one.
     #[serde(default)]
+    #[schema(inline, value_type = Option<crate::http::Id>)]
     pub conversation: Option<String>,
     /// Which of the tenant's customers asks; ignored for visitors of the chat page.
     #[serde(default)]
+    #[schema(inline, value_type = Option<crate::http::Id>)]
     pub user: Option<String>,
     /// Where they write from; `web` when left out.
     #[serde(default)]
+    #[schema(inline, value_type = Option<crate::http::Id>)]
     pub channel: Option<String>,
     /// Up to 16 pairs, handed on to the records untouched.
     #[serde(default)]
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[schema(value_type = Object)]
     pub metadata: Option<Metadata>,
-    /// How long the answer may take, in milliseconds.
+    /// How long the answer may take, in milliseconds; the bounds are the server's.
     #[serde(default)]
+    #[schema(minimum = 500, maximum = 120_000)]
     pub deadline_ms: Option<u64>,
     /// Tell the answer while it is made, as server-sent events.
     #[serde(default)]

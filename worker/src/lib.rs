@@ -81,21 +81,28 @@ pub mod store;
 /// Where the encoders' weights lie.
 mod models;
 
+/// A door for fuzz targets to what nothing else outside may call.
+#[doc(hidden)]
+pub mod fuzz;
+
 pub use memory::{Kept, remembered};
 
 use std::{
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Ages, Bus, BusError},
+    bus::{Bus, BusError, Teller},
+    certificate,
     config::ConfigError,
     lifecycle::Shutdown,
     metrics::Metrics,
+    release::Release,
     spans::Tracer,
 };
 use tokio::net::TcpListener;
@@ -122,6 +129,9 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// it looks.
 const HOME_WITHIN: Duration = Duration::from_secs(10);
 const HOME_LOOK: Duration = Duration::from_millis(20);
+
+/// How workers that own turns are found by `$SRV`.
+pub const RESPONDER: &str = "response";
 
 /// What `/readyz` calls a worker that has not opened all of its roles yet.
 const STARTING: &str = "roles";
@@ -169,14 +179,18 @@ impl Worker {
         let admin = listener.local_addr().map_err(listen)?;
         let (metrics, health) = (Metrics::new("worker"), Health::new());
         health.down(STARTING, "the roles are being opened");
-        let bus = Bus::connect(&config.nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
+        let nats = config.nats.named(config.plays_as());
+        let bus = Bus::connect(&nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
         let tracer = Tracer::open(&config.otel, "talkfleet-worker", bus.who(), metrics.clone());
         let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let store = Store::open(&config.database, metrics.clone())?;
-        let redis = Redis::new(&config.redis.url, redis_guard(&config, &metrics))?;
+        store.look_for_primary().await;
+        let redis = Redis::new(config.redis.place(), redis_guard(&config, &metrics))?;
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
         rooms.spawn(admin::serve(listener, health, metrics, rooms.clone()));
         rooms.spawn(store.clone().follow_replicas(rooms.clone()));
+        rooms.spawn(store.clone().follow_primary(rooms.clone()));
+        rooms.spawn(certificate::follow(own_certificates(&config), bus.metrics().clone(), rooms.clone()));
         // To the very end: turns that are still being finished must not write down who was forgotten meanwhile.
         rooms.spawn(bus.clone().follow_forgotten(rooms.clone()));
 
@@ -188,6 +202,12 @@ impl Worker {
         }
         if config.plays(Role::Archive) {
             keep_the_archive(&config, &bus, &store, redis, &doors);
+        }
+        for (role, teller) in [(Role::Response, Teller::Response), (Role::Archive, Teller::Archive)] {
+            let (bus, until) = (bus.clone(), rooms.clone());
+            if config.plays(role) {
+                rooms.spawn(async move { bus.tell_queues(teller, &until).await });
+            }
         }
         bus.health().up(STARTING);
         let names: Vec<_> = config.roles.enabled.iter().map(|role| role.name()).collect();
@@ -219,6 +239,13 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), StartEr
     Ok(())
 }
 
+/// The certificates by which this process shows who it is, by the engine that it shows them to.
+fn own_certificates(config: &WorkerConfig) -> Vec<(&'static str, PathBuf)> {
+    let (redis, database) = (&*config.redis.cert_file, &*config.database.cert_file);
+    let files = [("nats", config.nats.tls().cert_file), ("redis", redis), ("database", database)];
+    files.into_iter().filter(|(_, path)| !path.is_empty()).map(|(target, path)| (target, path.into())).collect()
+}
+
 /// Plays the response role alone over a bus that is given, without a memory: what simulations do.
 pub async fn respond(config: &WorkerConfig, bus: Bus, doors: &Shutdown) -> Result<(), StartError> {
     doors.spawn(bus.clone().follow_forgotten(doors.clone()));
@@ -244,13 +271,17 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
         async move { catalog.follow(what, doors).await }
     };
     let metrics = bus.metrics();
+    // Whom a candidate's own roles would answer for others, no share says.
+    let lends = config.release.name == Release::Stable;
     if config.plays(Role::Intent) {
         doors.spawn(follow(What::Intents));
         let remote = Remote::new(&config.intent, config.retries, metrics.clone())?;
         let play = IntentRole { catalog: catalog.clone(), encoders, remote };
         let permits = config.roles.concurrency(Role::Intent);
         let home = Arc::new(Home::new(play, permits, embeddings.clone(), metrics.clone()));
-        doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        if lends {
+            doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        }
         at_each_forgetting(bus, doors, {
             let home = home.clone();
             move || home.forget()
@@ -262,7 +293,9 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
         let play = RetrievalRole { catalog: catalog.clone(), encoder, tuning: Tuning::default() };
         let permits = config.retrieval_permits();
         let home = Arc::new(Home::new(play, permits, embeddings, metrics.clone()));
-        doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        if lends {
+            doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        }
         at_each_forgetting(bus, doors, {
             let home = home.clone();
             move || home.forget()
@@ -278,13 +311,29 @@ async fn answer(config: &WorkerConfig, roles: Roles, redis: Option<Redis>, doors
     let memory = redis.map(|redis| Memory::new(redis, config.memory.clone()));
     let clock = turn::follow(&roles.bus, doors).await;
     let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));
-    doors.spawn(reaper::run(desk.clone(), doors.clone()));
+    doors.spawn({
+        let (bus, until) = (desk.bus.clone(), doors.clone());
+        let (release, version) = (config.release.name.name(), config.release.version().to_owned());
+        async move {
+            let metadata = [("release", release), ("version", version.as_str())];
+            bus.announce(RESPONDER, "Owns turns and answers them", &metadata, &until).await;
+        }
+    });
     at_each_forgetting(&desk.bus, doors, {
         let desk = desk.clone();
         move || desk.forget()
     });
-    desk.bus.health().down(direct::PART, "not heard yet");
     let (config, until) = (config.clone(), doors.clone());
+    if config.release.name == Release::Next {
+        // Poison is the stable workers' to judge, and what comes past the queue theirs to answer.
+        doors.spawn(async move {
+            roles_are_home(desk.bus.health(), &until).await;
+            consume::run(desk, &config, until).await;
+        });
+        return Ok(());
+    }
+    doors.spawn(reaper::run(desk.clone(), doors.clone()));
+    desk.bus.health().down(direct::PART, "not heard yet");
     doors.spawn(async move {
         roles_are_home(desk.bus.health(), &until).await;
         let direct = direct::run(desk.clone(), config.roles.direct_concurrency, config.turn.grace(), until.clone());
@@ -325,13 +374,10 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redi
     // Apart, since a base that is slow to read may still be written.
     let [writes, reads] =
         ["archive", "history"].map(|target| Guard::new(target, patience, config.retries, bus.metrics().clone()));
-    doors.spawn({
-        // Told by the gateways too, but for the journal's age.
-        let (bus, until) = (bus.clone(), doors.clone());
-        async move { bus.tell_queues(Ages::OfJournal, &until).await }
-    });
     let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), reads, redis, config.cache.clone()));
     doors.spawn(shelf.clone().follow(doors.clone()));
+    let reread = Duration::from_secs(config.database.promotion_reread_s);
+    doors.spawn(archive::catch_up_after_promotions(bus.clone(), store.clone(), shelf.clone(), reread, doors.clone()));
     at_each_forgetting(bus, doors, {
         let shelf = shelf.clone();
         move || shelf.drop_copies()

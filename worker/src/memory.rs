@@ -115,7 +115,7 @@ fn latest(kept: Vec<Kept>, user: Option<&UserId>, config: &MemoryConfig) -> Vec<
 mod tests {
     use std::time::Instant;
 
-    use talkfleet_shared::{config::Url, metrics::Metrics};
+    use talkfleet_shared::{config::Url, metrics::Metrics, redis_door::RedisPlace};
 
     use super::*;
     use crate::{
@@ -163,7 +163,8 @@ mod tests {
         let retries = WorkerConfig::load(None, &[]).unwrap().retries;
         let patience = Patience { failures_max: FAILURES_MAX, open_ms: 60_000 };
         let guard = Guard::new("redis", patience, retries, Metrics::new("worker"));
-        let redis = Redis::new(&Url::new(format!("redis://127.0.0.1:{port}")), guard).unwrap();
+        let place = RedisPlace { url: Url::new(format!("redis://127.0.0.1:{port}")), ..RedisPlace::default() };
+        let redis = Redis::new(place, guard).unwrap();
         let memory = Memory::new(redis, config);
         let (tenant, conversation) = (TenantId::parse("t").unwrap(), ConversationId::parse("c").unwrap());
         let recall = || memory.recall(&tenant, &conversation, None, OffsetDateTime::UNIX_EPOCH);

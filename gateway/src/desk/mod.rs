@@ -54,7 +54,7 @@ use std::{
 use talkfleet_shared::{
     bus::{Bus, BusError, CallError},
     chance,
-    chat::{Ask, DeliveryClass, Feedback, HistoryReply, HistoryRequest, Outcome, Problem, Verdict},
+    chat::{Ask, DeliveryClass, Feedback, Frame, HistoryReply, HistoryRequest, Outcome, Position, Problem, Verdict},
     error::Code,
     id::{ChannelId, ConversationId, GatewayId, RequestId, UserId},
     lifecycle::Shutdown,
@@ -90,6 +90,13 @@ const HISTORY_TURNS_SHOWN: u32 = 200;
 
 /// The longest reason of a verdict in characters.
 pub const REASON_CHARS_MAX: usize = 1_000;
+
+/// What a client at `after` is shown of frames as they come in, and where it stands then.
+pub(crate) fn shown(after: Position, frames: &[Frame]) -> (Vec<Frame>, Position) {
+    let mut order = order::Order::after(after);
+    let shown = frames.iter().filter(|frame| order.judge(frame) == order::Next::Show).cloned().collect();
+    (shown, order.position())
+}
 
 /// One message as a face hands it in, everything in it parsed.
 #[derive(Debug, Clone)]
@@ -159,7 +166,8 @@ impl Desk {
         shutdown: Shutdown,
         until: &Shutdown,
     ) -> Arc<Self> {
-        let relay = Relay::new(GatewayId::new(), config.turns.waiting_max);
+        let gateway = bus.user().and_then(GatewayId::of_user).unwrap_or_default();
+        let relay = Relay::new(gateway, config.turns.waiting_max);
         let desk = Arc::new(Self::new(bus, config, relay, peers, shutdown));
         until.spawn({
             let (desk, until) = (desk.clone(), until.clone());

@@ -43,11 +43,11 @@ pub(super) fn router() -> OpenApiRouter<Arc<Desk>> {
 #[utoipa::path(
     post, path = "/v1/chat", tag = "chat", request_body = ChatBody,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters"),
+        ("Idempotency-Key" = inline(Option<contract::IdempotencyKey>), Header, description = "1 to 128 visible ASCII characters"),
         ("talkfleet-priority" = Option<String>, Header, description = "`batch` when nobody waits for it: it comes after those for whom somebody does"),
     ),
     responses(
-        (status = 200, description = "The answer", body = contract::Answer),
+        (status = 200, description = "The answer, or its frames", content((contract::Answer = "application/json"), (contract::Frame = "text/event-stream"))),
         (status = "4XX", description = "The message was not accepted", body = ProblemBody, content_type = "application/problem+json"),
         (status = "5XX", description = "No answer could be made, or it is not known whether one will", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -79,6 +79,7 @@ async fn ask(
 #[into_params(parameter_in = Query)]
 struct After {
     /// The last frame seen, as `seq` or `attempt.seq`; `Last-Event-ID` says the same.
+    #[param(pattern = r"^[0-9]{1,9}(\.[0-9]{1,9})?$")]
     after: Option<String>,
 }
 
@@ -86,11 +87,13 @@ struct After {
 ///
 /// Every frame after the last one seen, on whichever gateway, until the last frame.
 #[utoipa::path(
-    get, path = "/v1/chat/{id}/stream", tag = "chat", params(("id" = String, Path), After),
+    get, path = "/v1/chat/{id}/stream", tag = "chat", params(("id" = inline(contract::Id), Path), After),
     responses(
         (status = 200, description = "Server-sent events, one per frame", content_type = "text/event-stream", body = contract::Frame),
         (status = 404, description = "No such request, or not yours", body = ProblemBody, content_type = "application/problem+json"),
         (status = 410, description = "Its frames are no longer kept", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "It was not accepted", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", description = "It failed here; the code says whether to try again", body = ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = [])),
 )]
@@ -111,10 +114,12 @@ async fn stream(
 ///
 /// What was said so far is kept. Stopping twice, or after the end, changes nothing.
 #[utoipa::path(
-    post, path = "/v1/chat/{id}/cancel", tag = "chat", params(("id" = String, Path)),
+    post, path = "/v1/chat/{id}/cancel", tag = "chat", params(("id" = inline(contract::Id), Path)),
     responses(
         (status = 202, description = "It stops soon, or has ended"),
         (status = 404, description = "No such request, or not yours", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "It was not accepted", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", description = "It failed here; the code says whether to try again", body = ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = [])),
 )]
@@ -131,12 +136,13 @@ async fn cancel(
 #[serde(deny_unknown_fields)]
 struct FeedbackBody {
     /// The request's id.
+    #[schema(inline, value_type = contract::Id)]
     id: String,
-    /// `up` or `down`.
-    #[schema(value_type = String, example = "up")]
+    #[schema(inline, value_type = contract::Verdict)]
     verdict: Verdict,
     /// Up to 1,000 characters.
     #[serde(default)]
+    #[schema(max_length = 1000)]
     reason: Option<String>,
 }
 
@@ -146,6 +152,8 @@ struct FeedbackBody {
     responses(
         (status = 202, description = "It was written down"),
         (status = 404, description = "There is no answer under that id", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "It was not accepted", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", description = "It failed here; the code says whether to try again", body = ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = [])),
 )]

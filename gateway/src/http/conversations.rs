@@ -31,11 +31,13 @@ pub(super) fn router() -> OpenApiRouter<Arc<Desk>> {
 ///
 /// The turns of a conversation, oldest first.
 #[utoipa::path(
-    get, path = "/v1/conversations/{id}", tag = "conversations", params(("id" = String, Path)),
+    get, path = "/v1/conversations/{id}", tag = "conversations", params(("id" = inline(contract::Id), Path)),
     responses(
         (status = 200, description = "Its turns", body = contract::HistoryReply),
         (status = 404, description = "No such conversation, or not yours", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "The archive cannot be reached", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "It was not accepted", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", description = "It failed here; the code says whether to try again", body = ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = [])),
 )]
@@ -68,6 +70,8 @@ struct Visitor {
         (status = 201, description = "A token for one anonymous visitor", body = Visitor),
         (status = 403, description = "The page's origin is not on the list", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "There is no chat page here", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "It was not accepted", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", description = "It failed here; the code says whether to try again", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 async fn visit(

@@ -27,6 +27,9 @@ mod contract;
 /// Connections: accepted, bounded, drained.
 pub(crate) mod accept;
 
+/// TLS of the listener.
+pub(crate) mod tls;
+
 /// The socket under a connection.
 mod wire;
 
@@ -47,6 +50,7 @@ use tower_http::{
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub(crate) use self::contract::{ID_PATTERN, Id, metadata_key, metadata_value, text as text_schema};
 use self::error::Refusal;
 use crate::{
     config::{HttpConfig, LimitsConfig},

@@ -13,6 +13,9 @@ mod completion;
 /// Failures in OpenAI's shape.
 mod refusal;
 
+/// What a body may hold, for the OpenAPI document.
+mod schema;
+
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
@@ -27,22 +30,28 @@ use axum::{
 use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde_json::Value;
-use talkfleet_shared::{chat::Problem, error::Code};
+use talkfleet_shared::{
+    chat::{Frame, Problem},
+    error::Code,
+};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub(crate) use self::schema::{CompletionBody, body as body_schema};
 use self::{
     completion::{Chunks, Completion, outcome},
     refusal::{ErrorBody, Refusal},
 };
 use crate::{
     desk::{self, Desk, Frames, Story},
+    fuzz::Refused,
     http::{
         self,
         address::ClientAddress,
         body::Strict,
         caller::{Caller, submission},
     },
+    intake::Asked,
 };
 
 /// The one model that there is: the desk itself.
@@ -63,9 +72,9 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Desk>> {
 /// Beside OpenAI's fields the answer carries `talkfleet`: request, conversation, intent, citations, kind, rung, language,
 /// timings and what was degraded. Streamed, it stands in the chunk with the `finish_reason`.
 #[utoipa::path(
-    post, path = "/v1/chat/completions", tag = "openai", request_body = Value,
+    post, path = "/v1/chat/completions", tag = "openai", request_body = CompletionBody,
     responses(
-        (status = 200, description = "The answer", body = Completion),
+        (status = 200, description = "The answer, or its chunks", content((Completion = "application/json"), (String = "text/event-stream"))),
         (status = "4XX", description = "The message was not accepted", body = ErrorBody),
         (status = "5XX", description = "No answer could be made", body = ErrorBody),
     ),
@@ -94,6 +103,20 @@ async fn complete(
         response.headers_mut().insert(REQUEST_ID, id);
     }
     Ok(response)
+}
+
+/// The ask in a body; a refusal's status, code and sentence else.
+pub(crate) fn read(body: &[u8]) -> Result<Asked, Refused> {
+    let refused = |refusal: Refusal| (refusal.status, refusal.code.word(), refusal.message);
+    let value = http::body::parse::<Value>(body).map_err(|problem| refused(problem.into()))?;
+    request::parse(value).map(|wanted| wanted.asked).map_err(refused)
+}
+
+/// The events that frames cause.
+pub(crate) fn chunks(frames: &[Frame], include_usage: bool) -> Vec<String> {
+    let Some(first) = frames.first() else { return Vec::new() };
+    let mut chunks = Chunks::new(&first.request, 0, include_usage);
+    frames.iter().flat_map(|frame| chunks.take(frame.clone())).collect()
 }
 
 /// Waits for the last frame.
@@ -159,7 +182,8 @@ struct Models {
 /// List the models
 #[utoipa::path(
     get, path = "/v1/models", tag = "openai",
-    responses((status = 200, description = "The desk", body = Models), (status = 401, description = "No valid key", body = ErrorBody)),
+    responses((status = 200, description = "The desk", body = Models), (status = 401, description = "No valid key", body = ErrorBody),
+        (status = "4XX", description = "It was not accepted", body = ErrorBody), (status = "5XX", description = "It failed here", body = ErrorBody)),
     security(("key" = [])),
 )]
 async fn list_models(caller: Result<Caller, http::error::Refusal>) -> Result<Json<Models>, Refusal> {
@@ -170,7 +194,8 @@ async fn list_models(caller: Result<Caller, http::error::Refusal>) -> Result<Jso
 /// Show a model
 #[utoipa::path(
     get, path = "/v1/models/{id}", tag = "openai", params(("id" = String, Path)),
-    responses((status = 200, description = "The desk", body = Model), (status = 404, description = "No such model", body = ErrorBody)),
+    responses((status = 200, description = "The desk", body = Model), (status = 404, description = "No such model", body = ErrorBody),
+        (status = "4XX", description = "It was not accepted", body = ErrorBody), (status = "5XX", description = "It failed here", body = ErrorBody)),
     security(("key" = [])),
 )]
 async fn show_model(

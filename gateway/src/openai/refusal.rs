@@ -56,7 +56,7 @@ impl Refusal {
 
     pub(super) fn unknown_model(name: &str) -> Self {
         // The name came from outside; a long one need not come back whole.
-        let name: String = name.chars().take(64).collect();
+        let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
         Self::invalid(Code::UnknownModel, Some("model"), format!("The model '{name}' does not exist; use '{MODEL}'."))
     }
 

@@ -162,7 +162,8 @@ fn short(reference: Ref) -> Option<Ref> {
 
 /// A library's remark as a sentence of ours.
 fn sentence(remark: &str) -> String {
-    let mut chars = remark.chars();
+    // It may quote what the client sent, line breaks and all.
+    let mut chars = remark.chars().filter(|c| !c.is_control());
     let first = chars.next().map(|c| c.to_ascii_uppercase()).into_iter();
     first.chain(chars).take(200).chain(['.']).collect()
 }

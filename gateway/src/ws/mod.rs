@@ -28,9 +28,13 @@ use axum::{
 use talkfleet_shared::{chat::Problem, error::Code};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::session::{Session, Who};
+use self::{
+    message::Wish,
+    session::{Session, Who},
+};
 use crate::{
     desk::Desk,
+    fuzz::{Heard, Refused},
     http::{
         address::ClientAddress,
         caller::{bearer, check_origin},
@@ -54,6 +58,23 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Desk>> {
     OpenApiRouter::new().routes(routes!(open))
 }
 
+/// What a client's text came to; a refusal brings the ref that it can be told under.
+pub(crate) fn read(text: &str) -> Result<Heard, (Option<String>, Refused)> {
+    match message::parse(text) {
+        Ok(Wish::Ask(ask)) => {
+            Ok(Heard { asked: Some(ask.asked), reference: Some(ask.reference), idempotency_key: ask.idempotency_key })
+        }
+        Ok(Wish::Resume { reference, .. }) => Ok(Heard { asked: None, reference, idempotency_key: None }),
+        Ok(Wish::Auth { .. } | Wish::Cancel { .. } | Wish::Ping) => {
+            Ok(Heard { asked: None, reference: None, idempotency_key: None })
+        }
+        Err(refused) => {
+            let Problem { code, message, .. } = refused.problem;
+            Err((refused.reference, (code.status(), code.word(), message)))
+        }
+    }
+}
+
 /// Open a socket
 ///
 /// Many asks over one connection; the messages are described in the AsyncAPI document. A page's origin must be this server's
@@ -65,6 +86,8 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Desk>> {
         (status = 400, description = "Not a WebSocket handshake", body = ProblemBody, content_type = "application/problem+json"),
         (status = 401, description = "The upgrade carried a token that is not valid", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "The page's origin is not on the list", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "It was not accepted", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", description = "It failed here; the code says whether to try again", body = ProblemBody, content_type = "application/problem+json"),
     ),
     security((), ("key" = [])),
 )]

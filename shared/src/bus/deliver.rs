@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{HeaderMap, jetstream::AckKind};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, jetstream::AckKind};
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::sync::OwnedSemaphorePermit;
@@ -133,6 +133,23 @@ pub(super) fn read_delivery(
         last_only: header_of(headers, header::STREAM) == Some(LAST),
         opening: header_of(headers, header::OPENING).is_some(),
     })
+}
+
+/// What a worker makes of a message with these headers, subject and body; None when the broker would not carry them.
+#[doc(hidden)]
+pub fn read_any(
+    subject: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    asked_at: OffsetDateTime,
+) -> Option<Result<AskDelivery, EnvelopeError>> {
+    let (tenant, conversation) = subject::parse_ask(subject)?;
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?);
+    }
+    let arrival = Arrival { tenant, conversation, attempt: 1, asked_at, class: DeliveryClass::Durable };
+    Some(read_delivery(Some(&map), body, arrival))
 }
 
 impl Delivery {

@@ -6,6 +6,9 @@ mod ask;
 /// Connecting, and what the connection tells of itself.
 mod connect;
 
+/// How the broker lets us in by a file.
+mod login;
+
 /// Making the broker agree with the topology.
 mod apply;
 
@@ -23,6 +26,9 @@ mod peer;
 
 /// PURE: what the broker lets a replay's workers do.
 mod fence;
+
+/// PURE: what the broker lets every user do.
+mod rights;
 
 /// Records in the order in which they were stored, for replays.
 mod journal;
@@ -47,6 +53,12 @@ mod reply;
 
 /// What the archive has just taken in, told to whoever keeps copies.
 mod changes;
+
+/// The rule of releases, followed and written.
+mod rule;
+
+/// Who is there.
+mod present;
 
 /// Whom the desk has forgotten, followed.
 mod forgotten;
@@ -76,6 +88,7 @@ use async_nats::{
     jetstream::{self, consumer::PullConsumer},
 };
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use self::wire::{Kept, Nats, StoreError, Stored, Wire};
 pub use self::{
@@ -85,17 +98,19 @@ pub use self::{
     changes::Changes,
     connect::SERVER_VERSION_MIN,
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
-    deliver::{AskDelivery, BUDGET_MAX, Delivery, Seat, Settle, StoredAsk, digest},
+    deliver::{AskDelivery, BUDGET_MAX, Delivery, Seat, Settle, StoredAsk, digest, read_any},
     direct::{DirectAsk, DirectAsks},
     erase::{Lying, Sift},
-    fence::{Fence, Rules, SHADOW_USER, fence},
+    fence::{Rights, Rules, SHADOW_USER, fence},
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
+    present::Present,
     pull::Deliveries,
-    queue::{Ages, Queue},
+    queue::{Queue, Teller},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
+    rights::{BusRights, OPERATOR, users},
     service::{CallError, Offer, ServiceCall},
     snapshot::{CHUNK_BYTES, SnapshotError, StreamFacts},
     store::{Entry, Watch},
@@ -105,7 +120,9 @@ use crate::{
     config::NatsConfig,
     envelope::{self, EnvelopeError, Format},
     header,
+    id::BusUser,
     metrics::Metrics,
+    release::Rule,
     spans::Tracer,
 };
 
@@ -146,8 +163,10 @@ pub struct Bus {
     replicas: usize,
     lane: Lane,
     who: Arc<str>,
-    forgotten: Arc<forgotten::Forgotten>,
     tracer: Tracer,
+    rule: Arc<watch::Sender<Option<Rule>>>,
+    user: Option<BusUser>,
+    forgotten: Arc<forgotten::Forgotten>,
 }
 
 impl Bus {
@@ -174,8 +193,23 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        let (tracer, forgotten) = (Tracer::off(), Arc::default());
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, forgotten, tracer }
+        let (tracer, rule, forgotten) = (Tracer::off(), Arc::new(watch::Sender::new(None)), Arc::default());
+        let user = config.user(connect::role_of(name));
+        Self {
+            wire,
+            metrics,
+            health,
+            publish_timeout,
+            call_timeout,
+            shards,
+            replicas,
+            lane,
+            who,
+            tracer,
+            rule,
+            user,
+            forgotten,
+        }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.
@@ -208,6 +242,11 @@ impl Bus {
     /// Who speaks here, as `<program>/<version>/<id of this run>`.
     pub fn who(&self) -> &str {
         &self.who
+    }
+
+    /// As whom the broker knows us, by which inboxes are kept apart.
+    pub fn user(&self) -> Option<&BusUser> {
+        self.user.as_ref()
     }
 
     pub fn health(&self) -> &Health {

@@ -10,22 +10,31 @@ use super::{Bus, BusError};
 use crate::{
     lifecycle::Shutdown,
     metrics::Consumer,
-    topology::{ADVISORIES, ARCHIVE, ASK, JOURNAL, REAPER, RESPONSE},
+    topology::{ADVISORIES, ARCHIVE, ASK, JOURNAL, REAPER, RESPONSE, RESPONSE_NEXT},
 };
 
 /// How often the broker is asked: two small requests for each consumer, and autoscalers look every 15 to 30 s.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
-/// The consumers that are told of, with their streams.
-const WATCHED: [(&str, &str); 3] = [(ASK, RESPONSE), (JOURNAL, ARCHIVE), (ADVISORIES, REAPER)];
-
-/// Of which consumers the oldest message's age is told.
+/// Who tells of queues: each role of its own, and gateways of all, so that no role has to be there for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ages {
-    /// Of work queues: what lies first in them is what waits longest, so nothing has to be read.
-    OfQueues,
-    /// Of the journal too. It keeps what was read, so the message itself must be asked for; a gateway may not do that.
-    OfJournal,
+pub enum Teller {
+    /// Does not tell the age of the journal's oldest message: the journal keeps what was read, so the message itself would
+    /// have to be asked for, which a gateway may not. In work queues what lies first is what waits longest.
+    Gateway,
+    Response,
+    Archive,
+}
+
+impl Teller {
+    /// The consumers that it tells of, with their streams.
+    fn consumers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Gateway => &[(ASK, RESPONSE), (ASK, RESPONSE_NEXT), (JOURNAL, ARCHIVE), (ADVISORIES, REAPER)],
+            Self::Response => &[(ASK, RESPONSE), (ASK, RESPONSE_NEXT), (ADVISORIES, REAPER)],
+            Self::Archive => &[(JOURNAL, ARCHIVE)],
+        }
+    }
 }
 
 /// How far a consumer is behind.
@@ -69,14 +78,14 @@ impl Bus {
     /// Keeps the metrics of the queues fresh until shutdown. What the broker does not tell is taken back: an autoscaler
     /// knows what to do without a figure, and does the wrong thing with an old one.
     ///
-    /// Several processes tell the same, so that no role has to be there for it; whoever reads takes the maximum.
-    pub async fn tell_queues(&self, ages: Ages, until: &Shutdown) {
+    /// Several processes tell the same; whoever reads takes the maximum.
+    pub async fn tell_queues(&self, teller: Teller, until: &Shutdown) {
         if !self.lane.is_live() {
             return;
         }
         while !until.is_asked() {
-            for (stream, consumer) in WATCHED {
-                let queue = self.queue(stream, consumer, ages).await;
+            for &(stream, consumer) in teller.consumers() {
+                let queue = self.queue(stream, consumer, teller).await;
                 if let Err(error) = &queue {
                     tracing::debug!(%error, consumer, "the broker does not say how much waits");
                 }
@@ -103,13 +112,13 @@ impl Bus {
     }
 
     /// How far a consumer of the live fleet is behind.
-    pub async fn queue(&self, stream: &str, consumer: &str, ages: Ages) -> Result<Queue, BusError> {
+    pub async fn queue(&self, stream: &str, consumer: &str, teller: Teller) -> Result<Queue, BusError> {
         let info: ConsumerInfo = self.info(format!("CONSUMER.INFO.{stream}.{consumer}")).await?;
         let pending = info.num_pending + info.num_ack_pending;
-        let oldest = match (pending, stream, ages) {
+        let oldest = match (pending, stream, teller) {
             (0, ..) => Some(Duration::ZERO),
-            (_, JOURNAL, Ages::OfQueues) => None,
-            (_, JOURNAL, Ages::OfJournal) => {
+            (_, JOURNAL, Teller::Gateway) => None,
+            (_, JOURNAL, _) => {
                 let stored_at = self.stored_after(stream, info.ack_floor.stream_seq).await?;
                 Some(stored_at.map_or(Duration::ZERO, |at| age(at, info.ts)))
             }

@@ -65,6 +65,9 @@ pub struct Answer {
     pub timings: Timings,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The version of the worker that answered; of a candidate beside the stable ones with `/next` at its end.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub worker: String,
 }
 
 /// What the customer wants.
@@ -73,6 +76,7 @@ pub struct Intent {
     /// The intent's name; `out_of_scope` when it is none of them, `unknown` when nobody could be asked.
     pub name: String,
     /// Calibrated, 0 to 1.
+    #[serde(deserialize_with = "super::finite")]
     pub confidence: f32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entities: Vec<Entity>,
@@ -106,6 +110,7 @@ pub struct Citation {
     pub url: String,
     pub snippet: String,
     /// How well it answers the question, calibrated, 0 to 1.
+    #[serde(deserialize_with = "super::finite")]
     pub score: f32,
 }
 
@@ -194,11 +199,17 @@ impl RungReason {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Timings {
+    #[serde(deserialize_with = "super::finite")]
     pub queue_ms: f64,
+    #[serde(deserialize_with = "super::finite")]
     pub recall_ms: f64,
+    #[serde(deserialize_with = "super::finite")]
     pub intent_ms: f64,
+    #[serde(deserialize_with = "super::finite")]
     pub retrieval_ms: f64,
+    #[serde(deserialize_with = "super::finite")]
     pub response_ms: f64,
+    #[serde(deserialize_with = "super::finite")]
     pub total_ms: f64,
 }
 

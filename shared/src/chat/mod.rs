@@ -18,6 +18,8 @@ mod record;
 /// What the roles ask of one another.
 mod role;
 
+use serde::{Deserialize, Deserializer, de::Error};
+
 pub use answer::{
     Answer, Citation, Entity, Intent, Kind, Outcome, Problem, Rung, RungReason, TAKEOVER, Timings, Usage,
 };
@@ -32,3 +34,9 @@ pub use role::{
     ArchiveChange, HistoryReply, HistoryRequest, HistoryTurn, IntentReply, IntentRequest, Passage, RetrieveReply,
     RetrieveRequest,
 };
+
+/// A number of a message: MessagePack can say 'not a number', which JSON cannot, and which compares with nothing.
+fn finite<'de, D: Deserializer<'de>, T: Deserialize<'de> + Into<f64> + Copy>(from: D) -> Result<T, D::Error> {
+    let number = T::deserialize(from)?;
+    if number.into().is_finite() { Ok(number) } else { Err(D::Error::custom("a number is not finite")) }
+}

@@ -18,6 +18,7 @@ pub struct IntentReply {
     /// The intent's name, or `out_of_scope`.
     pub name: String,
     /// Calibrated, 0 to 1.
+    #[serde(deserialize_with = "super::finite")]
     pub confidence: f32,
     /// `question`, `small_talk` or `handover`: what the plan makes of it.
     pub kind: String,
@@ -49,6 +50,7 @@ pub struct RetrieveReply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extract: Option<String>,
     /// How likely the base answers the question at all, calibrated, 0 to 1.
+    #[serde(deserialize_with = "super::finite")]
     pub answerable: f32,
     /// The version of the knowledge that was searched.
     #[serde(default)]
@@ -66,6 +68,7 @@ pub struct Passage {
     pub text: String,
     pub language: Language,
     /// Calibrated, 0 to 1.
+    #[serde(deserialize_with = "super::finite")]
     pub score: f32,
 }
 

@@ -1,8 +1,8 @@
 //! The archive role: the journal into PostgreSQL in batches, and a conversation's history back out of it.
 //!
-//! Whoever hosts the role spawns three tasks, each ending by itself once `shutdown` was asked:
-//! [`run`] (reads JOURNAL, writes rows, acknowledges), [`serve_history`] (answers `chat.v1.history.<tenant>`) and
-//! [`Shelf::follow`] (drops copies where other workers write).
+//! Whoever hosts the role spawns four tasks, each ending by itself once `shutdown` was asked:
+//! [`run`] (reads JOURNAL, writes rows, acknowledges), [`serve_history`] (answers `chat.v1.history.<tenant>`),
+//! [`Shelf::follow`] (drops copies where other workers write) and [`catch_up_after_promotions`].
 
 /// PURE: what a batch consists of.
 mod batch;
@@ -12,6 +12,9 @@ mod shelf;
 
 /// Answering what was said in a conversation.
 mod history;
+
+/// What a database took along that another has taken over from.
+mod promotion;
 
 /// What is too old to be kept.
 mod retention;
@@ -31,7 +34,7 @@ use talkfleet_shared::{
 use tokio::sync::{Semaphore, mpsc};
 
 use self::batch::{Batch, Entry, EntryKind};
-pub use self::{history::serve_history, retention::keep_young, shelf::Shelf};
+pub use self::{history::serve_history, promotion::catch_up_after_promotions, retention::keep_young, shelf::Shelf};
 use crate::{
     guard::{Guard, Leave},
     store::{Journaled, Store, StoreError, Written},
@@ -65,8 +68,8 @@ pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: Gathering, g
     let (sender, mut receiver) = mpsc::channel(rows);
     let reader = tokio::spawn(read(deliveries, sender, shutdown.clone()));
     let (metrics, health) = (bus.metrics().clone(), bus.health().clone());
-    let tracer = bus.tracer().clone();
     bus.forgotten_known().await;
+    let tracer = bus.tracer().clone();
     let archive = Archive { bus, store, shelf, guard, metrics, health, tracer, shutdown };
     while let Some(first) = receiver.recv().await {
         archive.write(gather(first, &mut receiver, rows, config.batch_wait).await).await;
@@ -78,7 +81,7 @@ pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: Gathering, g
 async fn schema_is_there(store: &Store, bus: &Bus, shutdown: &Shutdown) -> bool {
     let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
     loop {
-        let Err(error) = store.migrate().await else {
+        let Err(error) = store.prepare().await else {
             bus.health().up(DATABASE);
             return true;
         };

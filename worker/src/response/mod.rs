@@ -93,6 +93,11 @@ pub const DEGRADED_MODEL: &str = "model";
 /// What an answer lacks when the model said what the passages do not support.
 const DEGRADED_GROUNDING: &str = "grounding";
 
+/// The words in the data of a model's event, and whether it was an end or a failure.
+pub(crate) fn said(data: &str) -> (String, bool) {
+    model::said(data)
+}
+
 /// Everybody who can speak here.
 pub struct Speakers {
     metrics: Arc<Metrics>,

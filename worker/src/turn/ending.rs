@@ -107,7 +107,7 @@ fn count(desk: &Desk, outcome: &Outcome, total_ms: f64) {
         Outcome::Failed { .. } | Outcome::Expired { .. } | Outcome::Cancelled { .. } => ("none", "none"),
     };
     let metrics = desk.bus.metrics();
-    metrics.turns.get_or_create(&Turn { outcome: outcome.name(), kind, rung }).inc();
+    metrics.turns.get_or_create(&Turn { outcome: outcome.name(), kind, rung, release: desk.release.name() }).inc();
     metrics.turn_time.observe(total_ms / 1_000.0);
 }
 

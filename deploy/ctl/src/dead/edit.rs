@@ -127,6 +127,11 @@ fn checked(value: &Value) -> Result<Ask> {
     bail!("the message is no ask, and nothing was stored: {why}")
 }
 
+/// The message that an edited text becomes, as it is stored.
+pub(crate) fn edited(text: &str) -> Result<Vec<u8>> {
+    Ok(envelope::encode(&checked(&parse(text)?)?, Format::Json)?.to_vec())
+}
+
 /// Opens the message in an editor until it is sound or given up.
 fn in_editor(value: &Value) -> Result<Ask> {
     let set = |name| std::env::var(name).ok().filter(|editor| !editor.trim().is_empty());

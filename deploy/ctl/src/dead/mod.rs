@@ -23,6 +23,7 @@ use talkfleet_shared::{
     id::TenantId,
 };
 
+pub(crate) use self::edit::edited;
 use self::group::Row;
 use crate::connect::parse_tenant;
 

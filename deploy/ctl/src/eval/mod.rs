@@ -33,7 +33,7 @@ mod retrieval;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::intents::taught;
+pub(crate) use self::{answers::asked as questions, intents::taught};
 
 use std::process::ExitCode;
 

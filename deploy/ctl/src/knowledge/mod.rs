@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::commands::{Command, load_encoders, run};
 pub(crate) use self::decode::decode;
 pub(crate) use self::markdown::read as read_markdown;
+pub(crate) use self::read::read_here;
 pub use self::{
     add::{AddOptions, Step, Summary, add, reindex},
     sandbox::{Isolation, serve_reading},

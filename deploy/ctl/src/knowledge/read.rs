@@ -85,6 +85,11 @@ pub(super) async fn read(file: &FoundFile, bytes: &[u8], isolation: &Isolation) 
     checked(&file.path, reading)
 }
 
+/// The same within this process, for what may do no harm to it.
+pub(crate) fn read_here(path: &str, bytes: &[u8]) -> Result<Reading, String> {
+    checked(path, Kind::of(path)?.parse(bytes)?)
+}
+
 /// Plain text: the first line is the title when it stands alone, else the file's name serves.
 fn text(text: &str) -> Result<Article, String> {
     check_lines(text)?;
@@ -116,7 +121,11 @@ fn checked(path: &str, reading: Reading) -> Result<Reading, String> {
     Ok(checked)
 }
 
-fn check(path: &str, article: Article) -> Result<Article, String> {
+fn check(path: &str, mut article: Article) -> Result<Article, String> {
+    for text in [&mut article.body, &mut article.category].into_iter().chain(&mut article.questions) {
+        // Escapes and entities bring back what decoding took out.
+        text.retain(|c| !c.is_control() || matches!(c, '\n' | '\t'));
+    }
     let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
     let id = match article.id {
         None => stem.to_owned(),

@@ -53,6 +53,12 @@ pub(crate) struct Args {
     connect: Connect,
 }
 
+/// How many messages a file's text holds, and what is said of each line that is none.
+pub(crate) fn read(text: &str) -> (usize, Vec<String>) {
+    let (messages, skipped) = source::parse(text);
+    (messages.len(), skipped.into_iter().map(|skipped| skipped.why).collect())
+}
+
 /// Requests that wait for their last frame, with the moment at which they were meant to go out.
 type Waiting = Arc<Mutex<HashMap<RequestId, (Instant, tokio::sync::OwnedSemaphorePermit)>>>;
 

@@ -44,7 +44,7 @@ pub(super) fn read(path: &Path) -> Result<(Vec<Message>, Vec<Skipped>)> {
     Ok(parse(&text))
 }
 
-fn parse(text: &str) -> (Vec<Message>, Vec<Skipped>) {
+pub(super) fn parse(text: &str) -> (Vec<Message>, Vec<Skipped>) {
     let (mut messages, mut skipped) = (Vec::new(), Vec::new());
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match message(line.trim()) {

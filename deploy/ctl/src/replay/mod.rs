@@ -39,6 +39,7 @@ pub mod report;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -141,6 +142,20 @@ impl Args {
         };
         self.nats_shadow.clone().or_else(ready)
     }
+}
+
+/// The turns of a run's folder, and all that the sides have answered so far.
+pub(crate) fn take_up(folder: &Path, arguments: &serde_json::Value) -> Result<(usize, usize)> {
+    let Some(folder) = Folder::resume(folder, arguments)? else { return Ok((0, 0)) };
+    let answers: Result<usize> = Side::COMPARED.iter().map(|side| Ok(folder.answers(*side)?.len())).sum();
+    Ok((folder.turns.len(), answers?))
+}
+
+/// What a text means as an edge of a stretch and as a speed, in words.
+pub(crate) fn flags(text: &str) -> Vec<String> {
+    let edge = text.parse::<range::Edge>().map(|edge| edge.to_string());
+    let speed = text.parse::<pace::Speed>().map(|speed| speed.to_string());
+    [edge, speed].into_iter().flatten().collect()
 }
 
 /// How much the stretch is, and how fast it is read.

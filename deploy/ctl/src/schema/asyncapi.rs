@@ -1,4 +1,4 @@
-//! NATS and WebSocket as an AsyncAPI 3.0 document: every subject, header, message and stream, taken from the contract itself.
+//! NATS and WebSocket as an AsyncAPI 3.1 document: every subject, header, message and stream, taken from the contract itself.
 
 use anyhow::{Context, Result};
 use schemars::{SchemaGenerator, generate::SchemaSettings};
@@ -25,7 +25,7 @@ pub(super) fn document(messages: &[Message], api: &Value) -> Result<String> {
     let body = api.pointer("/components/schemas/ChatBody").context("the OpenAPI document has no ChatBody")?;
     schemas.insert("ChatBody".into(), body.clone());
     let document = json!({
-        "asyncapi": "3.0.0",
+        "asyncapi": "3.1.0",
         "info": {
             "title": "Talkfleet over NATS and WebSocket",
             "version": env!("CARGO_PKG_VERSION"),

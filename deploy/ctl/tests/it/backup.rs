@@ -113,8 +113,8 @@ async fn a_desk_is_put_back_onto_fresh_engines_as_it_was() {
             say(&desk, "busy", &format!("busy-{n}"), "退款多久到账").await;
         }
     };
-    let take = ["backup", "--json", "--to", folder.to_str().unwrap()];
-    let ((), kept) = tokio::join!(traffic, cli(&desk, &take));
+    let command = ["backup", "--json", "--to", folder.to_str().unwrap()];
+    let ((), kept) = tokio::join!(traffic, cli(&desk, &command));
     let verified = cli(&desk, &["backup", "verify", folder.to_str().unwrap(), "--json"]).await;
     assert_eq!(verified["streams"], kept["streams"]);
     let rows = |table: &str| count(&kept["tables"], "table", table, "rows");

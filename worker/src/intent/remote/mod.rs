@@ -35,7 +35,7 @@ use tokio::sync::Semaphore;
 
 use self::{client::Client, protocol::Protocol};
 use crate::{
-    config::{IntentConfig, RemoteWhen, RetriesConfig},
+    config::{IntentConfig, RemoteProtocol, RemoteWhen, RetriesConfig},
     guard::{Guard, Patience},
 };
 
@@ -241,7 +241,7 @@ impl Remote {
     async fn learn(&self) -> Result<Option<Arc<[String]>>, RemoteError> {
         let known = lock(&self.learned).clone();
         let (None, Some(url)) = (&known, self.protocol.metadata_url()) else { return Ok(known) };
-        let labels = self.protocol.labels(&self.client.get(&url).await?).map(Arc::from);
+        let labels = protocol::labels(&self.client.get(&url).await?).map(Arc::from);
         lock(&self.learned).clone_from(&labels);
         Ok(labels)
     }
@@ -254,6 +254,15 @@ impl Remote {
         }
     }
 }
+
+/// The label that a reply holds likeliest, and its probability.
+pub(crate) fn best_of(kind: RemoteProtocol, body: &[u8], labels: &[String]) -> Result<(String, f64), String> {
+    let best = protocol::read(kind, body).and_then(|reply| answer::best(&reply.parts, Some(labels)));
+    best.map(|best| (best.label, best.probability)).map_err(|error| error.to_string())
+}
+
+/// The labels in a model's description.
+pub(crate) use protocol::labels as labels_of;
 
 /// One label a line, in the order of the model's scores; None without a file.
 fn read_labels(path: &str) -> Result<Option<Arc<[String]>>, ConfigError> {

@@ -86,10 +86,7 @@ impl Protocol {
 
     /// What a reply to [`Protocol::question`] holds.
     pub(super) fn read(&self, body: &[u8]) -> Result<Reply, RemoteError> {
-        match self.kind {
-            RemoteProtocol::KserveV2 => read_outputs(body),
-            RemoteProtocol::TfServing => read_predictions(body),
-        }
+        read(self.kind, body)
     }
 
     /// Whether a reply from [`Protocol::ready_url`] says that the model is ready; its status was a success.
@@ -103,15 +100,23 @@ impl Protocol {
             None => said.get("ready").is_none_or(|ready| *ready == true || *ready == "True"),
         }
     }
+}
 
-    /// The labels in a model's description, in the order of its scores: `labels` or `id2label` among the parameters of the
-    /// model or of an output. The protocol leaves parameters to servers; these are the names that HuggingFace uses.
-    pub(super) fn labels(&self, body: &[u8]) -> Option<Vec<String>> {
-        let said: Value = serde_json::from_slice(body).ok()?;
-        let outputs = said["outputs"].as_array().into_iter().flatten();
-        let parameters = outputs.map(|output| &output["parameters"]).chain([&said["parameters"]]);
-        parameters.filter_map(labels_among).next()
+/// What a reply in this protocol holds.
+pub(super) fn read(kind: RemoteProtocol, body: &[u8]) -> Result<Reply, RemoteError> {
+    match kind {
+        RemoteProtocol::KserveV2 => read_outputs(body),
+        RemoteProtocol::TfServing => read_predictions(body),
     }
+}
+
+/// The labels in a model's description, in the order of its scores: `labels` or `id2label` among the parameters of the
+/// model or of an output. The protocol leaves parameters to servers; these are the names that HuggingFace uses.
+pub(crate) fn labels(body: &[u8]) -> Option<Vec<String>> {
+    let said: Value = serde_json::from_slice(body).ok()?;
+    let outputs = said["outputs"].as_array().into_iter().flatten();
+    let parameters = outputs.map(|output| &output["parameters"]).chain([&said["parameters"]]);
+    parameters.filter_map(labels_among).next()
 }
 
 fn labels_among(parameters: &Value) -> Option<Vec<String>> {
@@ -148,8 +153,9 @@ fn read_outputs(body: &[u8]) -> Result<Reply, RemoteError> {
             // Its shape is no witness: the JSON of MLServer's HuggingFace runtime counts characters there.
             "BYTES" => Ok(Part::of(leaves)),
             "FP16" | "FP32" | "FP64" | "BF16" => {
-                let elements = output.shape.iter().product::<u64>();
-                if elements != leaves.len() as u64 {
+                // A shape that overflows fits no tensor that there is.
+                let elements = output.shape.iter().try_fold(1u64, |all, length| all.checked_mul(*length));
+                if elements != Some(leaves.len() as u64) {
                     let shape = output.shape;
                     return Err(RemoteError::Shape(format!(
                         "a tensor of shape {shape:?} with {} numbers",

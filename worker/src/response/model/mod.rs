@@ -55,6 +55,17 @@ const TARGETS: [&str; 8] = [
 /// The smaller model's.
 const SMALL: [&str; 1] = ["model_small"];
 
+/// The words in the data of an event, and whether it was an end or a failure.
+pub(super) fn said(data: &str) -> (String, bool) {
+    let pieces = stream::read(data);
+    let words = pieces.iter().filter_map(|piece| match piece {
+        Ok(Piece::Words(words)) => Some(words.as_str()),
+        _ => None,
+    });
+    let ended = pieces.iter().any(|piece| matches!(piece, Ok(Piece::End) | Err(_)));
+    (words.collect(), ended)
+}
+
 /// The configured endpoints.
 pub struct Model {
     endpoints: Vec<Endpoint>,

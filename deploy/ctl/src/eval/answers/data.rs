@@ -57,6 +57,13 @@ pub fn questions(files: &[PathBuf]) -> Result<Vec<Question>> {
     Ok(all)
 }
 
+/// The questions of a file's text, and what is expected of each.
+pub(crate) fn asked(text: &str) -> Result<Vec<(String, Option<&'static str>)>> {
+    let rows = read::parse("the file", text)?;
+    let asked = (1..).zip(&rows).map(|(number, row)| question(row, number));
+    asked.map(|asked| asked.map(|question| (question.text.into(), question.expect.map(Expect::name)))).collect()
+}
+
 fn question(row: &Row, number: usize) -> Result<Question> {
     let name = if row.names("question") || !row.names("text") { "question" } else { "text" };
     let text = row.text(name)?;

@@ -26,6 +26,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Result;
 use talkfleet_shared::id::TenantId;
 
+pub(crate) use self::data::asked;
 use self::{
     ask::Pace,
     figures::Threshold,
