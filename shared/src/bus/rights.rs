@@ -162,7 +162,9 @@ fn archive(archive: &mut Gather<'_>) {
 /// Everything but other users' inboxes, and taking what operators did out of the log of it.
 fn operator(operator: &mut Gather<'_>) {
     let [live, shadow] = [subject::PREFIX, subject::SHADOW].map(|prefix| format!("{prefix}.>"));
-    operator.says(["$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$O.>", "$SRV.>"].map(str::to_owned));
+    // Snapshots: pieces are acknowledged, and given, on subjects of their own.
+    operator
+        .says(["$JS.API.>", "$JS.SNAPSHOT.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$O.>", "$SRV.>"].map(str::to_owned));
     operator.says([live.clone(), shadow.clone()]);
     operator.hears([live, shadow, "$JS.EVENT.>".into(), "$SRV.>".into()]);
     operator.deny.extend(WIPES.map(|what| format!("$JS.API.{what}.{}", topology::AUDIT)));
