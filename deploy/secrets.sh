@@ -37,5 +37,10 @@ password postgres-superuser >/dev/null
     done
     echo "create role migrator login password '$(password postgres-migrator)' in role talkfleet_owner;"
     echo "alter role migrator set role = talkfleet_owner;"
+    # Grafana's; what it may read is said once there are tables (deploy/observe/grafana/role.sql).
+    echo "create role talkfleet_boards login password '$(password postgres-boards)';"
+    echo "grant connect on database talkfleet to talkfleet_boards;"
+    echo "grant usage on schema public to talkfleet_boards;"
+    printf 'ARCHIVE_SSLMODE=disable\nARCHIVE_PASSWORD=%s\n' "$(password postgres-boards)" >"$dir/grafana.env"
     echo "postgres://migrator:$(password postgres-migrator)@postgres:5432/talkfleet" >"$dir/database-owner.url"
 } >"$dir/logins.sql"

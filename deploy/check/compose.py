@@ -93,6 +93,9 @@ def main(binaries, secrets):
         for other in service.get("depends_on", {}):
             if other not in services:
                 problems.append(f"{name} depends on {other}, which there is not")
+        for file in service.get("env_file", []):
+            if not here(DEPLOY / file, secrets).is_file():
+                problems.append(f"{name}: deploy/secrets.sh makes no {file}")
         mounted = {}
         for volume in service.get("volumes", []):
             source, target = volume.split(":")[:2]

@@ -8,6 +8,7 @@ use talkfleet_shared::{
     config::{self, AdminConfig, Checked, ConfigError, GATEWAY_DEFAULTS, NatsConfig, Url},
     envelope,
     id::TenantId,
+    spans::OtelConfig,
     telemetry::LogConfig,
 };
 
@@ -19,6 +20,7 @@ pub struct GatewayConfig {
     pub nats: NatsConfig,
     pub admin: AdminConfig,
     pub log: LogConfig,
+    pub otel: OtelConfig,
     pub http: HttpConfig,
     pub turns: TurnsConfig,
     pub channels: ChannelsConfig,
@@ -185,7 +187,7 @@ impl TurnsConfig {
 
 impl Checked for GatewayConfig {
     fn problems(&self) -> Vec<String> {
-        let mut problems = [self.nats.problems(), self.admin.problems()].concat();
+        let mut problems = [self.nats.problems(), self.admin.problems(), self.otel.problems()].concat();
         problems.extend(self.channels.problems());
         problems.extend(self.jwt.problems());
         let mut must = |holds: bool, line: String| {

@@ -55,9 +55,10 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Bus, BusError},
+    bus::{Bus, BusError, Teller},
     lifecycle::Shutdown,
     metrics::Metrics,
+    spans::Tracer,
 };
 use tokio::net::TcpListener;
 
@@ -79,6 +80,8 @@ pub enum StartError {
     Bus(#[from] BusError),
     #[error("redis.url cannot be used: {0}")]
     Redis(String),
+    #[error("otel.endpoint cannot be used: {0}")]
+    Otel(String),
     #[error("{0}")]
     Jwt(String),
 }
@@ -108,6 +111,8 @@ impl Gateway {
             health.down(part, "not yet");
         }
         let bus = Bus::connect(&config.nats, "talkfleet-gateway", metrics.clone(), health.clone()).await?;
+        let tracer = Tracer::open(&config.otel, "talkfleet-gateway", bus.who(), metrics.clone());
+        let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
         let peers = match config.redis.url.is_empty() {
             true => None,
@@ -129,6 +134,10 @@ impl Gateway {
         rooms.spawn({
             let (desk, bus, rooms) = (desk.clone(), bus.clone(), rooms.clone());
             async move { desk.keyring().follow(&bus, &rooms).await }
+        });
+        rooms.spawn({
+            let (bus, rooms) = (bus.clone(), rooms.clone());
+            async move { bus.tell_queues(Teller::Gateway, &rooms).await }
         });
         rooms.spawn({
             let (desk, health, rooms) = (desk.clone(), health.clone(), rooms.clone());
@@ -168,6 +177,7 @@ impl Gateway {
         self.desk.relay().close();
         self.rooms.ask();
         self.rooms.drained(FAREWELL / 3).await;
+        self.desk.bus().tracer().close(FAREWELL / 3).await;
         self.desk.bus().close(FAREWELL / 3).await;
         tracing::info!("the gateway is closed");
     }

@@ -10,7 +10,10 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::{lifecycle::Shutdown, metrics::Metrics};
+use crate::{
+    lifecycle::Shutdown,
+    metrics::{self, Metrics},
+};
 
 /// What a process makes use of, and whether it has it.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +67,18 @@ impl Health {
         !self.lock().values().any(|state| matches!(state, Part::Down(_)))
     }
 
+    /// Tells the same as metrics.
+    fn show(&self, metrics: &Metrics) {
+        for (part, state) in self.lock().iter() {
+            let missing = match state {
+                Part::Up => 0,
+                Part::Lacking(_) => 1,
+                Part::Down(_) => 2,
+            };
+            metrics.part_missing.get_or_create(&metrics::Part { part }).set(missing);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Part>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,8 +94,8 @@ pub async fn serve(
     let app = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
-        .with_state(health)
-        .route("/metrics", get(scrape).with_state(metrics));
+        .with_state(health.clone())
+        .route("/metrics", get(scrape).with_state((health, metrics)));
     axum::serve(listener, app).with_graceful_shutdown(async move { until.asked().await }).await
 }
 
@@ -90,7 +105,8 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
     (status, Json(serde_json::json!({ "ready": ready, "missing": health.missing() })))
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
+async fn scrape(State((health, metrics)): State<(Health, Arc<Metrics>)>) -> impl IntoResponse {
+    health.show(&metrics);
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.text())
 }
 
@@ -108,6 +124,11 @@ mod tests {
         health.up("nats");
         health.lacks("redis", "does not answer");
         assert!(health.is_ready(), "what it goes on without");
+        let metrics = Metrics::new("test");
+        health.show(&metrics);
+        let text = metrics.text();
+        assert!(text.contains("talkfleet_part_missing{part=\"redis\"} 1"), "{text}");
+        assert!(text.contains("talkfleet_part_missing{part=\"nats\"} 0"), "{text}");
         assert_eq!(health.missing(), BTreeMap::from([("redis", "does not answer".to_owned())]));
     }
 }

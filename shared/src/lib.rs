@@ -48,6 +48,9 @@ pub mod metrics;
 /// Logs, spans and the trace that travels in headers.
 pub mod telemetry;
 
+/// The only door to OpenTelemetry: spans, handed along.
+pub mod spans;
+
 /// The admin port: liveness, readiness, metrics.
 pub mod admin;
 

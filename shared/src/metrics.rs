@@ -40,11 +40,17 @@ labels! {
     Pool { pool }
     Lane { lane }
     Class { class }
+    Consumer { consumer }
+    Verdict { verdict, kind }
+    Part { part }
 }
 
 fn seconds() -> Histogram {
     Histogram::new(SECONDS)
 }
+
+/// Bucket bounds of confidences: the plan's thresholds lie in the middle, and a model that drifts shows at both ends.
+const CONFIDENCES: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95];
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident : $kind:ty = $make:expr, $name:literal $(, $unit:ident)?;)*) => {
@@ -115,8 +121,18 @@ metrics! {
     turns: Family<Turn, Counter> = Family::default(), "turns";
     /// Time from the broker's storing of an ask to its outcome
     turn_time: Histogram = seconds(), "turn", Seconds;
+    /// Turns that took longer than `turn.slow_ms`
+    slow_turns: Counter = Counter::default(), "slow_turns";
     /// Time that a stage took, by stage and outcome
     stage_time: Family<Stage, Histogram> = Family::new_with_constructor(seconds as fn() -> Histogram), "stage", Seconds;
+    /// How sure the desk was of each message's intent, from 0 to 1
+    intent_confidence: Histogram = Histogram::new(CONFIDENCES), "intent_confidence";
+    /// What customers thought of answers, by verdict and kind of answer
+    feedback: Family<Verdict, Counter> = Family::default(), "feedback";
+    /// Messages that wait for a consumer or are in its hands, by consumer; absent while the broker does not tell
+    queue_pending: Family<Consumer, Gauge> = Family::default(), "queue_pending";
+    /// How long the oldest of them has lain there, by consumer
+    queue_oldest_age: Family<Consumer, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default(), "queue_oldest_age", Seconds;
     /// Tokens that were refused, by reason: a stranger's, a stale one, none at all, not known yet, or left unseen
     auth_failures: Family<Reason, Counter> = Family::default(), "auth_failures";
     /// Work under way, by role
@@ -200,6 +216,10 @@ metrics! {
     pull_stalls: Counter = Counter::default(), "pull_stalls";
     /// How far this machine's clock is from the broker's
     clock_skew: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default(), "clock_skew", Seconds;
+    /// Spans that did not reach the collector, by reason: `full` (the line was) or `unsent`
+    spans_dropped: Family<Reason, Counter> = Family::default(), "spans_dropped";
+    /// What this process makes use of, by part: 0 there, 1 missing and done without, 2 missing and it is of no use
+    part_missing: Family<Part, Gauge> = Family::default(), "part_missing";
 }
 
 impl Metrics {

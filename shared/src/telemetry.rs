@@ -42,13 +42,20 @@ pub fn init(config: &LogConfig) -> Result<(), String> {
 pub struct Trace {
     trace: u128,
     span: u64,
+    /// The span that it is a part of; None where the trace begins, and in a context as it was sent.
+    parent: Option<u64>,
     sampled: bool,
 }
 
 impl Trace {
     /// A new trace.
     pub fn start(rng: &mut impl Rng) -> Self {
-        Self { trace: rng.random_range(1..=u128::MAX), span: rng.random_range(1..=u64::MAX), sampled: true }
+        Self {
+            trace: rng.random_range(1..=u128::MAX),
+            span: rng.random_range(1..=u64::MAX),
+            parent: None,
+            sampled: true,
+        }
     }
 
     /// The context that a caller sent, if it is one, with a span of our own; else a new trace.
@@ -61,7 +68,51 @@ impl Trace {
 
     /// The same trace, one span further.
     pub fn child(self, rng: &mut impl Rng) -> Self {
-        Self { span: rng.random_range(1..=u64::MAX), ..self }
+        Self { span: rng.random_range(1..=u64::MAX), parent: Some(self.span), ..self }
+    }
+
+    /// The attempt of a message that was sent from here: known to whoever is given the message, so that a later attempt can
+    /// name an earlier one whose worker was killed.
+    pub fn attempt(self, attempt: u32) -> Self {
+        // An odd factor maps different attempts to different spans; 0 would be none.
+        let span = self.span ^ u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self { span: span.max(1), parent: Some(self.span), ..self }
+    }
+
+    /// The context that was sent with a message, at an attempt to answer it; else a new trace.
+    pub fn attempted(traceparent: Option<&str>, attempt: u32, rng: &mut impl Rng) -> Self {
+        match traceparent.and_then(|text| text.parse::<Self>().ok()) {
+            Some(theirs) => theirs.attempt(attempt),
+            None => Self::start(rng),
+        }
+    }
+
+    /// The context that this one was sent or begun from; None where the trace begins.
+    pub fn origin(self) -> Option<Self> {
+        Some(Self { span: self.parent?, parent: None, ..self })
+    }
+
+    /// The same, kept if it is one of this part of all traces; every process decides alike.
+    pub fn sampled_in(self, ratio: f64) -> Self {
+        let place = (self.trace as u64 >> 11) as f64 / (1u64 << 53) as f64;
+        Self { sampled: place < ratio, ..self }
+    }
+
+    /// Whether somebody will look at it.
+    pub fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+
+    pub fn parent(&self) -> Option<u64> {
+        self.parent
+    }
+
+    pub fn trace_id(&self) -> u128 {
+        self.trace
+    }
+
+    pub fn span_id(&self) -> u64 {
+        self.span
     }
 
     /// The trace's id in 32 hexadecimal digits, for logs.
@@ -91,7 +142,7 @@ impl FromStr for Trace {
         if trace == 0 || span == 0 {
             return Err(());
         }
-        Ok(Self { trace, span, sampled: flags & 1 == 1 })
+        Ok(Self { trace, span, parent: None, sampled: flags & 1 == 1 })
     }
 }
 
@@ -111,5 +162,17 @@ mod tests {
         for junk in ["", "00", "zz-a-b-c", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "00-é-é-é"] {
             assert_ne!(Trace::follow(Some(junk), &mut rng).id(), ours.id(), "{junk}");
         }
+    }
+
+    #[test]
+    fn whoever_is_given_a_message_knows_its_earlier_attempts() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let sent = Trace::start(&mut rng).to_string();
+        let first = Trace::attempted(Some(&sent), 1, &mut rng);
+        let second = Trace::attempted(Some(&sent), 2, &mut rng);
+        assert_eq!(first, sent.parse::<Trace>().unwrap().attempt(1));
+        assert_eq!((first.id(), first.parent()), (second.id(), second.parent()));
+        assert_ne!(first.span_id(), second.span_id());
+        assert_ne!(Some(first.span_id()), first.parent());
     }
 }

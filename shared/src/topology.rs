@@ -60,9 +60,9 @@ pub const ASK_AGE_MAX: Duration = Duration::from_secs(300);
 /// How long it can be told who changed what: a year's review with its delay.
 pub const AUDIT_AGE: Duration = Duration::from_secs(400 * 86_400);
 
-/// What the audit log may hold, some two million entries; full, it takes none, and operators are told so: nobody can
+/// What the audit log may hold, some hundred thousand deeds, which the broker sets aside on its disk; full, it takes none, and operators are told so: nobody can
 /// wash an entry out by adding others.
-const AUDIT_BYTES_MAX: i64 = 1 << 30;
+const AUDIT_BYTES_MAX: i64 = 256 << 20;
 
 /// The figures that differ between one box and a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -93,10 +93,11 @@ use std::{
 
 use talkfleet_shared::{
     admin::{self, Health},
-    bus::{Bus, BusError},
+    bus::{Bus, BusError, Teller},
     config::ConfigError,
     lifecycle::Shutdown,
     metrics::Metrics,
+    spans::Tracer,
 };
 use tokio::net::TcpListener;
 
@@ -143,6 +144,8 @@ pub enum StartError {
     Encoder(#[from] encoder::EncoderError),
     #[error(transparent)]
     Backend(#[from] retrieval::remote::elastic::ElasticError),
+    #[error("otel.endpoint cannot be used: {0}")]
+    Otel(String),
 }
 
 /// A running worker.
@@ -168,6 +171,8 @@ impl Worker {
         let (metrics, health) = (Metrics::new("worker"), Health::new());
         health.down(STARTING, "the roles are being opened");
         let bus = Bus::connect(&config.nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
+        let tracer = Tracer::open(&config.otel, "talkfleet-worker", bus.who(), metrics.clone());
+        let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let store = Store::open(&config.database, metrics.clone())?;
         let redis = Redis::new(&config.redis.url, redis_guard(&config, &metrics))?;
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
@@ -182,6 +187,12 @@ impl Worker {
         }
         if config.plays(Role::Archive) {
             keep_the_archive(&config, &bus, &store, redis, &doors);
+        }
+        for (role, teller) in [(Role::Response, Teller::Response), (Role::Archive, Teller::Archive)] {
+            let (bus, until) = (bus.clone(), rooms.clone());
+            if config.plays(role) {
+                rooms.spawn(async move { bus.tell_queues(teller, &until).await });
+            }
         }
         bus.health().up(STARTING);
         let names: Vec<_> = config.roles.enabled.iter().map(|role| role.name()).collect();
@@ -200,6 +211,7 @@ impl Worker {
         self.bus.health().down("draining", "this process is going away");
         self.doors.drained(self.grace.saturating_sub(FAREWELL)).await;
         self.rooms.ask();
+        self.bus.tracer().close(FAREWELL / 2).await;
         self.bus.close(FAREWELL / 2).await;
         let _ = tokio::time::timeout(FAREWELL / 2, self.store.close()).await;
         tracing::info!("the worker has gone home");

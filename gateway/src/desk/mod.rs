@@ -54,11 +54,11 @@ use std::{
 use talkfleet_shared::{
     bus::{Bus, BusError, CallError},
     chance,
-    chat::{Ask, DeliveryClass, Feedback, Frame, HistoryReply, HistoryRequest, Position, Problem, Verdict},
+    chat::{Ask, DeliveryClass, Feedback, Frame, HistoryReply, HistoryRequest, Outcome, Position, Problem, Verdict},
     error::Code,
     id::{ChannelId, ConversationId, GatewayId, RequestId, UserId},
     lifecycle::Shutdown,
-    metrics::Metrics,
+    metrics::{self, Metrics},
     subject,
     telemetry::Trace,
 };
@@ -297,6 +297,10 @@ impl Desk {
         let record = self.bus.read_record(&principal.tenant, None, request).await.map_err(|error| away(&error))?;
         let record = record.filter(|record| principal.owns(&record.conversation));
         let record = record.ok_or_else(|| Problem::because(Code::NotFound, "There is no answer under that id."))?;
+        let kind = match &record.outcome {
+            Outcome::Answered { answer } => answer.kind.name(),
+            Outcome::Failed { .. } | Outcome::Expired { .. } | Outcome::Cancelled { .. } => "none",
+        };
         let feedback = Feedback {
             tenant: principal.tenant.clone(),
             request: request.clone(),
@@ -305,7 +309,9 @@ impl Desk {
             reason: reason.map(|reason| reason.chars().take(REASON_CHARS_MAX).collect()),
             given_at_ms: unix_ms(),
         };
-        self.bus.write_feedback(&feedback).await.map_err(|error| away(&error))
+        self.bus.write_feedback(&feedback).await.map_err(|error| away(&error))?;
+        self.metrics().feedback.get_or_create(&metrics::Verdict { verdict: verdict.name(), kind }).inc();
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use talkfleet_shared::{
     error::Code,
     id::{ChannelId, ConversationId, RequestId},
     retry::Delays,
+    spans::{Kind, key},
     telemetry::Trace,
     topology::Scale,
 };
@@ -16,6 +17,7 @@ use talkfleet_shared::{
 use super::{
     Desk, Frames, away,
     story::{Script, Tally},
+    submit::REQUEST_SPAN,
     unix_ms,
 };
 use crate::{auth::Principal, relay::Inbox};
@@ -52,9 +54,10 @@ impl Desk {
             Found::Ended(record) => Ok(Frames::ended(&record, after)),
             Found::Forgotten => Ok(Frames::expired(request, after)),
             Found::Running(running) => {
-                let trace = Trace::start(&mut rand::rng());
+                let trace = self.bus.tracer().sample(Trace::start(&mut rand::rng()));
+                let span = self.bus.tracer().span(trace, REQUEST_SPAN, Kind::Server).with(key::FACE, "resume");
                 let seat = self.seat(principal, request, running.channel.as_ref());
-                let tally = Tally::new(self.metrics().clone(), "resume", clock::now(), request.clone(), trace, seat);
+                let tally = Tally::new(self.metrics().clone(), "resume", clock::now(), request.clone(), span, seat);
                 Ok(self.follow(principal, request, after, running, None, tally))
             }
         }

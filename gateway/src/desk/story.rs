@@ -16,7 +16,7 @@ use talkfleet_shared::{
     id::{ConversationId, RequestId, TenantId, UserId},
     metrics::{Face, FaceOutcome, Metrics},
     retry::Delays,
-    telemetry::Trace,
+    spans::{Kind, Span, key},
 };
 
 use super::{
@@ -304,7 +304,10 @@ pub(super) struct Tally {
     face: &'static str,
     began: Instant,
     request: RequestId,
-    trace: Trace,
+    /// From the acceptance on; sent before the request's own.
+    relayed: Span,
+    span: Span,
+    frames: i64,
     spoke: bool,
     outcome: &'static str,
     code: Option<Code>,
@@ -318,11 +321,14 @@ impl Tally {
         face: &'static str,
         began: Instant,
         request: RequestId,
-        trace: Trace,
+        mut span: Span,
         seat: Option<Seat>,
     ) -> Self {
         metrics.waiting.inc();
-        Self { metrics, face, began, request, trace, spoke: false, outcome: "left", code: None, seat }
+        span.set_text(key::MESSAGE, || request.to_string());
+        let relayed = span.child("relay", Kind::Internal);
+        let (spoke, outcome, code, frames) = (false, "left", None, 0);
+        Self { metrics, face, began, request, relayed, span, frames, spoke, outcome, code, seat }
     }
 
     /// There is nothing to wait for here any more.
@@ -334,9 +340,12 @@ impl Tally {
 
     fn shown(&mut self, frame: &Frame) {
         let face = Face { face: self.face };
+        self.frames += 1;
         if !self.spoke {
             self.spoke = true;
-            self.metrics.first_frame_time.get_or_create(&face).observe(clock::since(self.began).as_secs_f64());
+            let waited = clock::since(self.began).as_secs_f64();
+            self.metrics.first_frame_time.get_or_create(&face).observe(waited);
+            self.relayed.set(key::FIRST_FRAME_MS, waited * 1_000.0);
         }
         (self.outcome, self.code) = match &frame.body {
             FrameBody::Done { .. } => ("answered", None),
@@ -353,11 +362,17 @@ impl Drop for Tally {
     fn drop(&mut self) {
         let (face, took) = (self.face, clock::since(self.began));
         self.metrics.waiting.dec();
+        self.relayed.set(key::FRAMES, self.frames);
+        self.span.set(key::OUTCOME, self.outcome);
+        if let Some(code) = self.code {
+            self.span.set(key::ERROR, code.word());
+            self.span.fail(code.word());
+        }
         self.metrics.requests.get_or_create(&FaceOutcome { face, outcome: self.outcome }).inc();
         self.metrics.request_time.get_or_create(&Face { face }).observe(took.as_secs_f64());
         if self.code.is_some() || took >= SLOW {
             tracing::info!(
-                request.id = %self.request, trace.id = self.trace.id(), face, outcome = self.outcome,
+                request.id = %self.request, trace.id = self.span.trace().id(), face, outcome = self.outcome,
                 code = self.code.map(Code::word), took_ms = took.as_millis() as u64,
                 "a request failed or was slow"
             );

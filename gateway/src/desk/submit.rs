@@ -14,6 +14,7 @@ use talkfleet_shared::{
     id::{ChannelId, ConversationId, RequestId, TenantId},
     metrics::FaceCode,
     retry::Delays,
+    spans::{Kind, key},
 };
 
 use super::{
@@ -36,6 +37,9 @@ const BUSY_RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::f
 
 /// How long nothing may come before the record is read; doubled up to the second figure, since a lost frame is rare.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(8));
+
+/// What the span of a whole request is called.
+pub(super) const REQUEST_SPAN: &str = "request";
 
 /// A submission whose names are settled.
 #[derive(Clone)]
@@ -60,10 +64,13 @@ enum Way {
 
 impl Desk {
     /// Takes a message: once this returns, the broker has stored it and exactly one outcome will exist.
-    pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Story, Problem> {
-        let face = submission.face;
+    pub async fn submit(self: &Arc<Self>, mut submission: Submission) -> Result<Story, Problem> {
+        submission.trace = self.bus.tracer().sample(submission.trace);
+        let (face, trace, began) = (submission.face, submission.trace, clock::now());
         let taken = self.take(submission).await;
         if let Err(problem) = &taken {
+            let span = self.bus.tracer().span(trace, REQUEST_SPAN, Kind::Server).since(clock::since(began));
+            span.with(key::FACE, face).with(key::ERROR, problem.code.word()).with(key::OUTCOME, "refused");
             self.metrics().refusals.get_or_create(&FaceCode { face, code: problem.code.word() }).inc();
         }
         taken
@@ -324,7 +331,10 @@ impl Desk {
 
     pub(super) fn tally(&self, submission: &Submission, named: &Named) -> Tally {
         let seat = self.seat(&submission.principal, &named.request, Some(&submission.ask.channel));
-        Tally::new(self.metrics().clone(), submission.face, named.began, named.request.clone(), submission.trace, seat)
+        let span = self.bus.tracer().span(submission.trace, REQUEST_SPAN, Kind::Server);
+        let mut span = span.since(clock::since(named.began)).with(key::FACE, submission.face);
+        span.set_text(key::CONVERSATION, || named.conversation.to_string());
+        Tally::new(self.metrics().clone(), submission.face, named.began, named.request.clone(), span, seat)
     }
 }
 

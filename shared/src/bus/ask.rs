@@ -11,10 +11,14 @@ use crate::{
     envelope::{self, Format},
     header,
     id::{ConversationId, RequestId, TenantId},
+    spans::{Kind, Span, key},
     subject,
     telemetry::Trace,
     topology,
 };
+
+/// What carries messages, as spans call it.
+pub(super) const SYSTEM: &str = "nats";
 
 /// How long an ask may outlive its budget on the queue, so that a returning worker can still write down that it expired.
 pub const ASK_GRACE: Duration = Duration::from_secs(60);
@@ -58,6 +62,18 @@ pub enum SubmitError {
     Unknown(BusError),
 }
 
+impl SubmitError {
+    /// The word for spans.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Full => "full",
+            Self::TooLarge => "too_large",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 impl Bus {
     /// Puts an ask on the queue and waits for the broker's ack.
     pub async fn submit(
@@ -71,7 +87,13 @@ impl Bus {
         if body.len() > envelope::BODY_BYTES_MAX {
             return Err(SubmitError::TooLarge);
         }
-        self.submit_as(self.ask_subject(tenant, conversation), with.to_map(), body).await
+        let mut span = self.tracer.child(with.trace, "publish", Kind::Producer);
+        describe(&mut span, topology::ASK, conversation, with);
+        let submitted = self.submit_as(self.ask_subject(tenant, conversation), with.to_map(span.trace()), body).await;
+        if let Err(error) = &submitted {
+            span.fail(error.name());
+        }
+        submitted
     }
 
     pub(super) async fn submit_as(
@@ -106,26 +128,26 @@ impl Bus {
 
 impl AskHeaders {
     /// Of an ask that lies on the queue.
-    fn to_map(&self) -> HeaderMap {
-        let mut headers = self.common();
+    fn to_map(&self, trace: Trace) -> HeaderMap {
+        let mut headers = self.common(trace);
         headers.insert(header::MESSAGE_ID, self.request.as_str());
         headers.insert(header::TTL, time_to_live(self.budget));
         headers
     }
 
     /// Of an ask that goes past it.
-    pub(super) fn to_direct(&self, conversation: &ConversationId, class: DeliveryClass) -> HeaderMap {
-        let mut headers = self.common();
+    pub(super) fn to_direct(&self, trace: Trace, conversation: &ConversationId, class: DeliveryClass) -> HeaderMap {
+        let mut headers = self.common(trace);
         headers.insert(header::CONVERSATION, conversation.as_str());
         headers.insert(header::DELIVERY, class.name());
         headers
     }
 
-    fn common(&self) -> HeaderMap {
+    fn common(&self, trace: Trace) -> HeaderMap {
         let mut headers = headers_for(Format::MessagePack);
         headers.insert(header::REQUEST, self.request.as_str());
         headers.insert(header::BUDGET_MS, HeaderValue::from(self.budget.as_millis() as u64));
-        headers.insert(header::TRACEPARENT, self.trace.to_string());
+        headers.insert(header::TRACEPARENT, trace.to_string());
         if self.last_only {
             headers.insert(header::STREAM, LAST);
         }
@@ -137,6 +159,16 @@ impl AskHeaders {
         }
         headers
     }
+}
+
+/// What the span of a message says of it.
+pub(super) fn describe(span: &mut Span, destination: &'static str, conversation: &ConversationId, with: &AskHeaders) {
+    span.set(key::MESSAGING_SYSTEM, SYSTEM);
+    span.set(key::MESSAGING_OPERATION, "publish");
+    span.set(key::MESSAGING_OPERATION_TYPE, "send");
+    span.set(key::MESSAGING_DESTINATION, destination);
+    span.set_text(key::MESSAGE, || with.request.to_string());
+    span.set_text(key::CONVERSATION, || conversation.to_string());
 }
 
 /// When the broker drops an ask of this budget.

@@ -128,7 +128,7 @@ pub(super) fn read_delivery(
         attempt,
         asked_at,
         deadline: asked_at + budget.min(BUDGET_MAX),
-        trace: Trace::follow(header_of(headers, header::TRACEPARENT), &mut rand::rng()),
+        trace: Trace::attempted(header_of(headers, header::TRACEPARENT), attempt, &mut rand::rng()),
         class,
         last_only: header_of(headers, header::STREAM) == Some(LAST),
         opening: header_of(headers, header::OPENING).is_some(),
@@ -192,7 +192,8 @@ impl Delivery {
             subject::parse_ask(self.subject()).ok_or_else(|| shape("the subject is no ask's"))?;
         let (attempt, asked_at) = self.taken.facts().map_err(|error| shape(&error.to_string()))?;
         let arrival = Arrival { tenant, conversation, attempt, asked_at, class: DeliveryClass::Durable };
-        read_delivery(self.headers(), self.body(), arrival)
+        let ask = read_delivery(self.headers(), self.body(), arrival)?;
+        Ok(AskDelivery { trace: self.bus.tracer.sample(ask.trace), ..ask })
     }
 
     /// Tells the broker that work goes on, so that it does not deliver the message again.

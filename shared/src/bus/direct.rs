@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::{
     AskDelivery, AskHeaders, Bus, BusError, SubmitError,
+    ask::describe,
     deliver::{Arrival, read_delivery},
     header_of,
     reply::Inbound,
@@ -14,6 +15,7 @@ use crate::{
     envelope::{self, EnvelopeError, Format},
     header,
     id::{ConversationId, TenantId},
+    spans::Kind,
     subject,
 };
 
@@ -84,7 +86,9 @@ impl Bus {
         if !self.is_connected() {
             return Err(SubmitError::Unknown(BusError::Away));
         }
-        let headers = with.to_direct(conversation, class);
+        let mut span = self.tracer.child(with.trace, "publish", Kind::Producer);
+        describe(&mut span, DIRECT, conversation, with);
+        let headers = with.to_direct(span.trace(), conversation, class);
         let subject = self.lane.address(subject::direct(tenant)).map_err(SubmitError::Unknown)?;
         let reply = self.lane.address(with.reply_to.clone()).map_err(SubmitError::Unknown)?;
         let sent = self.wire.publish_from(subject, reply, headers, body);

@@ -30,6 +30,9 @@ mod journal;
 /// PURE: the subjects and streams of a replay, apart from the live ones.
 mod lane;
 
+/// What waits for each consumer, and for how long.
+mod queue;
+
 /// Dead letters: set aside, looked at, mended, asked again.
 mod dead;
 
@@ -80,6 +83,7 @@ pub use self::{
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
     pull::Deliveries,
+    queue::Teller,
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
     service::{CallError, Offer, ServiceCall},
@@ -91,6 +95,7 @@ use crate::{
     envelope::{self, EnvelopeError, Format},
     header,
     metrics::Metrics,
+    spans::Tracer,
 };
 
 /// Waits between attempts to take part in what is missing at the broker.
@@ -130,9 +135,15 @@ pub struct Bus {
     replicas: usize,
     lane: Lane,
     who: Arc<str>,
+    tracer: Tracer,
 }
 
 impl Bus {
+    /// The same connection, telling its part of traces.
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
     /// Connects to a model of the broker, for a simulation.
     pub fn simulated(
         link: model::Link,
@@ -151,7 +162,8 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who }
+        let tracer = Tracer::off();
+        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, tracer }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.
@@ -192,6 +204,11 @@ impl Bus {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Where this process tells its part of traces.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Sends what is buffered, then closes; bounded, so that a broker that went away first does not hold us up.

@@ -12,7 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Bus, BusError, JOIN_FIRST, JOIN_LONGEST, Wire, bring_home, header_of, headers_for, insert_checked, reply::Inbound,
+    Bus, BusError, JOIN_FIRST, JOIN_LONGEST, Wire, ask::SYSTEM, bring_home, header_of, headers_for, insert_checked,
+    reply::Inbound,
 };
 use crate::{
     chat::Problem,
@@ -22,6 +23,7 @@ use crate::{
     id::TenantId,
     lifecycle::Shutdown,
     retry::Delays,
+    spans::{Kind, Span, key},
     subject,
     telemetry::Trace,
 };
@@ -180,13 +182,18 @@ impl Bus {
             return Err(BusError::Away.into());
         }
         let body = envelope::encode(question, Format::MessagePack).map_err(BusError::from)?;
+        let mut span = self.tracer.child(trace, "call", Kind::Client).with(key::MESSAGING_SYSTEM, SYSTEM);
         let mut headers = headers_for(Format::MessagePack);
-        headers.insert(header::TRACEPARENT, trace.to_string());
+        headers.insert(header::TRACEPARENT, span.trace().to_string());
         let within = within.min(self.call_timeout);
         headers.insert(header::BUDGET_MS, HeaderValue::from(within.as_millis() as u64));
         let address = self.lane.address(subject)?;
-        let reply = self.wire.request(address, headers, body, within).await?;
-        read_reply(reply.headers.as_ref(), &reply.payload)
+        let replied = self.wire.request(address, headers, body, within).await;
+        let answered = replied.and_then(|reply| read_reply(reply.headers.as_ref(), &reply.payload));
+        if let Err(error) = &answered {
+            span.fail(error.name());
+        }
+        answered
     }
 }
 
@@ -303,6 +310,11 @@ impl ServiceCall {
     pub fn within(&self) -> Duration {
         let told = self.header(header::BUDGET_MS).and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
         told.map_or(self.bus.call_timeout, |told| told.min(self.bus.call_timeout))
+    }
+
+    /// Begins the span of answering it.
+    pub fn span(&self, name: &'static str) -> Span {
+        self.bus.tracer.span(self.trace(), name, Kind::Server).with(key::MESSAGING_SYSTEM, SYSTEM)
     }
 
     /// The caller's trace.

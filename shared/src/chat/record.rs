@@ -212,3 +212,13 @@ pub enum Verdict {
     Up,
     Down,
 }
+
+impl Verdict {
+    /// The word for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}

@@ -22,6 +22,7 @@ use talkfleet_shared::{
     lifecycle::Shutdown,
     metrics::{Metrics, Row},
     retry::Delays,
+    spans::{Kind, Span, Tracer, key},
     topology::{ARCHIVE, JOURNAL},
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -61,7 +62,8 @@ pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: ArchiveConfi
     let (sender, mut receiver) = mpsc::channel(rows);
     let reader = tokio::spawn(read(deliveries, sender, shutdown.clone()));
     let (metrics, health) = (bus.metrics().clone(), bus.health().clone());
-    let archive = Archive { store, shelf, guard, metrics, health, shutdown };
+    let tracer = bus.tracer().clone();
+    let archive = Archive { store, shelf, guard, metrics, health, tracer, shutdown };
     while let Some(first) = receiver.recv().await {
         archive.write(gather(first, &mut receiver, rows, config.batch_wait).await).await;
     }
@@ -119,6 +121,7 @@ struct Archive {
     guard: Guard,
     metrics: Arc<Metrics>,
     health: Health,
+    tracer: Tracer,
     shutdown: Shutdown,
 }
 
@@ -167,7 +170,14 @@ impl Archive {
     }
 
     async fn write_once(&self, batch: &Batch, leave: Leave) -> Result<(), StoreError> {
+        let under = |turn: &Journaled| self.tracer.told(turn.record.trace.as_deref(), "archive", Kind::Consumer);
+        let mut spans: Vec<Span> = batch.turns.iter().filter_map(under).collect();
+        spans.iter_mut().for_each(|span| span.set(key::MESSAGES, batch.rows() as i64));
         let written = self.store.write_archive(&batch.turns, batch.feedback()).await;
+        if written.is_err() {
+            spans.iter_mut().for_each(|span| span.fail("database"));
+        }
+        drop(spans);
         match &written {
             // A refusal of the data is an answer.
             Ok(_) | Err(StoreError::Rejected(_)) => leave.succeeded(),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use talkfleet_shared::{
     config::{self, AdminConfig, ConfigError, NatsConfig, Secret, Url, WORKER_DEFAULTS},
     id::TenantId,
+    spans::OtelConfig,
     telemetry::LogConfig,
 };
 
@@ -23,6 +24,7 @@ pub struct WorkerConfig {
     pub nats: NatsConfig,
     pub admin: AdminConfig,
     pub log: LogConfig,
+    pub otel: OtelConfig,
     pub roles: RolesConfig,
     pub redis: RedisConfig,
     pub database: DatabaseConfig,
@@ -356,6 +358,7 @@ pub struct RetriesConfig {
 pub struct TurnConfig {
     pub keep_alive_ms: u64,
     pub grace_ms: u64,
+    pub slow_ms: u64,
 }
 
 /// What a worker in the lane of a replay does differently.

@@ -10,7 +10,7 @@ const FALLBACKS_MAX: usize = 7;
 
 impl Checked for WorkerConfig {
     fn problems(&self) -> Vec<String> {
-        let mut problems = [self.nats.problems(), self.admin.problems()].concat();
+        let mut problems = [self.nats.problems(), self.admin.problems(), self.otel.problems()].concat();
         let mut wrong = |bad: bool, text: &dyn Fn() -> String| {
             if bad {
                 problems.push(text());

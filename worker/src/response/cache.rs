@@ -148,6 +148,8 @@ mod tests {
     use talkfleet_shared::{
         chat::{Entity, Exchange, Intent, Language, RetrieveReply},
         id::TenantId,
+        spans::Span,
+        telemetry::Trace,
     };
 
     use super::*;
@@ -191,6 +193,7 @@ mod tests {
             replayed: None,
             size: super::super::Size::Full,
             left: Duration::from_secs(1),
+            span: &Span::off(Trace::start(&mut rand::rng())),
         })
     }
 

@@ -67,6 +67,7 @@ use talkfleet_shared::{
     config::ConfigError,
     id::TenantId,
     metrics::{self, Metrics},
+    spans::Span,
 };
 
 use self::{
@@ -134,6 +135,8 @@ pub struct Brief<'a> {
     pub size: Size,
     /// Time until the deadline.
     pub left: Duration,
+    /// What it is a part of.
+    pub span: &'a Span,
 }
 
 /// What is known of an answer beside its text, which the voice has.

@@ -5,6 +5,7 @@ use talkfleet_shared::{
     chat::{Kind, ModelCall, Passage, Rung, Usage},
     clock,
     id::TenantId,
+    spans::{self, key},
 };
 
 use super::{
@@ -41,13 +42,16 @@ impl Speakers {
         let mut editor = Editor::new(ground, hosts, self.plan.grounding);
         let prompt = Prompt::new(&self.model_config, &question);
         let prompt_digest = bus::digest(&serde_json::to_vec(&prompt).unwrap_or_default());
-        let (started, mut share) = (clock::now(), None);
+        let (started, mut share, mut span) = (clock::now(), None, None);
         let mut answering = match speaker(brief.replayed, &prompt_digest) {
             Speaker::Recording(call) => Answering::recorded(call),
             Speaker::Model => {
                 let model = self.model(brief.size).ok_or(ModelError::Away)?;
                 share = Some(Share::enter(self, brief.tenant)?);
                 let leave = model.enter()?;
+                let asked = brief.span.child("chat", spans::Kind::Client).with(key::MODEL_OPERATION, "chat");
+                // Until an answer has come off it has failed, by whichever way this ends.
+                span.insert(asked).fail("no answer");
                 voice.ask_model().await;
                 model.ask(leave, &prompt, brief.left).await?
             }
@@ -59,6 +63,14 @@ impl Speakers {
             Err(error) => return Err(answering.fail(error)),
         };
         let usage = answering.finish();
+        if let Some(mut span) = span {
+            span.succeed();
+            if let Some(usage) = &usage {
+                span.set_text(key::MODEL, || usage.model.clone());
+                span.set(key::TOKENS_IN, i64::from(usage.prompt_tokens));
+                span.set(key::TOKENS_OUT, i64::from(usage.completion_tokens));
+            }
+        }
         if let Some(share) = share {
             share.cost(usage.as_ref());
             // A question that is cut off early took less than a whole answer.

@@ -202,10 +202,14 @@ pub async fn serve<P: Play>(home: Arc<Home<P>>, bus: Bus, shutdown: Shutdown) {
 }
 
 async fn answer<P: Play>(home: Arc<Home<P>>, call: ServiceCall) -> Result<(), BusError> {
+    let mut span = call.span(P::ROLE.name());
     let answered = match call.question::<P::Question>() {
         Ok(question) => home.answer(call.tenant(), &question, clock::now() + call.within()).await,
         Err(error) => Err(Problem::because(Code::BadJson, error.to_string())),
     };
+    if let Err(problem) = &answered {
+        span.fail(problem.code.word());
+    }
     match answered {
         Ok(answer) => call.answer(&*answer).await,
         Err(problem) => call.refuse(&problem).await,

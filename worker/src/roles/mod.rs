@@ -22,6 +22,7 @@ use talkfleet_shared::{
     },
     clock,
     id::{ConversationId, TenantId, UserId},
+    spans::Kind,
     subject,
     telemetry::Trace,
 };
@@ -116,8 +117,13 @@ impl Roles {
     ) -> Result<Arc<P::Answer>, CallError> {
         let started = clock::now();
         let within = ROLE_TIMEOUT_MAX.min(caller.left / SHARE);
+        let mut span = self.bus.tracer().child(caller.trace, stage, Kind::Internal);
+        let caller = Caller { trace: span.trace(), ..caller };
         let answered = self.call_within(home, subject, caller, question, within).await;
         let outcome = answered.as_ref().map_or_else(CallError::name, |_| "ok");
+        if answered.is_err() {
+            span.fail(outcome);
+        }
         self.bus.metrics().stage(stage, outcome, clock::since(started));
         answered
     }

@@ -8,6 +8,7 @@ use talkfleet_shared::{
     clock,
     metrics::{Reason, Turn},
     retry::Delays,
+    spans::Kind,
 };
 
 use super::{Desk, running::Line, voice::Voice};
@@ -64,6 +65,7 @@ pub async fn end_again(desk: &Desk, line: &Line, record: &TurnRecord) -> Settle 
 
 /// Stores a record; a broker that is busy with itself is given time.
 pub async fn write_patiently(bus: &Bus, record: &TurnRecord) -> Result<Written, BusError> {
+    let _span = bus.tracer().told(record.trace.as_deref(), "record", Kind::Producer);
     let started = clock::now();
     let mut delays = Delays::new(Duration::from_millis(100), Duration::from_secs(1));
     loop {

@@ -18,6 +18,9 @@ mod owners;
 /// Turns that wait for a model.
 mod parking;
 
+/// The conversation so far.
+mod recall;
+
 /// The turns that run here, and who listens to them.
 mod running;
 
@@ -36,6 +39,9 @@ mod voice;
 /// PURE: what is looked for besides a message's own words.
 mod wider;
 
+/// What operators see of a turn.
+mod watched;
+
 /// PURE: wishes to stop that came early.
 mod wishes;
 
@@ -47,6 +53,7 @@ use talkfleet_shared::{
     chat::{DeliveryClass, Intent, IntentReply, Language, Outcome, Problem, RetrieveReply, TAKEOVER},
     clock::{now, since},
     error::Code,
+    spans::{Kind, Span, key},
     topology::DELIVERIES_MAX,
 };
 use time::OffsetDateTime;
@@ -64,7 +71,7 @@ pub use self::{
     voice::Voice,
 };
 use self::{
-    draft::{Draft, Recalled, language_of},
+    draft::{Draft, language_of},
     rungs::Rungs,
     running::Line,
     wider::{Alone, Wider, composed, is_better, wider},
@@ -101,6 +108,7 @@ pub struct Desk {
     /// When this worker began to listen; what was asked before may have been cancelled unheard.
     opened_at: OffsetDateTime,
     plan: PlanConfig,
+    slow: Duration,
     turns_max: usize,
     searches_itself: bool,
     lanes: Lanes,
@@ -130,6 +138,7 @@ impl Desk {
             clock,
             hand_back: CancellationToken::new(),
             plan: config.plan.clone(),
+            slow: Duration::from_millis(config.turn.slow_ms),
             turns_max: config.memory.turns_max,
             lanes: Lanes::new(config.roles.response_concurrency),
         }
@@ -180,6 +189,17 @@ enum Ended {
 
 /// Answers an ask and says how its delivery shall be settled; an error means that no outcome could be stored yet.
 pub async fn run(desk: &Desk, ask: &AskDelivery, seat: &Seat) -> Result<Settle, BusError> {
+    let mut span = watched::began(desk, ask);
+    let settled = tell(desk, ask, seat, &mut span).await;
+    match &settled {
+        Ok(Settle::Again(_)) => span.fail("handed back"),
+        Err(_) => span.fail("no outcome could be stored"),
+        Ok(Settle::Done | Settle::Aside) => {}
+    }
+    settled
+}
+
+async fn tell(desk: &Desk, ask: &AskDelivery, seat: &Seat, span: &mut Span) -> Result<Settle, BusError> {
     let place = desk.running.enter(desk, ask);
     if ask.attempt > 1 {
         desk.bus.metrics().redeliveries.inc();
@@ -223,6 +243,7 @@ pub async fn run(desk: &Desk, ask: &AskDelivery, seat: &Seat) -> Result<Settle, 
         desk.intake.worked(since(began));
     }
     ending::count_saved(desk, &outcome, &voice);
+    watched::ended(desk, ask, &draft.timings, &outcome, span);
     if ask.class == DeliveryClass::Fast {
         return Ok(ending::end_unkept(desk, &outcome, desk.now() - ask.asked_at, voice).await);
     }
@@ -269,7 +290,7 @@ async fn compose(desk: &Desk, ask: &AskDelivery, seat: &Seat, draft: &mut Draft,
         return spoken;
     }
     let (recalled, intent, found) = tokio::join!(
-        timed(recall(desk, ask, caller).instrument(span("recall"))),
+        timed(recall::recall(desk, ask, caller).instrument(span("recall"))),
         timed(desk.roles.classify(caller, text).instrument(span("intent"))),
         timed(desk.roles.search(caller, &message.text, desk.plan.passages_max).instrument(span("retrieval"))),
     );
@@ -287,6 +308,7 @@ async fn compose(desk: &Desk, ask: &AskDelivery, seat: &Seat, draft: &mut Draft,
     }
     desk.intake.worked(draft.own_work(desk.searches_itself));
     if let Some(intent) = &draft.intent {
+        desk.bus.metrics().intent_confidence.observe(f64::from(intent.confidence));
         voice.tell_intent(intent, draft.language).await;
     }
     // A customer's message decides nothing about the model, whatever it says.
@@ -296,6 +318,7 @@ async fn compose(desk: &Desk, ask: &AskDelivery, seat: &Seat, draft: &mut Draft,
     let may_wait = rungs::may_wait(desk, ask, &start, left);
     let evidence = Evidence { intent: intent.as_deref(), found: found.as_deref(), model: start.model, may_wait };
     let plan = plan::plan(&desk.plan, evidence);
+    let mut speaking = desk.bus.tracer().child(ask.trace, "response", Kind::Internal);
     let unknown = Intent::unknown();
     let brief = Brief {
         tenant: &ask.tenant,
@@ -308,10 +331,12 @@ async fn compose(desk: &Desk, ask: &AskDelivery, seat: &Seat, draft: &mut Draft,
         replayed,
         size: if start.step == Step::Small { Size::Small } else { Size::Full },
         left,
+        span: &speaking,
     };
     let quoted_for_want_of_a_model = plan == Plan::Quote && start.model == ModelState::Away;
     let speech = Box::pin(rungs::speak(desk, seat, (&start, plan), &brief, lane, voice)).instrument(span("response"));
     let (spoken, response_ms) = timed(speech).await;
+    speaking.set(key::RUNG, spoken.rung.name());
     draft.timings.response_ms = response_ms;
     let outcome = if spoken.degraded.is_some() { "degraded" } else { "ok" };
     desk.bus.metrics().stage("response", outcome, Duration::from_secs_f64(response_ms / 1_000.0));
@@ -356,30 +381,6 @@ async fn widen(desk: &Desk, caller: Caller<'_>, wider: Wider, draft: &mut Draft,
 
 fn span(stage: &'static str) -> tracing::Span {
     tracing::debug_span!("stage", stage)
-}
-
-/// The conversation so far: the client's own account, else the desk's memory, else the archive's.
-async fn recall(desk: &Desk, ask: &AskDelivery, caller: Caller<'_>) -> Recalled {
-    if let Some(history) = &ask.ask.history {
-        return Recalled { history: history.clone(), degraded: false };
-    }
-    let has_past = !ask.opening && ask.class != DeliveryClass::Fast;
-    let Some(memory) = desk.memory.as_ref().filter(|_| has_past) else {
-        return Recalled { history: Vec::new(), degraded: false };
-    };
-    let started = now();
-    let user = ask.ask.user.as_ref();
-    let recalled = memory.recall(&ask.tenant, &ask.conversation, user, desk.now()).await;
-    let outcome = if recalled.is_ok() { "ok" } else { "degraded" };
-    desk.bus.metrics().stage("recall", outcome, since(started));
-    match recalled {
-        Ok(history) => Recalled { history, degraded: false },
-        Err(error) => {
-            tracing::debug!(%error, "the archive is asked in place of the memory");
-            let history = desk.roles.history(caller, &ask.conversation, user, desk.turns_max).await;
-            Recalled { history: history.unwrap_or_default(), degraded: true }
-        }
-    }
 }
 
 async fn timed<T>(stage: impl Future<Output = T>) -> (T, f64) {

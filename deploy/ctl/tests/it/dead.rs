@@ -32,7 +32,7 @@ fn ask(text: &str) -> Ask {
 }
 
 /// Publishes a body onto the queue, as a stranger would.
-async fn publish(desk: &Desk, conversation: &str, headers: &[(&'static str, &str)], body: &str) {
+pub(crate) async fn publish(desk: &Desk, conversation: &str, headers: &[(&'static str, &str)], body: &str) {
     let server: async_nats::ServerAddr = desk.engines.nats_url.parse().unwrap();
     let (user, password) = (server.username().unwrap().to_owned(), server.password().unwrap().to_owned());
     let client = async_nats::ConnectOptions::with_user_and_password(user, password).connect(server).await.unwrap();

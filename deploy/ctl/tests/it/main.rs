@@ -89,5 +89,14 @@ mod queue_faults;
 /// A real fleet broken on purpose, in short.
 mod chaos;
 
+/// What an operator sees: what waits, whatever role is away.
+mod watch;
+
+/// Traces, at a receiver that speaks OTLP.
+mod traces;
+
+/// Boards and runbook, on a fleet that Prometheus scrapes.
+mod boards;
+
 /// A small load on a fleet of its own, counted and weighed.
 mod bench;

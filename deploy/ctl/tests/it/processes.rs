@@ -19,7 +19,7 @@ use crate::{
 const LOUD: &str = "info,talkfleet_shared=trace,talkfleet_gateway=trace,talkfleet_worker=trace";
 
 /// A child that is killed should its test fail.
-struct Process(std::process::Child);
+pub(crate) struct Process(std::process::Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -40,6 +40,11 @@ impl Process {
                 .spawn()
                 .unwrap(),
         )
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().unwrap();
     }
 
     /// SIGTERM, then the exit code. Twice, as `timeout` sends it to a process and its group: that is one wish.
@@ -182,7 +187,7 @@ async fn a_worker_killed_in_mid_answer_is_replaced_and_one_answer_is_shown() {
     while said(&seen).is_empty() {
         seen.push(frames.next().await.unwrap());
     }
-    doomed.0.kill().unwrap();
+    doomed.kill();
     let _other = worker(&desk, 1, roles, &[]);
     seen.extend(frames.rest().await);
     let names: Vec<_> = seen.iter().map(|frame| frame.body.name()).collect();
@@ -193,7 +198,7 @@ async fn a_worker_killed_in_mid_answer_is_replaced_and_one_answer_is_shown() {
 }
 
 /// A worker of this desk in a process of its own.
-fn worker(desk: &Desk, number: usize, roles: &str, set: &[(&str, &str)]) -> Process {
+pub(crate) fn worker(desk: &Desk, number: usize, roles: &str, set: &[(&str, &str)]) -> Process {
     let usual = [
         ("nats.url", desk.options.nats.as_str()),
         ("redis.url", &desk.options.redis),

@@ -26,6 +26,9 @@ const DOORS: &[Door] = &[
             "deploy/ctl/src/",
         ],
     },
+    // Spans are ours everywhere else.
+    Door { library: "opentelemetry", files: &["shared/src/spans/"] },
+    Door { library: "opentelemetry_sdk", files: &["shared/src/spans/"] },
     // No longer maintained: one file to replace.
     Door { library: "backoff", files: &["shared/src/retry.rs"] },
 ];

@@ -13,6 +13,9 @@ const TOP: [&str; 10] =
 /// Direct crates of others in the three services, beside those that are given: each is read, updated and answered for.
 const DEPENDENCIES_MAX: usize = 40;
 
+/// Projects that come as several crates of one release: each is one to read, update and answer for.
+const PROJECTS: [&str; 4] = ["hyper", "opentelemetry", "tower", "utoipa"];
+
 /// What the product was asked to be built from, with the companions that those crates are not used without.
 const GIVEN: [&str; 12] = [
     "tokio",
@@ -59,11 +62,20 @@ fn too_many(manifests: &[Table]) -> Vec<String> {
     let all: BTreeSet<String> =
         manifests.iter().flat_map(|manifest| dependencies(manifest, &["dependencies"])).collect();
     let chosen = |name: &String| !name.starts_with("talkfleet") && !GIVEN.contains(&name.as_str());
-    let foreign: Vec<String> = all.into_iter().filter(chosen).collect();
+    let foreign: BTreeSet<String> = all.into_iter().filter(chosen).map(project).collect();
     let many = foreign.len() > DEPENDENCIES_MAX;
-    many.then(|| format!("{} crates of others, at most {DEPENDENCIES_MAX}: {}", foreign.len(), foreign.join(" ")))
+    let names = || foreign.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+    many.then(|| format!("{} crates of others, at most {DEPENDENCIES_MAX}: {}", foreign.len(), names()))
         .into_iter()
         .collect()
+}
+
+/// What a crate is counted as.
+fn project(name: String) -> String {
+    let part_of = |project: &&&str| {
+        name.strip_prefix(**project).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
+    };
+    PROJECTS.iter().find(part_of).map_or(name.clone(), |project| (*project).to_owned())
 }
 
 fn manifest(package: &str) -> Table {
@@ -91,4 +103,11 @@ fn the_services_depend_on_few_crates() {
     none(&too_many(&["shared", "gateway", "worker"].map(manifest)));
     let crowd: String = (0..=DEPENDENCIES_MAX).map(|n| format!("crate-{n} = '1'\n")).collect();
     one(&too_many(&[format!("[dependencies]\n{crowd}").parse().unwrap()]), "41 crates");
+    let full: Table =
+        format!("[dependencies]\ntower = '1'\n{}", crowd.replacen("crate-0 = '1'\n", "", 2)).parse().unwrap();
+    let project: Table = "[dependencies]\ntower-http = '1'\ntower_test = '1'".parse().unwrap();
+    one(&too_many(&[full.clone(), project.clone()]), "41 crates");
+    let room: Table =
+        format!("[dependencies]\n{}", crowd.replacen("crate-0 = '1'\ncrate-1 = '1'\n", "", 1)).parse().unwrap();
+    none(&too_many(&[room, project]));
 }

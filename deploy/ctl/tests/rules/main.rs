@@ -3,7 +3,7 @@
 //! A rule is a function from files to findings. Each is asked twice: about the repository, where it must find nothing, and
 //! about a sample that breaks it, where it must find just that.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot read its files has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot read its files has failed")]
 
 /// The repository's files as text, and what of them is code.
 mod tree;
@@ -19,6 +19,9 @@ mod words;
 
 /// What may lie at the top, who may see whom, and how many dependencies there are.
 mod house;
+
+/// Alerts are tested, explained and routed.
+mod observe;
 
 /// Every key of the configuration is explained.
 mod config;
