@@ -36,11 +36,13 @@ macro_rules! contract {
 
         fn every(generator: &mut SchemaGenerator) {
             $(generator.subschema_for::<chat::$name>();)*
+            // What the events of a stream carry.
+            generator.subschema_for::<chat::Frame>();
         }
     };
 }
 
-contract!(Answer, Frame, HistoryReply);
+contract!(Answer, HistoryReply);
 
 macro_rules! events {
     ($($(#[$about:meta])* $name:ident;)*) => {$(
