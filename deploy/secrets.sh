@@ -22,7 +22,7 @@ password() {
 chmod 644 "$dir"/*.nk
 
 acl=$(<"$root/deploy/redis/users.acl")
-for user in gateway response archive worker; do
+for user in gateway response archive worker operator; do
     acl=${acl//"\${${user^^}_PASSWORD}"/$(password "valkey-$user")}
     echo "redis://$user:$(password "valkey-$user")@valkey:6379" >"$dir/redis-$user.url"
 done

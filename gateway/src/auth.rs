@@ -15,7 +15,7 @@ use talkfleet_shared::{
     chat::Problem,
     error::Code,
     id::{ConversationId, TenantId, UserId},
-    keys::{self, KEY_BYTES_MAX, KeyRecord},
+    keys::{self, KEY_BYTES_MAX, KeyRecord, VISITOR_SECRET},
     lifecycle::Shutdown,
     retry::Delays,
     topology,
@@ -23,9 +23,6 @@ use talkfleet_shared::{
 
 use self::jwt::{Jwt, JwtConfig};
 use crate::visitor::{self, Mark, Signer, Token};
-
-/// Where the gateways keep the secret that signs visitors' tokens, beside the keys; no key's hash looks like it.
-const VISITOR_SECRET: &str = "visitor-secret";
 
 /// How soon a broken watch is opened again: a revoked key must be out within a second.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(800));

@@ -1,13 +1,17 @@
 //! The gateway's configuration, typed; `schemas/config/gateway.toml` holds the defaults and says what each key is for.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use talkfleet_shared::{
     bus::BUDGET_MAX,
-    config::{self, AdminConfig, Checked, ConfigError, GATEWAY_DEFAULTS, NatsConfig, Url},
+    config::{self, AdminConfig, Checked, ConfigError, GATEWAY_DEFAULTS, NatsConfig, TlsFiles, Url},
     envelope,
     id::TenantId,
+    redis_door::RedisPlace,
     spans::OtelConfig,
     telemetry::LogConfig,
 };
@@ -37,6 +41,9 @@ pub struct GatewayConfig {
 #[serde(deny_unknown_fields)]
 pub struct HttpConfig {
     pub listen: String,
+    /// Empty for no TLS.
+    pub cert_file: String,
+    pub key_file: String,
     pub body_bytes_max: usize,
     pub head_bytes_max: usize,
     pub head_read_timeout_ms: u64,
@@ -89,7 +96,12 @@ pub struct AdmissionConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
+    /// Empty for none.
     pub url: Url,
+    cluster: bool,
+    ca_file: String,
+    cert_file: String,
+    key_file: String,
     pub timeout_ms: u64,
 }
 
@@ -127,10 +139,38 @@ impl GatewayConfig {
         config::load(GATEWAY_DEFAULTS, file, flags)
     }
 
+    /// What this configuration works with and should not stay like.
+    pub fn warnings(&self) -> Vec<String> {
+        config::warnings(GATEWAY_DEFAULTS, self)
+    }
+
     /// Whether a browser's page of this origin may call us; a page that we served ourselves (`host`) always may.
     pub fn allows_origin(&self, origin: &str, host: Option<&str>) -> bool {
         let same = host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, rest)| rest == host));
         same || self.http.allowed_origins.iter().any(|allowed| allowed == origin)
+    }
+}
+
+impl RedisConfig {
+    /// Where it is, and how to get in.
+    pub fn place(&self) -> RedisPlace {
+        let Self { url, cluster, ca_file, cert_file, key_file, .. } = self.clone();
+        RedisPlace { url, cluster, ca_file, cert_file, key_file }
+    }
+}
+
+impl GatewayConfig {
+    /// The certificates by which this process shows who it is, by the engine that it shows them to.
+    pub fn own_certificates(&self) -> Vec<(&'static str, PathBuf)> {
+        let files = [("nats", self.nats.tls().cert_file), ("redis", &*self.redis.cert_file)];
+        files.into_iter().filter(|(_, path)| !path.is_empty()).map(|(target, path)| (target, path.into())).collect()
+    }
+}
+
+impl HttpConfig {
+    /// The files of its TLS.
+    fn tls(&self) -> TlsFiles<'_> {
+        TlsFiles { section: "http", ca_file: "", cert_file: &self.cert_file, key_file: &self.key_file }
     }
 }
 
@@ -186,9 +226,17 @@ impl TurnsConfig {
 }
 
 impl Checked for GatewayConfig {
+    fn secret_files(&self) -> Vec<(&'static str, &str)> {
+        let mut files = self.nats.secret_files();
+        files.push(("http.key_file", &self.http.key_file));
+        files.push(("redis.key_file", &self.redis.key_file));
+        files
+    }
+
     fn problems(&self) -> Vec<String> {
         let mut problems = [self.nats.problems(), self.admin.problems(), self.otel.problems()].concat();
         problems.extend(self.channels.problems());
+        problems.extend(self.http.tls().problems());
         problems.extend(self.jwt.problems());
         let mut must = |holds: bool, line: String| {
             if !holds {
@@ -263,15 +311,13 @@ impl Checked for GatewayConfig {
                 format!("http.trusted_proxies: '{proxy}' should look like 10.0.0.0/8 or 192.0.2.1"),
             );
         }
-        let redis = &self.redis.url;
-        must(
-            redis.is_empty() || ["redis://", "rediss://"].iter().any(|scheme| redis.reveal().starts_with(scheme)),
-            format!("redis.url '{redis}' should look like redis://host:6379"),
-        );
         must(
             self.web.tenant.is_empty() || self.web.tenant().is_some(),
             format!("web.tenant '{}' is no identifier", self.web.tenant),
         );
+        if !self.redis.url.is_empty() {
+            problems.extend(self.redis.place().problems());
+        }
         problems
     }
 }

@@ -1,6 +1,6 @@
 //! The face for people with a plain NATS tool: `nats request chat.v1.chat.<tenant> '{"text":"Where is my parcel?"}'`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use futures::StreamExt;
 use talkfleet_shared::{
@@ -9,6 +9,7 @@ use talkfleet_shared::{
     error::Code,
     header,
     lifecycle::Shutdown,
+    release::FOLLOWS,
 };
 
 use crate::{
@@ -21,12 +22,16 @@ use crate::{
 /// What the header `Talkfleet-Stream` says when every frame is wanted.
 const EVERY_FRAME: &str = "frames";
 
+/// How gateways are found by `$SRV`.
+pub const FACE: &str = "chat";
+
 /// Calls that may be under way at once.
 const CALLS_MAX: usize = 1_000;
 
 /// Answers calls until shutdown. Whoever may publish on a tenant's subject is that tenant: the broker's permissions say so.
 pub(crate) async fn serve(desk: Arc<Desk>, shutdown: Shutdown) {
-    let offer = Offer { what: "chat", description: "Ask the desk", metadata: HashMap::new(), calls_max: CALLS_MAX };
+    let metadata = [FOLLOWS.map(str::to_owned).into()].into();
+    let offer = Offer { what: FACE, description: "Ask the desk", metadata, calls_max: CALLS_MAX };
     desk.bus().serve(offer, &shutdown, |call| answer(desk.clone(), call)).await;
 }
 

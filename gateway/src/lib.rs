@@ -22,7 +22,7 @@ mod openai;
 mod web;
 
 /// The face for people with a plain NATS tool.
-mod ingress;
+pub mod ingress;
 
 /// What a client sends, parsed into what the desk takes; shared by the faces.
 pub mod intake;
@@ -56,13 +56,19 @@ use std::{
 use talkfleet_shared::{
     admin::{self, Health},
     bus::{Bus, BusError, Teller},
+    certificate,
     lifecycle::Shutdown,
     metrics::Metrics,
     spans::Tracer,
 };
 use tokio::net::TcpListener;
 
-use crate::{config::GatewayConfig, desk::Desk, peers::Peers};
+use crate::{
+    config::{GatewayConfig, HttpConfig},
+    desk::Desk,
+    http::tls::Tls,
+    peers::Peers,
+};
 
 /// What is left of the grace time for telling those who still listen where to come back, and for flushing.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -82,6 +88,8 @@ pub enum StartError {
     Redis(String),
     #[error("otel.endpoint cannot be used: {0}")]
     Otel(String),
+    #[error("{0}")]
+    Tls(String),
     #[error("{0}")]
     Jwt(String),
 }
@@ -114,11 +122,12 @@ impl Gateway {
         let tracer = Tracer::open(&config.otel, "talkfleet-gateway", bus.who(), metrics.clone());
         let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
+        rooms.spawn(bus.clone().follow_forgotten(rooms.clone()));
         let peers = match config.redis.url.is_empty() {
             true => None,
             false => Some(
                 Peers::connect(
-                    &config.redis.url,
+                    config.redis.place(),
                     Duration::from_millis(config.redis.timeout_ms),
                     (metrics.clone(), health.clone()),
                     &rooms,
@@ -126,6 +135,8 @@ impl Gateway {
                 .map_err(|error| StartError::Redis(error.to_string()))?,
             ),
         };
+        let tls = open_tls(&config.http, &metrics, &rooms)?;
+        rooms.spawn(certificate::follow(config.own_certificates(), metrics.clone(), rooms.clone()));
         let (http_config, grace) = (config.http.clone(), config.admin.grace());
         let desk = Desk::open(bus.clone(), config, peers, doors.clone(), &rooms);
         desk.keyring().jwt().open().await.map_err(StartError::Jwt)?;
@@ -140,6 +151,10 @@ impl Gateway {
             async move { bus.tell_queues(Teller::Gateway, &rooms).await }
         });
         rooms.spawn({
+            let (bus, rooms) = (bus.clone(), rooms.clone());
+            async move { bus.follow_rule(&rooms).await }
+        });
+        rooms.spawn({
             let (desk, health, rooms) = (desk.clone(), health.clone(), rooms.clone());
             async move { desk.keyring().jwt().follow(&health, &rooms).await }
         });
@@ -149,7 +164,7 @@ impl Gateway {
             let (router, health, doors) = (http::router(desk.clone()), health.clone(), doors.clone());
             async move {
                 until_open(&health, &doors).await;
-                http::accept::serve(public, router, http_config, metrics, doors).await;
+                http::accept::serve(public, tls, router, http_config, metrics, doors).await;
             }
         });
         tracing::info!(gateway.id = %desk.relay().gateway(), http = %addresses.0, admin = %addresses.1, "the gateway is open");
@@ -181,6 +196,16 @@ impl Gateway {
         self.desk.bus().close(FAREWELL / 3).await;
         tracing::info!("the gateway is closed");
     }
+}
+
+/// TLS for who connects, if there is a certificate, followed as long as the process lives.
+fn open_tls(config: &HttpConfig, metrics: &Arc<Metrics>, until: &Shutdown) -> Result<Option<Tls>, StartError> {
+    if config.cert_file.is_empty() {
+        return Ok(None);
+    }
+    let (tls, files) = Tls::open(&config.cert_file, &config.key_file, metrics).map_err(StartError::Tls)?;
+    until.spawn(tls.clone().follow(files, metrics.clone(), until.clone()));
+    Ok(Some(tls))
 }
 
 /// Waits until keys and mailbox are there: who connects meanwhile is kept waiting by the kernel instead of being refused.

@@ -13,7 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The front door of a Talkfleet desk: HTTP, server-sent events, WebSocket, an OpenAI-compatible face, and NATS.
 ///
 /// Every key of the configuration has a default, so that no argument is needed next to a NATS server on its usual port.
-/// A file overrides the defaults, the environment (TALKFLEET_<SECTION>__<KEY>) the file, and --set everything.
+/// A file overrides the defaults, the environment (TALKFLEET_<SECTION>__<KEY>, or …_FILE with the path of a file that holds
+/// the value) the file, and --set everything.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -40,10 +41,13 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> anyhow::Result<()> {
     let config = GatewayConfig::load(arguments.config.as_deref(), &arguments.set)?;
+    let warnings = config.warnings();
     if arguments.check {
         println!("the configuration is sound");
+        warnings.iter().for_each(|warning| println!("but {warning}"));
         return Ok(());
     }
     let log = config.log.clone();
-    lifecycle::serve(&log, |shutdown| talkfleet_gateway::run(config, shutdown)).map_err(anyhow::Error::from_boxed)
+    lifecycle::serve(&log, &warnings, |shutdown| talkfleet_gateway::run(config, shutdown))
+        .map_err(anyhow::Error::from_boxed)
 }

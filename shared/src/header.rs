@@ -4,6 +4,8 @@
 pub const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// The broker's own: refuse unless the subject's last sequence is this one; 0 means 'I am the first writer'.
 pub const EXPECTED_LAST_SUBJECT_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
+/// The broker's own: on which subjects that last sequence is looked for, instead of the message's own.
+pub const EXPECTED_LAST_SUBJECT_SEQUENCE_OF: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 /// The broker's own: drop the message after this long.
 pub const TTL: &str = "Nats-TTL";
 

@@ -94,6 +94,8 @@ id! {
     ChannelId;
     /// One gateway process, the address of its replies.
     GatewayId;
+    /// A user of the broker, the address of its inboxes.
+    BusUser;
 }
 
 impl RequestId {
@@ -158,6 +160,15 @@ impl GatewayId {
     pub fn new() -> Self {
         Self(format!("g{}", ulid::Ulid::generate()).into())
     }
+
+    /// The id of a gateway that has a user of its own at the broker, `gateway-…`: by it the broker keeps the replies to it
+    /// from other gateways. Gateways that share a user draw their ids.
+    pub fn of_user(user: &BusUser) -> Option<Self> {
+        user.as_str().starts_with(Self::OWN_USER).then(|| Self(user.0.clone()))
+    }
+
+    /// What the user of one gateway begins with.
+    pub const OWN_USER: &str = "gateway-";
 }
 
 impl Default for GatewayId {
@@ -180,7 +191,7 @@ impl Default for ChannelId {
 }
 
 /// The first 160 bits of SHA-256 over length-prefixed parts, in hexadecimal.
-fn digest(parts: &[&str]) -> String {
+pub(crate) fn digest(parts: &[&str]) -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
     for part in parts {

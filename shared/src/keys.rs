@@ -11,6 +11,9 @@ pub const KEY_PREFIX: &str = "tf_";
 /// The longest key that is looked at, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
 
+/// The name beside the keys under which the gateways share what visitors' tokens are signed with; no key's hash looks like it.
+pub const VISITOR_SECRET: &str = "visitor-secret";
+
 /// What the bucket `KEYS` holds under [`hash`] of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {

@@ -15,6 +15,9 @@ pub mod envelope;
 /// PURE: what a dead letter says of itself, and by what it is grouped.
 pub mod dead;
 
+/// PURE: releases side by side.
+pub mod release;
+
 /// What operators change, as it is written down.
 pub mod audit;
 
@@ -26,6 +29,9 @@ pub mod header;
 
 /// Who owns a conversation, and under which key that is stored.
 pub mod owner;
+
+/// PURE: whom the desk has forgotten.
+pub mod forgotten;
 
 /// PURE: bytes as hexadecimal digits.
 pub mod hex;
@@ -39,8 +45,14 @@ pub mod topology;
 /// The only door to NATS.
 pub mod bus;
 
+/// The way to Redis that gateway and worker go alike.
+pub mod redis_door;
+
 /// Layers of configuration: defaults file, file, environment, flag.
 pub mod config;
+
+/// When certificates end.
+pub mod certificate;
 
 /// Every metric, once.
 pub mod metrics;

@@ -88,14 +88,20 @@ pub fn on_signals(shutdown: Shutdown) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A service's whole life in a process of its own: it logs, runs on every core, and stops when a signal asks.
-pub fn serve<F, E>(log: &LogConfig, service: impl FnOnce(Shutdown) -> F) -> Result<(), Box<dyn Error + Send + Sync>>
+/// A service's whole life in a process of its own: it logs, first what its configuration should not stay like, runs on
+/// every core, and stops when a signal asks.
+pub fn serve<F, E>(
+    log: &LogConfig,
+    warnings: &[String],
+    service: impl FnOnce(Shutdown) -> F,
+) -> Result<(), Box<dyn Error + Send + Sync>>
 where
     F: Future<Output = Result<(), E>>,
     E: Error + Send + Sync + 'static,
 {
     telemetry::init(log)?;
     panics::without_words();
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let shutdown = Shutdown::new();
         on_signals(shutdown.clone())?;

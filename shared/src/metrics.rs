@@ -29,7 +29,7 @@ labels! {
     FaceOutcome { face, outcome }
     FaceCode { face, code }
     Stage { stage, outcome }
-    Turn { outcome, kind, rung }
+    Turn { outcome, kind, rung, release }
     Role { role }
     Reason { reason }
     Direction { direction }
@@ -117,7 +117,7 @@ metrics! {
     connections: Family<Face, Gauge> = Family::default(), "connections";
     /// Requests whose outcome a client waits for
     waiting: Gauge = Gauge::default(), "waiting";
-    /// Turns that ended, by outcome, kind of answer and rung
+    /// Turns that ended, by outcome, kind of answer, rung and release: `stable`, or `next` for a candidate beside it
     turns: Family<Turn, Counter> = Family::default(), "turns";
     /// Time from the broker's storing of an ask to its outcome
     turn_time: Histogram = seconds(), "turn", Seconds;
@@ -200,6 +200,10 @@ metrics! {
     parked_turns: Family<Reason, Counter> = Family::default(), "parked_turns";
     /// Rows written to the archive, by table
     archived: Family<Row, Counter> = Family::default(), "archived";
+    /// Journal entries that the archive left out since their customer was forgotten meanwhile
+    forgotten_entries: Counter = Counter::default(), "forgotten_entries";
+    /// Rows that were deleted from the archive since they were older than it keeps, by table
+    archive_expired: Family<Row, Counter> = Family::default(), "archive_expired";
     /// Batches that the archive could not write at once
     archive_failures: Counter = Counter::default(), "archive_failures";
     /// Passages in this process's index
@@ -214,6 +218,10 @@ metrics! {
     pull_rebuilds: Counter = Counter::default(), "pull_rebuilds";
     /// Pulls that were opened anew because something waited and nothing came
     pull_stalls: Counter = Counter::default(), "pull_stalls";
+    /// The part of the conversations, from 0 to 1, that a candidate answers
+    release_share: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default(), "release_share";
+    /// When a certificate of ours ends, as Unix time, by target: http is the gateway's own, the others show it to an engine
+    certificate_expires: Family<Target, Gauge> = Family::default(), "certificate_expires", Seconds;
     /// How far this machine's clock is from the broker's
     clock_skew: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default(), "clock_skew", Seconds;
     /// Spans that did not reach the collector, by reason: `full` (the line was) or `unsent`

@@ -1,12 +1,20 @@
 //! Every subject, built only from parsed ids; `chat.v1.<what>.<tenant>…`, so that a break is a new version token.
 
-use crate::id::{ConversationId, GatewayId, RequestId, TenantId};
+use crate::id::{BusUser, ConversationId, GatewayId, RequestId, TenantId};
 
 /// What every subject of ours begins with.
 pub const PREFIX: &str = "chat.v1";
 
 /// What every subject of a replay begins with, followed by its lane.
 pub const SHADOW: &str = "shadow";
+
+/// Where the broker sends answers to questions.
+pub const INBOX: &str = "_INBOX";
+
+/// Where a user's answers come to, and nobody else's.
+pub fn inbox_of(user: &BusUser) -> String {
+    format!("{INBOX}.{user}")
+}
 
 /// The word of the dead letters.
 pub const DEAD: &str = "dead";
@@ -16,14 +24,41 @@ pub fn ask(shard: u32, tenant: &TenantId, conversation: &ConversationId) -> Stri
     format!("{PREFIX}.ask.{shard}.{tenant}.{conversation}")
 }
 
+/// A customer's message for the candidate's workers: `chat.v1.ask_next.<shard>.<tenant>.<conversation>`.
+pub fn ask_next(shard: u32, tenant: &TenantId, conversation: &ConversationId) -> String {
+    format!("{PREFIX}.ask_next.{shard}.{tenant}.{conversation}")
+}
+
+/// The asks of a conversation, whoever is to answer them.
+pub fn asks_of(shard: u32, tenant: &TenantId, conversation: &ConversationId) -> String {
+    format!("{PREFIX}.*.{shard}.{tenant}.{conversation}")
+}
+
+/// An ask's subject as the stable workers take it, and those of its whole conversation.
+pub fn asked_again(origin: &str) -> Option<(String, String)> {
+    parse_ask(origin)?;
+    let place = origin.strip_prefix(PREFIX)?.splitn(3, '.').nth(2)?;
+    Some((format!("{PREFIX}.ask.{place}"), format!("{PREFIX}.*.{place}")))
+}
+
 /// Every ask of a shard.
 pub fn asks_of_shard(shard: u32) -> String {
     format!("{PREFIX}.ask.{shard}.*.*")
 }
 
-/// Every ask; what the stream of asks captures.
+/// Every ask of a tenant.
+pub fn asks_of_tenant(tenant: &TenantId) -> String {
+    format!("{PREFIX}.ask.*.{tenant}.*")
+}
+
+/// Every ask but the candidate's; with those, what the stream of asks captures.
 pub fn every_ask() -> String {
     format!("{PREFIX}.ask.*.*.*")
+}
+
+/// Every ask for the candidate's workers.
+pub fn every_next_ask() -> String {
+    format!("{PREFIX}.ask_next.*.*.*")
 }
 
 /// A customer's message that goes to a worker at once, past the queue.
@@ -33,7 +68,8 @@ pub fn direct(tenant: &TenantId) -> String {
 
 /// The tenant and conversation of an ask's subject.
 pub fn parse_ask(subject: &str) -> Option<(TenantId, ConversationId)> {
-    let mut tokens = subject.strip_prefix(PREFIX)?.strip_prefix(".ask.")?.split('.');
+    let rest = subject.strip_prefix(PREFIX)?;
+    let mut tokens = rest.strip_prefix(".ask.").or_else(|| rest.strip_prefix(".ask_next."))?.split('.');
     let shard = tokens.next()?;
     // As [`ask`] writes it: `+3` and `03` are subjects of nobody.
     shard.parse::<u32>().ok().filter(|number| number.to_string() == shard)?;
@@ -118,6 +154,11 @@ pub fn turns_of_conversation(tenant: &TenantId, conversation: &ConversationId) -
     format!("{PREFIX}.turn.{tenant}.{conversation}.*")
 }
 
+/// Every record of a tenant.
+pub fn turns_of_tenant(tenant: &TenantId) -> String {
+    format!("{PREFIX}.turn.{tenant}.*.*")
+}
+
 /// Every record; the source of the journal.
 pub fn every_turn() -> String {
     format!("{PREFIX}.turn.*.*.*")
@@ -136,6 +177,11 @@ pub fn feedback(tenant: &TenantId) -> String {
 /// A wish to stop: `chat.v1.cancel.<tenant>.<request>`.
 pub fn cancel(tenant: &TenantId, request: &RequestId) -> String {
     format!("{PREFIX}.cancel.{tenant}.{request}")
+}
+
+/// Every wish to stop of a tenant's customers.
+pub fn cancels_of_tenant(tenant: &TenantId) -> String {
+    format!("{PREFIX}.cancel.{tenant}.*")
 }
 
 /// Every wish to stop.
@@ -193,11 +239,16 @@ mod tests {
     #[test]
     fn an_ask_is_read_back_from_its_subject() {
         let (tenant, conversation) = (TenantId::parse("demo").unwrap(), ConversationId::parse("c-1").unwrap());
-        assert_eq!(parse_ask(&ask(3, &tenant, &conversation)), Some((tenant, conversation)));
+        let read = Some((tenant.clone(), conversation.clone()));
+        assert_eq!(parse_ask(&ask(3, &tenant, &conversation)), read);
+        assert_eq!(parse_ask(&ask_next(3, &tenant, &conversation)), read);
+        let again = asked_again(&ask_next(3, &tenant, &conversation)).unwrap();
+        assert_eq!(again, (ask(3, &tenant, &conversation), asks_of(3, &tenant, &conversation)));
         for subject in [
             "chat.v1.ask.x.demo.c",
             "chat.v1.ask.+3.demo.c",
             "chat.v1.ask.03.demo.c",
+            "chat.v1.ask_.0.demo.c",
             "chat.v1.ask.0.demo",
             "chat.v1.ask.0.demo.c.d",
             "chat.v2.ask.0.demo.c",

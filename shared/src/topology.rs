@@ -27,6 +27,8 @@ pub const ADVISORIES: &str = "ADVISORIES";
 
 /// The response role's durable consumer on [`ASK`].
 pub const RESPONSE: &str = "response";
+/// The same for the workers of a candidate, beside the stable ones: see [`crate::release`].
+pub const RESPONSE_NEXT: &str = "response_next";
 /// The archive role's durable consumer on [`JOURNAL`].
 pub const ARCHIVE: &str = "archive";
 /// The reaper's durable consumer on [`ADVISORIES`].
@@ -38,6 +40,10 @@ pub const KEYS: &str = "KEYS";
 pub const CATALOG: &str = "CATALOG";
 /// Conversations that a person has taken from the bot.
 pub const OWNERS: &str = "OWNERS";
+/// Which conversations a candidate answers: see [`crate::release`].
+pub const RELEASE: &str = "RELEASE";
+/// Whom the desk has forgotten, as salted digests.
+pub const FORGOTTEN: &str = "FORGOTTEN";
 /// Trained intent models.
 pub const MODELS: &str = "MODELS";
 
@@ -119,7 +125,7 @@ pub fn streams(scale: Scale) -> Vec<Config> {
             max_messages_per_subject: 1,
             allow_message_ttl: true,
             allow_direct: true,
-            ..base(ASK, &[subject::every_ask()], "Asks that wait or are being answered")
+            ..base(ASK, &[subject::every_ask(), subject::every_next_ask()], "Asks that wait or are being answered")
         },
         Config {
             max_age: scale.turns_age,
@@ -211,7 +217,14 @@ pub fn streams_of(lane: &Lane, scale: Scale) -> Vec<Config> {
 /// The consumers of a lane, with the stream that each reads, by the name that it has in the live fleet.
 pub fn consumers_of(lane: &Lane, scale: Scale) -> Vec<(&'static str, pull::Config)> {
     let wanted = consumers(scale).into_iter();
-    wanted.filter(|(stream, _)| lane.is_live() || *stream != JOURNAL).collect()
+    // A replay's candidate has a lane to itself.
+    let apart = |(stream, config): &(&str, pull::Config)| {
+        lane.is_live() || *stream != JOURNAL && config.durable_name.as_deref() != Some(RESPONSE_NEXT)
+    };
+    let in_lane = |(stream, config): (&'static str, pull::Config)| {
+        (stream, pull::Config { filter_subject: lane.subject(config.filter_subject), ..config })
+    };
+    wanted.filter(apart).map(in_lane).collect()
 }
 
 /// The buckets of a lane: none, since it reads the live ones.
@@ -232,17 +245,19 @@ pub fn consumers(scale: Scale) -> Vec<(&'static str, pull::Config)> {
         deliver_policy: DeliverPolicy::All,
         ..pull::Config::default()
     };
+    // A work queue's consumers share no message; a consumer's filter is never changed, since what lies on an added
+    // subject before the last delivery would be skipped: which queue an ask goes to is decided when it is published.
+    let asks = |name: &str, filter_subject: String| pull::Config {
+        filter_subject,
+        max_deliver: DELIVERIES_MAX,
+        ack_wait: REDELIVERY_WAITS[0],
+        backoff: REDELIVERY_WAITS.to_vec(),
+        max_ack_pending: scale.running_max,
+        ..base(name)
+    };
     vec![
-        (
-            ASK,
-            pull::Config {
-                max_deliver: DELIVERIES_MAX,
-                ack_wait: REDELIVERY_WAITS[0],
-                backoff: REDELIVERY_WAITS.to_vec(),
-                max_ack_pending: scale.running_max,
-                ..base(RESPONSE)
-            },
-        ),
+        (ASK, asks(RESPONSE, subject::every_ask())),
+        (ASK, asks(RESPONSE_NEXT, subject::every_next_ask())),
         (JOURNAL, pull::Config { ack_wait: Duration::from_secs(30), max_ack_pending: 20_000, ..base(ARCHIVE) }),
         (ADVISORIES, pull::Config { ack_wait: Duration::from_secs(10), ..base(REAPER) }),
     ]
@@ -256,7 +271,13 @@ pub fn buckets(scale: Scale) -> Vec<kv::Config> {
         num_replicas: scale.replicas,
         ..kv::Config::default()
     };
-    vec![base(KEYS, 1), base(CATALOG, 10), kv::Config { max_age: OWNERS_AGE, ..base(OWNERS, 1) }]
+    vec![
+        base(KEYS, 1),
+        base(CATALOG, 10),
+        base(RELEASE, 10),
+        kv::Config { max_age: OWNERS_AGE, ..base(OWNERS, 1) },
+        base(FORGOTTEN, 1),
+    ]
 }
 
 /// The object stores as they should be.
@@ -305,6 +326,7 @@ pub fn consumer_differences(actual: &consumer::Config, wanted: &pull::Config) ->
     let rows = [
         ("ack_wait", format!("{:?}", actual.ack_wait), format!("{:?}", wanted.ack_wait)),
         ("backoff", format!("{:?}", actual.backoff), format!("{:?}", wanted.backoff)),
+        ("filter_subject", actual.filter_subject.clone(), wanted.filter_subject.clone()),
         ("max_deliver", actual.max_deliver.max(0).to_string(), wanted.max_deliver.max(0).to_string()),
     ];
     // 0 leaves it to the broker.
@@ -355,6 +377,18 @@ mod tests {
         assert!(subjects().all(|subject| subject.starts_with("shadow.next.") || subject == advisory));
         assert!(shadows.iter().all(|stream| stream.storage == StorageType::Memory && stream.num_replicas == 1));
         assert_eq!(streams_of(&Lane::default(), Scale::default()), streams(Scale::default()));
+    }
+
+    #[test]
+    fn a_lane_has_no_candidate_beside_its_workers() {
+        let names = |lane: &Lane| -> Vec<_> {
+            let of = consumers_of(lane, Scale::default()).into_iter();
+            of.map(|(_, config)| (config.durable_name.unwrap_or_default(), config.filter_subject)).collect()
+        };
+        let lane = Lane::parse("next").unwrap();
+        let own = |name: &str, filter: &str| (name.to_owned(), filter.to_owned());
+        assert_eq!(names(&lane), [own(RESPONSE, "shadow.next.ask.*.*.*"), own(REAPER, "")]);
+        assert!(names(&Lane::default()).contains(&own(RESPONSE_NEXT, "chat.v1.ask_next.*.*.*")));
     }
 
     #[test]

@@ -14,11 +14,12 @@ use talkfleet_shared::{
     lifecycle::Shutdown,
     metrics::Role,
     panics,
+    release::{Release, Rule},
     retry::Delays,
-    topology::{ASK, DELIVERIES_MAX, RESPONSE},
+    topology::{ASK, DELIVERIES_MAX, RESPONSE, RESPONSE_NEXT},
 };
 use time::OffsetDateTime;
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -29,6 +30,9 @@ use crate::{
 
 /// The longest pause before an ask that could not be answered just now comes again; jittered over its whole length.
 const AGAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Of the asks that a candidate left behind, a stable worker takes this part of its concurrency at once, beside its own.
+const ADOPTED_PART: usize = 8;
 
 /// What handing back may take after the grace: one message to the broker for each turn.
 const HAND_BACK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,22 +50,69 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// Answers asks until shutdown was asked and what had begun is finished or handed back.
 pub async fn run(desk: Arc<Desk>, config: &WorkerConfig, shutdown: Shutdown) {
     let ears = [
+        tokio::spawn(hear_the_rule(desk.clone(), shutdown.clone())),
         tokio::spawn(hear_cancels(desk.clone())),
         tokio::spawn(hear_resumes(desk.clone())),
         tokio::spawn(hear_owners(desk.clone())),
     ];
     desk.owners.known().await;
+    if desk.bus.lane().is_live() {
+        desk.bus.forgotten_known().await;
+    }
     let keep_alive = Duration::from_millis(config.turn.keep_alive_ms);
     let turns = TaskTracker::new();
-    if let Some(mut deliveries) = desk.bus.deliveries(ASK, RESPONSE, desk.intake.permits(), &shutdown).await {
-        while let Some(delivery) = deliveries.next(&shutdown).await {
-            turns.spawn(take(desk.clone(), delivery, keep_alive));
+    let taker = Taker { desk: desk.clone(), keep_alive, turns: turns.clone() };
+    match desk.release {
+        Release::Stable => {
+            let adopted = Arc::new(Semaphore::new((config.roles.response_concurrency / ADOPTED_PART).max(1)));
+            // What a candidate leaves behind is ours; rarely is there any, and it must not keep permits from the rest.
+            let leftovers = taker.take_while(|rule| !rule.is_on_trial(), adopted, &shutdown);
+            tokio::join!(taker.take_from(RESPONSE, desk.intake.permits(), &shutdown), leftovers);
         }
-        deliveries.hand_back().await;
+        Release::Next => taker.take_while(Rule::is_on_trial, desk.intake.permits(), &shutdown).await,
     }
     turns.close();
     drain(&desk, &turns, config.turn.grace()).await;
     ears.iter().for_each(JoinHandle::abort);
+}
+
+/// Takes asks from queues, a task for each.
+struct Taker {
+    desk: Arc<Desk>,
+    keep_alive: Duration,
+    turns: TaskTracker,
+}
+
+impl Taker {
+    async fn take_from(&self, consumer: &'static str, permits: Arc<Semaphore>, until: &Shutdown) {
+        let Some(mut deliveries) = self.desk.bus.deliveries(ASK, consumer, permits, until).await else { return };
+        while let Some(delivery) = deliveries.next(until).await {
+            self.turns.spawn(take(self.desk.clone(), delivery, self.keep_alive));
+        }
+        deliveries.hand_back().await;
+    }
+
+    /// Takes the candidate's asks as long as the rule says that they are ours; what runs when it changes is finished.
+    async fn take_while(&self, ours: impl Fn(&Rule) -> bool, permits: Arc<Semaphore>, until: &Shutdown) {
+        let mut rule = self.desk.bus.rule();
+        let is_ours = |rule: &Option<Rule>| rule.as_ref().is_some_and(&ours);
+        loop {
+            tokio::select! {
+                biased;
+                () = until.asked() => return,
+                known = rule.wait_for(is_ours) => if known.is_err() { return },
+            }
+            let phase = until.part();
+            let ends = async {
+                tokio::select! {
+                    biased;
+                    () = phase.asked() => {}
+                    _ = rule.wait_for(|rule| !is_ours(rule)) => phase.ask(),
+                }
+            };
+            tokio::join!(self.take_from(RESPONSE_NEXT, permits.clone(), &phase), ends);
+        }
+    }
 }
 
 async fn drain(desk: &Desk, turns: &TaskTracker, grace: Duration) {
@@ -97,7 +148,10 @@ async fn take(desk: Arc<Desk>, delivery: Delivery, keep_alive: Duration) {
 /// Runs the turn, keeps its delivery alive, and survives its panic.
 async fn answer(desk: &Desk, delivery: &Delivery, ask: &AskDelivery, keep_alive: Duration) -> Settle {
     let delivered_at = desk.now();
+    let forgotten =
+        desk.bus.is_forgotten(&ask.tenant, ask.ask.user.as_ref(), &ask.conversation, turn::millis(ask.asked_at));
     if ask.attempt > 1
+        && !forgotten
         && delivered_at >= ask.deadline
         && let Err(error) = keep_for_people(desk, delivery, ask).await
     {
@@ -175,7 +229,7 @@ async fn refuse(desk: &Desk, delivery: &Delivery, error: &EnvelopeError) -> Sett
 /// Fails the turn, then keeps a copy for people. An outcome that exists already stays the outcome.
 async fn set_aside(desk: &Desk, delivery: &Delivery, lost: Option<Lost>, why: &Why, attempts: Vec<Attempt>) -> Settle {
     let ours = match lost {
-        Some(lost) => lost.fail(&desk.bus, Problem::new(Code::Poison), desk.now()).await,
+        Some(lost) => lost.fail(desk, Problem::new(Code::Poison)).await,
         None => Ok(true),
     };
     let kept = match ours {
@@ -221,6 +275,11 @@ async fn hear_cancels(desk: Arc<Desk>) {
         }
         tokio::time::sleep(delays.next_delay()).await;
     }
+}
+
+/// Who answers which conversation.
+async fn hear_the_rule(desk: Arc<Desk>, until: Shutdown) {
+    desk.bus.follow_rule(&until).await;
 }
 
 /// Conversations that change their owner; they are heard of until the last turn has ended.

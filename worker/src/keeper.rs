@@ -2,20 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{
-    Client, IntoConnectionInfo, Script,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-    io::tcp::TcpSettings,
-};
-use talkfleet_shared::config::Url;
+use redis::FromRedisValue;
+use talkfleet_shared::redis_door::{Program, RedisLink, RedisPlace, RedisTimes, argument, is_moving};
 
 use crate::guard::Guard;
 
 /// How long anything waits for Redis: a hundred times what a healthy one needs.
 pub const PATIENCE: Duration = Duration::from_millis(150);
 
-/// How long one attempt to connect may take.
+/// How long one attempt to connect may take, and what lies between two.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// What is kept, or else the lease: who holds it shall make what is kept. In one step, so that nobody finds neither.
 const LOOK: &str = "
@@ -30,6 +27,13 @@ if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[2])
 if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1";
+
+/// Adds a member to a sorted set of at most so many, which is forgotten after a silence. One script and not three commands: while
+/// a slot of a cluster moves, a command that was sent on takes none along that come after it.
+const ADD: &str = "
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
+redis.call('EXPIRE', KEYS[1], ARGV[4])";
 
 /// Why Redis could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -47,10 +51,15 @@ pub enum RedisError {
 /// A connection that mends itself; cheap to clone, and all clones share what stands before it.
 #[derive(Clone)]
 pub struct Redis {
-    connection: ConnectionManager,
+    link: RedisLink,
     guard: Guard,
-    look: Arc<Script>,
-    fill: Arc<Script>,
+    programs: Arc<Programs>,
+}
+
+struct Programs {
+    look: Program,
+    fill: Program,
+    add: Program,
 }
 
 /// Where a value and the right to make it lie; both on one node of a cluster.
@@ -76,29 +85,18 @@ pub enum Look {
 
 impl Redis {
     /// Prepares the connection; it is made with the first use, so that a worker starts without Redis.
-    pub fn new(url: &Url, guard: Guard) -> Result<Self, RedisError> {
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let info = url.reveal().into_connection_info().map_err(RedisError::Url)?.set_tcp_settings(tcp);
-        let client = Client::open(info).map_err(RedisError::Url)?;
-        let retries = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(PATIENCE))
-            .set_number_of_retries(2)
-            .set_min_delay(Duration::from_millis(50))
-            .set_max_delay(Duration::from_millis(500));
-        Ok(Self {
-            connection: ConnectionManager::new_lazy_with_config(client, retries).map_err(RedisError::Url)?,
-            guard,
-            look: Arc::new(Script::new(LOOK)),
-            fill: Arc::new(Script::new(FILL)),
-        })
+    pub fn new(place: RedisPlace, guard: Guard) -> Result<Self, RedisError> {
+        let times = RedisTimes { connect: CONNECT_TIMEOUT, answer: PATIENCE, reconnect: RECONNECT };
+        let programs = Programs { look: Program::new(LOOK), fill: Program::new(FILL), add: Program::new(ADD) };
+        let link = RedisLink::open(place, times).map_err(RedisError::Url)?;
+        Ok(Self { link, guard, programs: Arc::new(programs) })
     }
 
     /// The members of a sorted set from a score on, in its order.
     pub async fn members_from(&self, key: &str, score_min: u64) -> Result<Vec<Vec<u8>>, RedisError> {
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command.arg(key).arg(score_min).arg("+inf");
-        self.within_patience(command.query_async(&mut self.connection.clone())).await
+        self.within_patience(self.link.ask(&command)).await
     }
 
     /// Adds a member to a sorted set of at most so many, which is forgotten after a silence; the same again changes nothing.
@@ -109,20 +107,19 @@ impl Redis {
         members_max: usize,
         silence_s: u64,
     ) -> Result<(), RedisError> {
-        let surplus = -1 - members_max as isize;
-        let mut pipe = redis::pipe();
-        pipe.zadd(key, member, score).ignore();
-        pipe.zremrangebyrank(key, 0, surplus).ignore();
-        pipe.expire(key, silence_s as i64).ignore();
-        self.within_patience(pipe.query_async::<()>(&mut self.connection.clone())).await
+        let mut arguments = argument(score);
+        arguments.push(member);
+        arguments.extend(argument(members_max));
+        arguments.extend(argument(silence_s));
+        self.run(&self.programs.add, &[key], &arguments).await
     }
 
     /// What is kept at a place; where nothing is, `token` takes the lease unless another has it.
     pub async fn look(&self, place: Place<'_>, token: &str, lease: Duration) -> Result<Look, RedisError> {
-        let mut connection = self.connection.clone();
-        let mut call = self.look.key(place.value);
-        call.key(place.lease).arg(token).arg(lease.as_millis() as u64);
-        let (bytes, answer): (Vec<u8>, i64) = self.within_patience(call.invoke_async(&mut connection)).await?;
+        let mut arguments = argument(token);
+        arguments.extend(argument(lease.as_millis() as u64));
+        let keys = [place.value, place.lease];
+        let (bytes, answer): (Vec<u8>, i64) = self.run(&self.programs.look, &keys, &arguments).await?;
         Ok(match (bytes.is_empty(), answer) {
             (false, left_ms) => Look::Kept { bytes, left: Duration::from_millis(left_ms.max(0).unsigned_abs()) },
             (true, 1) => Look::Leased,
@@ -139,19 +136,39 @@ impl Redis {
         bytes: &[u8],
         keep_for: Duration,
     ) -> Result<bool, RedisError> {
-        let mut connection = self.connection.clone();
-        let mut call = self.fill.key(place.value);
-        call.key(place.lease).arg(token).arg(bytes).arg(keep_for.as_millis() as u64);
-        self.within_patience(call.invoke_async(&mut connection)).await
+        let mut arguments = argument(token);
+        arguments.push(bytes.to_vec());
+        arguments.extend(argument(keep_for.as_millis() as u64));
+        self.run(&self.programs.fill, &[place.value, place.lease], &arguments).await
     }
 
     /// Drops what is kept at these places, and takes the leases away: what is being made of it is old already.
     pub async fn forget(&self, places: impl Iterator<Item = Place<'_>>) -> Result<(), RedisError> {
-        let mut pipe = redis::pipe();
-        for place in places {
-            pipe.unlink(&[place.value, place.lease]).ignore();
-        }
-        self.within_patience(pipe.query_async::<()>(&mut self.connection.clone())).await
+        let places: Vec<_> = places.collect();
+        let unlink = |keys: fn(&Place<'_>) -> Vec<String>| -> Vec<_> {
+            places.iter().map(|place| redis::cmd("UNLINK").arg(keys(place)).to_owned()).collect()
+        };
+        self.within_patience(async {
+            let both = unlink(|place| vec![place.value.to_owned(), place.lease.to_owned()]);
+            match self.link.tell(both).await {
+                // Keys of a slot that moves are found one by one only; without its lease nothing old comes back.
+                Err(error) if is_moving(&error) => {
+                    self.link.tell(unlink(|place| vec![place.lease.to_owned()])).await?;
+                    self.link.tell(unlink(|place| vec![place.value.to_owned()])).await
+                }
+                done => done,
+            }
+        })
+        .await
+    }
+
+    async fn run<T: FromRedisValue>(
+        &self,
+        program: &Program,
+        keys: &[&str],
+        arguments: &[Vec<u8>],
+    ) -> Result<T, RedisError> {
+        self.within_patience(self.link.run(program, keys, arguments)).await
     }
 
     /// Runs a command while Redis is well; after failures it is spared, and nobody waits for it.

@@ -33,6 +33,9 @@ mod keeper;
 /// Copies of what is dear to make.
 mod cache;
 
+/// What lies in Redis, looked through by operators.
+pub mod copies;
+
 /// The ladder of speakers.
 pub mod response;
 
@@ -82,11 +85,12 @@ mod models;
 #[doc(hidden)]
 pub mod fuzz;
 
-pub use memory::remembered;
+pub use memory::{Kept, remembered};
 
 use std::{
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -94,15 +98,17 @@ use std::{
 use talkfleet_shared::{
     admin::{self, Health},
     bus::{Bus, BusError, Teller},
+    certificate,
     config::ConfigError,
     lifecycle::Shutdown,
     metrics::Metrics,
+    release::Release,
     spans::Tracer,
 };
 use tokio::net::TcpListener;
 
 use crate::{
-    archive::{ArchiveConfig, Shelf},
+    archive::{Gathering, Shelf},
     catalog::{Backend, Catalog, What},
     config::{Role, WorkerConfig},
     guard::{Guard, Patience},
@@ -123,6 +129,9 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 /// it looks.
 const HOME_WITHIN: Duration = Duration::from_secs(10);
 const HOME_LOOK: Duration = Duration::from_millis(20);
+
+/// How workers that own turns are found by `$SRV`.
+pub const RESPONDER: &str = "response";
 
 /// What `/readyz` calls a worker that has not opened all of its roles yet.
 const STARTING: &str = "roles";
@@ -170,14 +179,20 @@ impl Worker {
         let admin = listener.local_addr().map_err(listen)?;
         let (metrics, health) = (Metrics::new("worker"), Health::new());
         health.down(STARTING, "the roles are being opened");
-        let bus = Bus::connect(&config.nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
+        let nats = config.nats.named(config.plays_as());
+        let bus = Bus::connect(&nats, "talkfleet-worker", metrics.clone(), health.clone()).await?;
         let tracer = Tracer::open(&config.otel, "talkfleet-worker", bus.who(), metrics.clone());
         let bus = bus.traced_by(tracer.map_err(StartError::Otel)?);
         let store = Store::open(&config.database, metrics.clone())?;
-        let redis = Redis::new(&config.redis.url, redis_guard(&config, &metrics))?;
+        store.look_for_primary().await;
+        let redis = Redis::new(config.redis.place(), redis_guard(&config, &metrics))?;
         let (doors, rooms) = (shutdown.part(), Shutdown::new());
         rooms.spawn(admin::serve(listener, health, metrics, rooms.clone()));
         rooms.spawn(store.clone().follow_replicas(rooms.clone()));
+        rooms.spawn(store.clone().follow_primary(rooms.clone()));
+        rooms.spawn(certificate::follow(own_certificates(&config), bus.metrics().clone(), rooms.clone()));
+        // To the very end: turns that are still being finished must not write down who was forgotten meanwhile.
+        rooms.spawn(bus.clone().follow_forgotten(rooms.clone()));
 
         let roles = play_at_home(&config, &bus, &store, &doors).await?;
         if config.plays(Role::Response) {
@@ -224,6 +239,13 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), StartEr
     Ok(())
 }
 
+/// The certificates by which this process shows who it is, by the engine that it shows them to.
+fn own_certificates(config: &WorkerConfig) -> Vec<(&'static str, PathBuf)> {
+    let (redis, database) = (&*config.redis.cert_file, &*config.database.cert_file);
+    let files = [("nats", config.nats.tls().cert_file), ("redis", redis), ("database", database)];
+    files.into_iter().filter(|(_, path)| !path.is_empty()).map(|(target, path)| (target, path.into())).collect()
+}
+
 /// Plays the response role alone over a bus that is given, without a memory: what simulations do.
 pub async fn respond(config: &WorkerConfig, bus: Bus, doors: &Shutdown) -> Result<(), StartError> {
     let roles = Roles { bus, intent: None, retrieval: None, aliases: config.shadow.aliases() };
@@ -248,13 +270,21 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
         async move { catalog.follow(what, doors).await }
     };
     let metrics = bus.metrics();
+    // Whom a candidate's own roles would answer for others, no share says.
+    let lends = config.release.name == Release::Stable;
     if config.plays(Role::Intent) {
         doors.spawn(follow(What::Intents));
         let remote = Remote::new(&config.intent, config.retries, metrics.clone())?;
         let play = IntentRole { catalog: catalog.clone(), encoders, remote };
         let permits = config.roles.concurrency(Role::Intent);
         let home = Arc::new(Home::new(play, permits, embeddings.clone(), metrics.clone()));
-        doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        if lends {
+            doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        }
+        at_each_forgetting(bus, doors, {
+            let home = home.clone();
+            move || home.forget()
+        });
         roles.intent = Some(home);
     }
     if config.plays(Role::Retrieval) {
@@ -262,7 +292,13 @@ async fn play_at_home(config: &WorkerConfig, bus: &Bus, store: &Store, doors: &S
         let play = RetrievalRole { catalog: catalog.clone(), encoder, tuning: Tuning::default() };
         let permits = config.retrieval_permits();
         let home = Arc::new(Home::new(play, permits, embeddings, metrics.clone()));
-        doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        if lends {
+            doors.spawn(roles::serve(home.clone(), bus.clone(), doors.clone()));
+        }
+        at_each_forgetting(bus, doors, {
+            let home = home.clone();
+            move || home.forget()
+        });
         roles.retrieval = Some(home);
     }
     Ok(roles)
@@ -274,15 +310,40 @@ async fn answer(config: &WorkerConfig, roles: Roles, redis: Option<Redis>, doors
     let memory = redis.map(|redis| Memory::new(redis, config.memory.clone()));
     let clock = turn::follow(&roles.bus, doors).await;
     let desk = Arc::new(Desk::new(config, roles, memory, speakers, clock));
+    doors.spawn({
+        let (bus, until) = (desk.bus.clone(), doors.clone());
+        let (release, version) = (config.release.name.name(), config.release.version().to_owned());
+        async move {
+            let metadata = [("release", release), ("version", version.as_str())];
+            bus.announce(RESPONDER, "Owns turns and answers them", &metadata, &until).await;
+        }
+    });
+    at_each_forgetting(&desk.bus, doors, {
+        let desk = desk.clone();
+        move || desk.forget()
+    });
+    let (config, until) = (config.clone(), doors.clone());
+    if config.release.name == Release::Next {
+        // Poison is the stable workers' to judge, and what comes past the queue theirs to answer.
+        doors.spawn(async move {
+            roles_are_home(desk.bus.health(), &until).await;
+            consume::run(desk, &config, until).await;
+        });
+        return Ok(());
+    }
     doors.spawn(reaper::run(desk.clone(), doors.clone()));
     desk.bus.health().down(direct::PART, "not heard yet");
-    let (config, until) = (config.clone(), doors.clone());
     doors.spawn(async move {
         roles_are_home(desk.bus.health(), &until).await;
         let direct = direct::run(desk.clone(), config.roles.direct_concurrency, config.turn.grace(), until.clone());
         tokio::join!(direct, consume::run(desk, &config, until));
     });
     Ok(())
+}
+
+fn at_each_forgetting(bus: &Bus, doors: &Shutdown, drop: impl FnMut() + Send + 'static) {
+    let (bus, until) = (bus.clone(), doors.clone());
+    doors.spawn(async move { bus.at_each_forgetting(until, drop).await });
 }
 
 /// Waits until what the roles at home need is loaded: an ask taken before would be answered without them.
@@ -303,7 +364,7 @@ fn redis_guard(config: &WorkerConfig, metrics: &Arc<Metrics>) -> Guard {
 
 /// Opens the archive role.
 fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redis, doors: &Shutdown) {
-    let gather = ArchiveConfig {
+    let gather = Gathering {
         batch_rows: config.roles.archive_batch_rows,
         batch_wait: Duration::from_millis(config.roles.archive_batch_wait_ms),
     };
@@ -314,6 +375,13 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redi
         ["archive", "history"].map(|target| Guard::new(target, patience, config.retries, bus.metrics().clone()));
     let shelf = Arc::new(Shelf::new(bus.clone(), store.clone(), reads, redis, config.cache.clone()));
     doors.spawn(shelf.clone().follow(doors.clone()));
+    let reread = Duration::from_secs(config.database.promotion_reread_s);
+    doors.spawn(archive::catch_up_after_promotions(bus.clone(), store.clone(), shelf.clone(), reread, doors.clone()));
+    at_each_forgetting(bus, doors, {
+        let shelf = shelf.clone();
+        move || shelf.drop_copies()
+    });
+    doors.spawn(archive::keep_young(bus.clone(), store.clone(), config.archive, doors.clone()));
     doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, writes, doors.clone()));
     doors.spawn(archive::serve_history(bus.clone(), shelf, doors.clone()));
 }

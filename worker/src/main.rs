@@ -14,8 +14,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 /// One process plays all four roles unless --roles names some of them; start as many processes as the load needs.
 /// Every key of the configuration has a default, so that no argument is needed next to NATS, Redis and PostgreSQL on
-/// their usual ports. A file overrides the defaults, the environment (TALKFLEET_<SECTION>__<KEY>) the file, and flags
-/// override everything. SIGTERM lets running turns finish, hands back the rest, and exits with 0.
+/// their usual ports. A file overrides the defaults, the environment (TALKFLEET_<SECTION>__<KEY>, or …_FILE with the path
+/// of a file that holds the value) the file, and flags override everything. SIGTERM lets running turns finish, hands back the rest, and exits with 0.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -49,10 +49,13 @@ fn start(arguments: Arguments) -> anyhow::Result<()> {
         flags.push(("roles.enabled".into(), format!("[\"{}\"]", arguments.roles.join("\",\""))));
     }
     let config = WorkerConfig::load(arguments.config.as_deref(), &flags)?;
+    let warnings = config.warnings();
     if arguments.check {
         println!("the configuration is sound");
+        warnings.iter().for_each(|warning| println!("but {warning}"));
         return Ok(());
     }
     let log = config.log.clone();
-    lifecycle::serve(&log, |shutdown| talkfleet_worker::run(config, shutdown)).map_err(anyhow::Error::from_boxed)
+    lifecycle::serve(&log, &warnings, |shutdown| talkfleet_worker::run(config, shutdown))
+        .map_err(anyhow::Error::from_boxed)
 }

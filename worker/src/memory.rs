@@ -23,11 +23,11 @@ pub struct Memory {
 ///
 /// It is made from the turn's record alone, so that a repeated append adds the same member and nothing changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Kept {
-    request: RequestId,
+pub struct Kept {
+    pub request: RequestId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    user: Option<UserId>,
-    question: String,
+    pub user: Option<UserId>,
+    pub question: String,
     answer: String,
 }
 
@@ -61,7 +61,7 @@ impl Memory {
 }
 
 /// The braces keep one conversation's keys on one node of a cluster.
-fn key(tenant: &TenantId, conversation: &ConversationId) -> String {
+pub(crate) fn key(tenant: &TenantId, conversation: &ConversationId) -> String {
     format!("tf:{{{tenant}:{conversation}}}:memory")
 }
 
@@ -115,7 +115,7 @@ fn latest(kept: Vec<Kept>, user: Option<&UserId>, config: &MemoryConfig) -> Vec<
 mod tests {
     use std::time::Instant;
 
-    use talkfleet_shared::{config::Url, metrics::Metrics};
+    use talkfleet_shared::{config::Url, metrics::Metrics, redis_door::RedisPlace};
 
     use super::*;
     use crate::{
@@ -163,7 +163,8 @@ mod tests {
         let retries = WorkerConfig::load(None, &[]).unwrap().retries;
         let patience = Patience { failures_max: FAILURES_MAX, open_ms: 60_000 };
         let guard = Guard::new("redis", patience, retries, Metrics::new("worker"));
-        let redis = Redis::new(&Url::new(format!("redis://127.0.0.1:{port}")), guard).unwrap();
+        let place = RedisPlace { url: Url::new(format!("redis://127.0.0.1:{port}")), ..RedisPlace::default() };
+        let redis = Redis::new(place, guard).unwrap();
         let memory = Memory::new(redis, config);
         let (tenant, conversation) = (TenantId::parse("t").unwrap(), ConversationId::parse("c").unwrap());
         let recall = || memory.recall(&tenant, &conversation, None, OffsetDateTime::UNIX_EPOCH);

@@ -65,7 +65,7 @@ async fn take(desk: &Desk, delivery: Delivery) {
 async fn reap(desk: &Desk, advisory: &Advisory) -> Result<(), BusError> {
     let Some(stored) = desk.bus.stored_ask(advisory.stream_seq).await? else { return Ok(()) };
     let ours = match Lost::of_stored(&stored, advisory.deliveries) {
-        Some(lost) => lost.fail(&desk.bus, Problem::new(Code::Poison), desk.now()).await?,
+        Some(lost) => lost.fail(desk, Problem::new(Code::Poison)).await?,
         None => true,
     };
     if ours {

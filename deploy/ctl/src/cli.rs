@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    ask, audit, bench, chaos, conversation, dead, doctor, eval, health, intents, keys, knowledge, publish, replay,
-    schema, topology, up,
+    ask, audit, backup, bench, chaos, conversation, database, dead, doctor, eval, forget, health, intents, keys,
+    knowledge, publish, rehearse, release, replay, schema, topology, up,
 };
 
 /// An AI customer-service desk over NATS: start it, ask it, feed it, look after it.
@@ -45,12 +45,24 @@ enum Command {
     /// Messages that could not be processed: looked at, mended, asked again
     #[command(subcommand)]
     Dead(dead::Command),
+    /// A candidate beside the stable workers: its share of the conversations, promoted or taken back
+    #[command(subcommand)]
+    Release(release::Command),
+    /// Forget a customer or a conversation everywhere, with proof
+    Forget(Box<forget::Args>),
+    /// Copy streams and database into a folder, while the desk runs
+    Backup(backup::Args),
+    /// Put a backup back
+    Restore(backup::RestoreArgs),
     /// What operators changed, and who did
     #[command(subcommand)]
     Audit(audit::Command),
     /// Streams, consumers and buckets at the broker
     #[command(subcommand)]
     Topology(topology::Command),
+    /// The database's schema
+    #[command(subcommand)]
+    Database(database::Command),
     /// Schemas that are written from the code
     #[command(subcommand)]
     Schema(schema::Command),
@@ -62,6 +74,8 @@ enum Command {
     BenchAxum(bench::AxumArgs),
     /// Break a real fleet on purpose and hold what comes against the promises
     Chaos(chaos::Args),
+    /// Rehearse the manifests' autoscaling on real workers, through a day's load in minutes
+    Rehearse(Box<rehearse::Args>),
     /// Tell what is wrong with this machine or these engines, and what to do
     Doctor(doctor::Args),
     /// Ask a gateway or worker whether it is ready; exit code 1 when it is not
@@ -82,14 +96,20 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Eval(command) => eval::run(command).await,
         Command::Schema(command) => schema::run(command).await,
         Command::Conversation(command) => conversation::run(command).await,
+        Command::Database(command) => database::run(command).await,
         Command::Dead(command) => dead::run(command).await,
+        Command::Backup(args) => backup::run(args).await,
+        Command::Restore(args) => backup::restore(args).await,
+        Command::Forget(args) => forget::run(*args).await,
         Command::Audit(command) => audit::run(command).await,
         Command::Keys(command) => keys::run(command).await,
+        Command::Release(command) => release::run(command).await,
         Command::Topology(command) => topology::run(command).await,
         Command::Bench(args) => bench::run(*args).await,
         Command::BenchClient => bench::client().await,
         Command::BenchAxum(args) => bench::axum(args).await,
         Command::Chaos(args) => chaos::run(args).await,
+        Command::Rehearse(args) => rehearse::run(*args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Health(args) => health::run(args).await,
         Command::Completions { shell } => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use talkfleet_shared::{
     admin::Health,
     bus::Bus,
-    config::{NatsConfig, Url},
+    config::{self, GATEWAY_DEFAULTS, NatsConfig, Url},
     id::TenantId,
     metrics::Metrics,
 };
@@ -15,6 +15,10 @@ use talkfleet_worker::store::Store;
 
 /// The name of the ready file within a data folder.
 pub const READY_FILE: &str = "ready.json";
+
+/// The variables by which addresses are told, to the services and here; with `_FILE` behind it one names a file that holds it.
+const NATS_URL: &str = "TALKFLEET_NATS__URL";
+const DATABASE_URL: &str = "TALKFLEET_DATABASE__URL";
 
 /// The longest name of an operator.
 const OPERATOR_CHARS_MAX: usize = 64;
@@ -49,19 +53,19 @@ pub struct Connect {
     #[arg(long, env = "TALKFLEET_DATA", value_name = "DIR", global = true)]
     pub data: Option<PathBuf>,
     /// NATS, as nats://user:password@host:port
-    #[arg(long, env = "TALKFLEET_NATS__URL", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = NATS_URL, value_name = "URL", hide_env_values = true)]
     pub nats: Option<String>,
     /// PostgreSQL, as postgres://user:password@host:port/database
-    #[arg(long, env = "TALKFLEET_DATABASE__URL", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = DATABASE_URL, value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
     /// Who you are, for the audit log; without it, the account of this machine
     #[arg(long, env = "TALKFLEET_OPERATOR", value_name = "NAME", global = true, value_parser = parse_operator)]
     pub operator: Option<String>,
     /// Over how many subjects asks are spread; as the gateways' nats.shards
-    #[arg(long, default_value_t = 4, value_name = "N", hide = true)]
+    #[arg(long, default_value_t = 4, env = "TALKFLEET_NATS__SHARDS", value_name = "N", hide = true)]
     pub shards: u32,
     /// Copies of each stream: 1 on a single node, 3 on a cluster
-    #[arg(long, default_value_t = 1, value_name = "N", hide = true)]
+    #[arg(long, default_value_t = 1, env = "TALKFLEET_NATS__REPLICAS", value_name = "N", hide = true)]
     pub replicas: usize,
 }
 
@@ -104,22 +108,34 @@ impl Connect {
         self.bus_in("").await
     }
 
+    /// Whether any fleet is meant at all.
+    pub(crate) fn names_a_fleet(&self) -> bool {
+        self.nats.is_some() || !matches!(config::value_of_file(NATS_URL), Ok(None)) || self.ready().is_some()
+    }
+
     /// The broker's address.
     pub(crate) fn nats_url(&self) -> Result<String> {
         let ready = || self.ready().map(|ready| ready.nats);
-        self.nats.clone().or_else(ready).ok_or_else(|| not_found("--nats URL"))
+        let told = self.nats.clone().or(config::value_of_file(NATS_URL)?);
+        told.or_else(ready).ok_or_else(|| not_found("--nats URL"))
     }
 
     /// The database's address.
     pub(crate) fn database_url(&self) -> Result<String> {
         let ready = || self.ready().map(|ready| ready.database);
-        self.database.clone().or_else(ready).ok_or_else(|| not_found("--database URL"))
+        let told = self.database.clone().or(config::value_of_file(DATABASE_URL)?);
+        told.or_else(ready).ok_or_else(|| not_found("--database URL"))
     }
 
     /// A connection to the broker in the lane of a replay.
     pub async fn bus_in(&self, lane: &str) -> Result<Bus> {
-        let config = nats_config(&self.nats_url()?, self.shards, self.replicas);
-        let config = NatsConfig { lane: lane.to_owned(), ..config };
+        // How to be let in is said by the same variables as to the services.
+        let environment: NatsConfig = config::section(GATEWAY_DEFAULTS, "nats")?;
+        let plain = nats_config(&self.nats_url()?, self.shards, self.replicas);
+        let (publish_timeout_ms, call_timeout_ms) = (plain.publish_timeout_ms, plain.call_timeout_ms);
+        let NatsConfig { url, shards, replicas, .. } = plain;
+        let lane = lane.to_owned();
+        let config = NatsConfig { url, shards, replicas, publish_timeout_ms, call_timeout_ms, lane, ..environment };
         if let Some(problem) = config.problems().into_iter().next() {
             return Err(anyhow!("{problem}"));
         }
@@ -140,7 +156,12 @@ fn not_found(flag: &str) -> anyhow::Error {
 pub fn nats_config(url: &str, shards: u32, replicas: usize) -> NatsConfig {
     NatsConfig {
         url: Url::new(url),
+        user: String::new(),
         credentials_file: String::new(),
+        nkey_file: String::new(),
+        ca_file: String::new(),
+        cert_file: String::new(),
+        key_file: String::new(),
         shards,
         replicas,
         publish_timeout_ms: 5_000,

@@ -32,7 +32,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
 async fn fleet(connect: &Connect) -> Finding {
     let about = "running fleet".to_owned();
-    if connect.nats.is_none() && connect.ready().is_none() {
+    if !connect.names_a_fleet() {
         return Finding { about, state: State::Good, found: "none; `talkfleet up` starts one".into(), advice: None };
     }
     match connect.bus().await.and_then(|bus| Ok(bus.server()?)) {

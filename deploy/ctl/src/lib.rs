@@ -27,6 +27,9 @@ mod bench;
 /// `talkfleet chaos`: the promises, held against a fleet that is broken on purpose.
 mod chaos;
 
+/// `talkfleet rehearse`: the manifests' autoscaling, on real workers, through a day's load.
+mod rehearse;
+
 /// `talkfleet replay`: recorded traffic asked again, apart from the live fleet.
 pub mod replay;
 
@@ -63,8 +66,23 @@ mod conversation;
 /// `talkfleet dead`: messages that could not be processed.
 mod dead;
 
+/// `talkfleet database`: the schema, by its owner.
+mod database;
+
+/// `talkfleet release`: a candidate beside the stable workers.
+mod release;
+
+/// `talkfleet backup` and `talkfleet restore`: streams and database into a folder, and back.
+mod backup;
+
+/// `talkfleet forget`: a customer or a conversation, everywhere.
+mod forget;
+
 /// `talkfleet topology`: streams, consumers and buckets.
 mod topology;
+
+/// The broker's users, their rights and their keys.
+pub mod broker;
 
 /// `talkfleet doctor`: what is wrong here, and what to do.
 mod doctor;

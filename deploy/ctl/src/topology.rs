@@ -1,15 +1,17 @@
 //! `talkfleet topology`: what the broker should hold, what it holds, and making it so.
 
-use std::process::ExitCode;
+use std::{num::NonZero, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use talkfleet_shared::{
     bus::{Change, Lane, SHADOW_USER, fence},
+    lifecycle::{self, Shutdown},
     topology::{self, Scale},
 };
 
 use crate::{
     audit::{Deed, noted},
+    broker::{self, Members},
     connect::{Connect, Output},
 };
 
@@ -33,8 +35,34 @@ pub(crate) enum Command {
     Apply {
         #[command(flatten)]
         lane: InLane,
+        /// Do it again and again, so that a stream or consumer that somebody deleted comes back: where permissions leave
+        /// that to the operator, somebody has to
+        #[arg(long, value_name = "SECONDS")]
+        every: Option<NonZero<u32>>,
         #[command(flatten)]
         output: Output,
+    },
+    /// Print every user of the broker with what it may do, for nats-server's configuration
+    Permissions {
+        #[command(flatten)]
+        members: Members,
+        /// Users with passwords instead of NKEYs; keys.conf then holds passwords, plain or as bcrypt
+        #[arg(long)]
+        passwords: bool,
+        /// Print the rights alone, as JSON, for `nsc` and its like
+        #[arg(long, conflicts_with = "passwords")]
+        json: bool,
+    },
+    /// Make an NKEY for every user of the broker that has none yet: seeds for the processes, keys.conf for the broker
+    Keys {
+        /// The folder of seeds and of keys.conf
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        #[command(flatten)]
+        members: Members,
+        /// Make another key for this user, to be repeated
+        #[arg(long, value_name = "USER")]
+        renew: Vec<String>,
     },
     /// Print the broker's user for a replay's workers, for nats-server's configuration
     Fence,
@@ -73,14 +101,17 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             print(&changes, json, "would ")?;
             Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Apply { lane: InLane { lane }, output: Output { json, connect } } => {
-            let apply = async { Ok(connect.bus_in(&lane).await?.topology_apply(scale(&connect)).await?) };
-            let deed = Deed::new("topology.apply").on(name_of(&lane)).that_makes_the_log();
-            let changes = noted(&connect, deed, apply).await?;
+        Command::Apply { lane: InLane { lane }, every: Some(seconds), output: Output { json, connect } } => {
+            keep(&connect, &lane, Duration::from_secs(seconds.get().into()), json).await
+        }
+        Command::Apply { lane: InLane { lane }, every: None, output: Output { json, connect } } => {
+            let changes = apply(&connect, &lane).await?;
             print(&changes, json, "")?;
             let stuck = changes.iter().any(|change| matches!(change, Change::Conflict { .. }));
             Ok(if stuck { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
+        Command::Permissions { members, passwords, json } => broker::print(&members, passwords, json),
+        Command::Keys { dir, members, renew } => broker::keys(&dir, &members, &renew),
         Command::Fence => print_fence(),
         Command::Remove { lane, connect } => {
             let remove = async { Ok(connect.bus_in(&lane).await?.topology_remove().await?) };
@@ -88,6 +119,35 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+async fn apply(connect: &Connect, lane: &str) -> Result<Vec<Change>> {
+    let apply = async { Ok(connect.bus_in(lane).await?.topology_apply(scale(connect)).await?) };
+    let deed = Deed::new("topology.apply").on(name_of(lane)).that_makes_the_log();
+    noted(connect, deed, apply).await
+}
+
+/// Applies the topology until a signal comes; what stands in the way is told and tried again.
+async fn keep(connect: &Connect, lane: &str, every: Duration, json: bool) -> Result<ExitCode> {
+    let bus = connect.bus_in(lane).await?;
+    let shutdown = Shutdown::new();
+    lifecycle::on_signals(shutdown.clone())?;
+    while !shutdown.is_asked() {
+        // Looked at first: what changes nothing is not worth a note.
+        match bus.topology_diff(scale(connect)).await {
+            Ok(changes) if changes.is_empty() => {}
+            Ok(_) => match apply(connect, lane).await {
+                Ok(changes) => print(&changes, json, "")?,
+                Err(error) => eprintln!("talkfleet: {error:#}; trying again"),
+            },
+            Err(error) => eprintln!("talkfleet: {error}; trying again"),
+        }
+        tokio::select! {
+            () = shutdown.asked() => {}
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn name_of(lane: &str) -> String {

@@ -53,6 +53,8 @@ pub enum Wish {
     Look,
     /// So many units, whatever is left: they were spent.
     Debit(u64),
+    /// So many units come back, since the request that took them was refused elsewhere.
+    Return(u64),
 }
 
 impl Wish {
@@ -60,7 +62,7 @@ impl Wish {
     pub fn needs(self) -> Option<u64> {
         match self {
             Self::Take | Self::Look => Some(1),
-            Self::Debit(_) => None,
+            Self::Debit(_) | Self::Return(_) => None,
         }
     }
 
@@ -68,8 +70,16 @@ impl Wish {
     pub fn takes(self) -> u64 {
         match self {
             Self::Take => 1,
-            Self::Look => 0,
+            Self::Look | Self::Return(_) => 0,
             Self::Debit(units) => units,
+        }
+    }
+
+    /// Units that are there again afterwards.
+    pub fn gives(self) -> u64 {
+        match self {
+            Self::Return(units) => units,
+            Self::Take | Self::Look | Self::Debit(_) => 0,
         }
     }
 }
@@ -170,7 +180,9 @@ impl Buckets {
             self.kept.retain(|_, bucket| bucket.full_at > now);
         }
         let debit = |Draw { key, rate, wish, .. }: &Draw| {
-            self.kept.entry(key.clone()).or_default().debit(*rate, wish.takes(), now)
+            let bucket = self.kept.entry(key.clone()).or_default();
+            bucket.full_at = bucket.full_at.saturating_sub(rate.time_for(wish.gives()));
+            bucket.debit(*rate, wish.takes(), now)
         };
         Verdict::Drawn(draws.iter().map(debit).collect())
     }

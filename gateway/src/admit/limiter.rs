@@ -109,7 +109,7 @@ impl Limiter {
             };
             Draw { wish: Wish::Debit(units), ..draw }
         });
-        let receipt = format!("tf:{tenant}:paid:{request}");
+        let receipt = format!("tf:{{{tenant}}}:paid:{request}");
         self.draw(&draws.collect(), Some(receipt)).await;
     }
 
@@ -131,8 +131,8 @@ impl Limiter {
     /// The buckets that count requests.
     fn rates(&self, account: Account<'_>, wish: Wish) -> Vec<Draw> {
         let (config, tenant) = (&self.config, account.tenant);
-        let user = tenant.zip(account.user).map(|(tenant, user)| format!("tf:{tenant}:limit:user:{user}"));
-        let of_tenant = tenant.map(|tenant| format!("tf:{tenant}:limit:tenant"));
+        let user = tenant.zip(account.user).map(|(tenant, user)| format!("{}:user:{user}", limits_of(tenant)));
+        let of_tenant = tenant.map(|tenant| format!("{}:tenant", limits_of(tenant)));
         let address = account.address.map(|address| format!("tf:limit:address:{}", network(address)));
         let drawn = [
             ("user", user, Rate::per_minute(config.user_per_minute, config.user_burst)),
@@ -157,8 +157,8 @@ impl Limiter {
         purses.into_iter().filter_map(move |(policy, unit, per_day)| {
             let (tenant, rate) = (account.tenant?, Rate::per_day(per_day)?);
             let key = match policy.starts_with("user") {
-                true => format!("tf:{tenant}:limit:{policy}:{}", account.user?),
-                false => format!("tf:{tenant}:limit:{policy}"),
+                true => format!("{}:{policy}:{}", limits_of(tenant), account.user?),
+                false => format!("{}:{policy}", limits_of(tenant)),
             };
             Some((Draw { policy, key, rate, wish: Wish::Look }, unit))
         })
@@ -173,6 +173,11 @@ impl Limiter {
         }
         !local.paid[1].contains(request) && local.paid[0].insert(request.clone())
     }
+}
+
+/// Where a tenant's buckets are. The braces keep them on one node of a cluster, since one script draws from all of them.
+fn limits_of(tenant: &TenantId) -> String {
+    format!("tf:{{{tenant}}}:limit")
 }
 
 /// What a purse holds.

@@ -49,7 +49,7 @@ impl Script {
         let outcome = Outcome::Expired { problem: Problem::new(Code::Expired) };
         let record = unanswered.record(outcome, Versions::default(), now_ms);
         match self.bus.write_record(&record).await? {
-            Written::First => Ok(record),
+            Written::First | Written::Forgotten => Ok(record),
             Written::Second(theirs) => Ok(*theirs),
         }
     }

@@ -166,7 +166,8 @@ impl Desk {
         shutdown: Shutdown,
         until: &Shutdown,
     ) -> Arc<Self> {
-        let relay = Relay::new(GatewayId::new(), config.turns.waiting_max);
+        let gateway = bus.user().and_then(GatewayId::of_user).unwrap_or_default();
+        let relay = Relay::new(gateway, config.turns.waiting_max);
         let desk = Arc::new(Self::new(bus, config, relay, peers, shutdown));
         until.spawn({
             let (desk, until) = (desk.clone(), until.clone());

@@ -1,10 +1,10 @@
 //! The accept path: bounded in connections, patient with nobody who is slow on purpose, and polite when it closes.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, body::Body};
 use hyper::{
-    Request,
+    Request, Response,
     body::Incoming,
     server::conn::http1,
     service::{Service, service_fn},
@@ -18,12 +18,12 @@ use talkfleet_shared::{
     metrics::{Face, Metrics},
 };
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 
-use super::{address::Peer, wire::Wire};
+use super::{address::Peer, tls::Tls, wire::Wire};
 use crate::config::HttpConfig;
 
 /// What a connection is told that is one too many; it never becomes a request.
@@ -35,9 +35,10 @@ connection: close\r\ncontent-length: 96\r\n\r\n\
 /// After a failed accept (no descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts until shutdown is asked; connections that are open then finish what they do.
+/// Accepts until shutdown is asked, under TLS if there is a certificate; connections that are open then finish what they do.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     config: HttpConfig,
     metrics: Arc<Metrics>,
@@ -45,6 +46,7 @@ pub(crate) async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(config.connections_max));
     let http = protocol(&config);
+    let handshake = Duration::from_millis(config.head_read_timeout_ms);
     loop {
         let accepted = tokio::select! {
             () = shutdown.asked() => return,
@@ -59,7 +61,10 @@ pub(crate) async fn serve(
             }
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
-            tokio::spawn(turn_away(stream));
+            // Under TLS it is closed without a word: to shake hands first is what there is no room for.
+            if tls.is_none() {
+                tokio::spawn(turn_away(stream));
+            }
             continue;
         };
         let router = TowerToHyperService::new(router.clone());
@@ -67,31 +72,59 @@ pub(crate) async fn serve(
             request.extensions_mut().insert(Peer(peer));
             router.call(request)
         });
-        let (http, metrics, closing) = (http.clone(), metrics.clone(), shutdown.clone());
+        let (http, metrics, closing, tls) = (http.clone(), metrics.clone(), shutdown.clone(), tls.clone());
         if let Err(error) = tune(&stream, &config) {
             tracing::debug!(%error, "a connection could not be tuned");
         }
         shutdown.spawn(async move {
             let open = metrics.connections.get_or_create(&Face { face: "http" }).clone();
             open.inc();
-            let wire = Wire::new(stream);
-            let connection = http.serve_connection(TokioIo::new(wire.clone()), service).with_upgrades();
-            tokio::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = closing.asked() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+            match tls {
+                None => {
+                    let wire = Wire::new(stream);
+                    if let Ended::TooSlow = converse(&http, wire.clone(), service, &closing).await {
+                        wire.too_slow();
+                    }
                 }
-            };
-            // A client that breaks off or sends nonsense was answered as far as it can be; a slow one was not.
-            if ended.is_err_and(|error| error.is_timeout()) {
-                wire.too_slow();
+                Some(tls) => match tls.accept(stream, handshake).await {
+                    Ok(wire) => {
+                        if let Ended::TooSlow = converse(&http, wire.clone(), service, &closing).await {
+                            wire.too_slow().await;
+                        }
+                    }
+                    Err(error) => tracing::debug!(%error, "a client and we could not agree on TLS"),
+                },
             }
             open.dec();
             drop(place);
         });
     }
+}
+
+/// How a connection ended.
+enum Ended {
+    /// However it was, the client was answered as far as it can be.
+    Done,
+    /// The client began a request and did not get on with it.
+    TooSlow,
+}
+
+async fn converse<I, S>(http: &http1::Builder, wire: I, service: S, closing: &Shutdown) -> Ended
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+{
+    let connection = http.serve_connection(TokioIo::new(wire), service).with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closing.asked() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // A client that breaks off or sends nonsense was answered as far as it can be; a slow one was not.
+    if ended.is_err_and(|error| error.is_timeout()) { Ended::TooSlow } else { Ended::Done }
 }
 
 fn protocol(config: &HttpConfig) -> http1::Builder {

@@ -27,6 +27,9 @@ mod contract;
 /// Connections: accepted, bounded, drained.
 pub(crate) mod accept;
 
+/// TLS of the listener.
+pub(crate) mod tls;
+
 /// The socket under a connection.
 mod wire;
 

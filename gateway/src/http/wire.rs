@@ -16,7 +16,8 @@ use tokio::{
 };
 
 /// What a client is told whose request's head did not arrive in time.
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+pub(super) const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
 connection: close\r\ncontent-length: 86\r\n\r\n\
 {\"type\":\"urn:talkfleet:problem:request_timeout\",\"status\":408,\"code\":\"request_timeout\"}";
 

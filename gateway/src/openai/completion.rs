@@ -276,6 +276,7 @@ mod tests {
             degraded: vec![],
             timings: Timings::default(),
             usage: None,
+            worker: String::new(),
         }
     }
 

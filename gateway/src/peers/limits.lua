@@ -1,9 +1,9 @@
 -- Draws from the buckets of several requests, one after another, each from all of its buckets or from none.
 --
 -- A bucket is the time at which it is full again, in microseconds on this server's clock; one that is not there is full.
--- ARGV: the number of shapes; each shape as what is needed (below zero: nothing), taken, and held, in microseconds; then for each
--- request a string of bytes: whether its first key says that it was paid for before, and a shape for each of its buckets, two
--- bytes each. Few and short arguments, since they cost more than the arithmetic.
+-- ARGV: the number of shapes; each shape as what is needed (below zero: nothing), taken (below zero: given back), and held, in
+-- microseconds; then for each request a string of bytes: whether its first key says that it was paid for before, and a shape for
+-- each of its buckets, two bytes each. Few and short arguments, since they cost more than the arithmetic.
 -- KEYS: in the same order. Answers, for each request: 0 and how far each bucket is from full, or the place of the bucket that
 -- refused and how long to wait.
 local call, ceil, max, byte = redis.call, math.ceil, math.max, string.byte
@@ -55,8 +55,9 @@ for at = 3 * shapes + 2, #ARGV do
     for i = 1, buckets do
       local key, take = KEYS[key_at + i], takes[bytes[2 * i] * 256 + bytes[2 * i + 1]]
       local from_full = max(full_at[key] - now, 0)
-      if take > 0 and not is_paid then
-        from_full = from_full + take
+      if take ~= 0 and not is_paid then
+        -- What comes back cannot make more than a full bucket.
+        from_full = max(from_full + take, 0)
         full_at[key], changed[key] = now + from_full, from_full
       end
       said = said + 1

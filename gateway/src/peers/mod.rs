@@ -4,16 +4,19 @@
 /// Buckets that all gateways share.
 mod limits;
 
+/// One lane of them.
+mod drawer;
+
 use std::{sync::Arc, time::Duration};
 
-use redis::{AsyncCommands, aio::ConnectionManager};
+use redis::{Cmd, RedisError};
 use serde::{Deserialize, Serialize};
 use talkfleet_shared::{
     admin::Health,
-    config::Url,
     id::{ChannelId, ConversationId, RequestId, TenantId},
     lifecycle::Shutdown,
     metrics::Metrics,
+    redis_door::{RedisLink, RedisPlace, RedisTimes},
 };
 use tokio::sync::mpsc;
 
@@ -27,6 +30,10 @@ const NOTES_WAITING_MAX: usize = 10_000;
 
 /// Notes that are written in one round trip.
 const NOTES_AT_ONCE: usize = 64;
+
+/// How long one attempt to connect may take, and what lies between two.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// How often it is looked whether Redis is there.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
@@ -47,7 +54,7 @@ pub(crate) struct Note {
 
 /// A connection to the other gateways' notes.
 pub struct Peers {
-    redis: ConnectionManager,
+    redis: RedisLink,
     timeout: Duration,
     notes: mpsc::Sender<(String, Note)>,
     buckets: SharedBuckets,
@@ -56,17 +63,13 @@ pub struct Peers {
 impl Peers {
     /// Connects in the background; `health`'s `redis` says whether it is there.
     pub(crate) fn connect(
-        url: &Url,
+        place: RedisPlace,
         timeout: Duration,
         (metrics, health): (Arc<Metrics>, Health),
         shutdown: &Shutdown,
-    ) -> Result<Self, redis::RedisError> {
-        let client = redis::Client::open(url.reveal())?;
-        let config = redis::aio::ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(Duration::from_secs(2)))
-            .set_response_timeout(Some(timeout))
-            .set_number_of_retries(2);
-        let redis = ConnectionManager::new_lazy_with_config(client, config)?;
+    ) -> Result<Self, RedisError> {
+        let times = RedisTimes { connect: CONNECT_TIMEOUT, answer: timeout, reconnect: RECONNECT };
+        let redis = RedisLink::open(place, times)?;
         let (notes, waiting) = mpsc::channel(NOTES_WAITING_MAX);
         shutdown.spawn(write_notes(redis.clone(), waiting, shutdown.clone()));
         shutdown.spawn(watch_over(redis.clone(), health.clone(), shutdown.clone()));
@@ -86,24 +89,20 @@ impl Peers {
 
     /// Tells the others of a request unless somebody did before; then theirs comes back.
     pub(crate) async fn tell_first(&self, tenant: &TenantId, request: &RequestId, note: &Note) -> Option<Note> {
-        let command = redis::cmd("SET")
-            .arg(key(tenant, request))
-            .arg(serde_json::to_string(note).ok()?)
-            .arg("NX")
-            .arg("GET")
-            .arg("EX")
-            .arg(REMEMBERED.as_secs())
-            .to_owned();
-        let mut redis = self.redis.clone();
-        let asked = command.query_async::<Option<String>>(&mut redis);
-        read(tokio::time::timeout(self.timeout, asked).await.ok()?.ok()??)
+        let mut command = redis::cmd("SET");
+        command.arg(key(tenant, request)).arg(serde_json::to_string(note).ok()?);
+        command.arg("NX").arg("GET").arg("EX").arg(REMEMBERED.as_secs());
+        self.ask(&command).await
     }
 
     /// What the others told of a request.
     pub(crate) async fn recall(&self, tenant: &TenantId, request: &RequestId) -> Option<Note> {
-        let mut redis = self.redis.clone();
-        let asked = redis.get::<_, Option<String>>(key(tenant, request));
-        read(tokio::time::timeout(self.timeout, asked).await.ok()?.ok()??)
+        self.ask(redis::cmd("GET").arg(key(tenant, request))).await
+    }
+
+    async fn ask(&self, command: &Cmd) -> Option<Note> {
+        let asked = self.redis.ask::<Option<String>>(command);
+        serde_json::from_str(&tokio::time::timeout(self.timeout, asked).await.ok()?.ok()??).ok()
     }
 }
 
@@ -111,32 +110,27 @@ fn key(tenant: &TenantId, request: &RequestId) -> String {
     format!("tf:{tenant}:req:{request}")
 }
 
-fn read(text: String) -> Option<Note> {
-    serde_json::from_str(&text).ok()
-}
-
-async fn write_notes(mut redis: ConnectionManager, mut waiting: mpsc::Receiver<(String, Note)>, shutdown: Shutdown) {
+async fn write_notes(redis: RedisLink, mut waiting: mpsc::Receiver<(String, Note)>, shutdown: Shutdown) {
     let mut batch = Vec::with_capacity(NOTES_AT_ONCE);
     loop {
         tokio::select! {
             () = shutdown.asked() => return,
             n = waiting.recv_many(&mut batch, NOTES_AT_ONCE) => if n == 0 { return },
         }
-        let mut pipe = redis::pipe();
-        for (key, note) in batch.drain(..) {
-            if let Ok(text) = serde_json::to_string(&note) {
-                pipe.set_ex(key, text, REMEMBERED.as_secs()).ignore();
-            }
-        }
+        let noted = batch.drain(..).filter_map(|(key, note)| {
+            let mut command = redis::cmd("SETEX");
+            command.arg(key).arg(REMEMBERED.as_secs()).arg(serde_json::to_string(&note).ok()?);
+            Some(command)
+        });
         // A note that is lost costs a client on another gateway a second of doubt, nothing more.
-        let _ = pipe.query_async::<()>(&mut redis).await;
+        let _ = redis.tell(noted.collect()).await;
     }
 }
 
-async fn watch_over(mut redis: ConnectionManager, health: Health, shutdown: Shutdown) {
+async fn watch_over(redis: RedisLink, health: Health, shutdown: Shutdown) {
     let mut was_there = None;
     loop {
-        let there = redis::cmd("PING").query_async::<()>(&mut redis).await;
+        let there = redis.ask::<()>(&redis::cmd("PING")).await;
         if was_there != Some(there.is_ok()) {
             match &there {
                 Ok(()) => tracing::info!("Redis is there"),

@@ -11,6 +11,7 @@ use crate::{
     envelope::{self, Format},
     header,
     id::{ConversationId, RequestId, TenantId},
+    release::Release,
     spans::{Kind, Span, key},
     subject,
     telemetry::Trace,
@@ -87,21 +88,33 @@ impl Bus {
         if body.len() > envelope::BODY_BYTES_MAX {
             return Err(SubmitError::TooLarge);
         }
+        let shard = self.shard_of(conversation);
+        let subject = match self.release_of(conversation) {
+            Release::Stable => subject::ask(shard, tenant, conversation),
+            Release::Next => subject::ask_next(shard, tenant, conversation),
+        };
+        let of_conversation = subject::asks_of(shard, tenant, conversation);
         let mut span = self.tracer.child(with.trace, "publish", Kind::Producer);
         describe(&mut span, topology::ASK, conversation, with);
-        let submitted = self.submit_as(self.ask_subject(tenant, conversation), with.to_map(span.trace()), body).await;
+        let submitted = self.submit_on(subject, of_conversation, with.to_map(span.trace()), body).await;
         if let Err(error) = &submitted {
             span.fail(error.name());
         }
         submitted
     }
 
-    pub(super) async fn submit_as(
+    /// One open message per conversation is the broker's to see to, whichever release answers: on each subject by the
+    /// stream's limit, over both by what is expected here. A conversation that goes over to another release waits
+    /// until its message there is settled, whatever its gateways know of the rule.
+    pub(super) async fn submit_on(
         &self,
         subject: String,
-        headers: HeaderMap,
+        of_conversation: String,
+        mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Accepted, SubmitError> {
+        headers.insert(header::EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(0u64));
+        insert_checked(&mut headers, header::EXPECTED_LAST_SUBJECT_SEQUENCE_OF, &self.lane.subject(of_conversation));
         match self.publish_stored(subject, headers, body).await {
             Ok(Stored { sequence, duplicate }) => Ok(Accepted { sequence, duplicate }),
             Err(BusError::Refused(why)) => Err(refusal(&why)),
@@ -116,13 +129,12 @@ impl Bus {
         tenant: &TenantId,
         conversation: &ConversationId,
     ) -> Result<Option<StoredAsk>, BusError> {
-        let subject = self.lane.subject(self.ask_subject(tenant, conversation));
+        let subject = self.lane.subject(subject::asks_of(self.shard_of(conversation), tenant, conversation));
         Ok(self.last(topology::ASK, subject).await?.map(|kept| StoredAsk::new(&self.lane, kept)))
     }
 
-    fn ask_subject(&self, tenant: &TenantId, conversation: &ConversationId) -> String {
-        let shard = (conversation.spread() % u64::from(self.shards)) as u32;
-        subject::ask(shard, tenant, conversation)
+    fn shard_of(&self, conversation: &ConversationId) -> u32 {
+        (conversation.spread() % u64::from(self.shards)) as u32
     }
 }
 
@@ -176,9 +188,10 @@ pub(super) fn time_to_live(budget: Duration) -> String {
     format!("{}s", (budget + ASK_GRACE).as_secs())
 }
 
-/// The broker gives busy and full the same code (10077); only the text tells them apart.
+/// Busy is what the broker says when it expected nothing open, or when the subject is full; the latter has the code of a
+/// full queue (10077), and only the text tells them apart.
 fn refusal(why: &str) -> SubmitError {
-    if why.contains("maximum messages per subject") {
+    if why.contains("maximum messages per subject") || why.contains("wrong last sequence") {
         SubmitError::Busy
     } else if why.contains("maximum") || why.contains("resource") {
         SubmitError::Full
@@ -194,6 +207,7 @@ mod tests {
     #[test]
     fn busy_and_full_are_told_apart() {
         assert!(matches!(refusal("maximum messages per subject exceeded"), SubmitError::Busy));
+        assert!(matches!(refusal("wrong last sequence: 7"), SubmitError::Busy));
         assert!(matches!(refusal("maximum messages exceeded"), SubmitError::Full));
         assert!(matches!(refusal("insufficient resources"), SubmitError::Full));
         assert!(matches!(refusal("bad request"), SubmitError::Unknown(_)));

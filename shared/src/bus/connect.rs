@@ -10,8 +10,8 @@ use std::{
 
 use async_nats::{ConnectOptions, Event, ServerAddr, jetstream};
 
-use super::{Bus, BusError, Lane, Nats, Wire};
-use crate::{admin::Health, chance, config::NatsConfig, metrics::Metrics};
+use super::{Bus, BusError, Lane, Nats, OPERATOR, Wire, login};
+use crate::{admin::Health, chance, config::NatsConfig, metrics::Metrics, subject};
 
 /// The oldest server that keeps what the streams promise: per-subject limits had faults before.
 pub const SERVER_VERSION_MIN: (u64, u64, u64) = (2, 12, 4);
@@ -29,7 +29,8 @@ const SUBSCRIPTION_CAPACITY: usize = 65_536;
 const FORBIDDEN_FOR: Duration = Duration::from_secs(10);
 
 impl Bus {
-    /// Connects under `name` (which operators see in the broker's connection list) and keeps `health`'s `nats` true.
+    /// Connects under `name` (which operators see in the broker's connection list) as the user that is configured, else as
+    /// what follows `talkfleet-` in that name, and keeps `health`'s `nats` true.
     pub async fn connect(
         config: &NatsConfig,
         name: &str,
@@ -38,22 +39,24 @@ impl Bus {
     ) -> Result<Self, BusError> {
         let failed = |why: String| BusError::Connect { url: config.url.to_string(), why };
         let lane = Lane::parse(&config.lane).map_err(|error| failed(format!("nats.lane: {error}")))?;
-        let mut options = ConnectOptions::new()
+        let mut options = login::options(config)
+            .await
+            .map_err(failed)?
             .name(name)
             .connection_timeout(CONNECT_TIMEOUT)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .ping_interval(PING_EVERY)
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(events(metrics.clone(), health.clone()));
-        if !config.credentials_file.is_empty() {
-            let file = &config.credentials_file;
-            options = options.credentials_file(file).await.map_err(|error| failed(format!("{file}: {error}")))?;
+        if let Some(user) = config.user(role_of(name)) {
+            options = options.custom_inbox_prefix(subject::inbox_of(&user));
         }
+        options = with_tls(options, config);
         let servers = servers(config.url.reveal()).map_err(|error| failed(error.to_string()))?;
         if let Some((user, password)) = credentials(&servers) {
             options = options.user_and_password(user, password);
         }
-        let client = options.connect(servers).await.map_err(|error| failed(error.to_string()))?;
+        let client = options.connect(servers).await.map_err(|error| failed(why(&error)))?;
         let found = client.server_info().version;
         if parse_version(&found).is_none_or(|version| version < SERVER_VERSION_MIN) {
             return Err(BusError::TooOld { found });
@@ -67,6 +70,47 @@ impl Bus {
             .build(client.clone());
         Ok(Self::over(Wire::Nats(Arc::new(Nats { client, jetstream })), config, lane, name, metrics, health))
     }
+}
+
+/// As whom a program is known whose configuration does not say.
+pub(super) fn role_of(name: &str) -> &str {
+    name.strip_prefix("talkfleet-").unwrap_or(OPERATOR)
+}
+
+/// TLS, when anything of the configuration asks for it: then nothing is said in the clear, not even to a broker that offers
+/// no TLS, and not to those that one names. The files are read for each connection.
+fn with_tls(mut options: ConnectOptions, config: &NatsConfig) -> ConnectOptions {
+    let files = config.tls();
+    if !files.ca_file.is_empty() {
+        options = options.add_root_certificates(files.ca_file.into());
+    }
+    if !files.cert_file.is_empty() {
+        options = options.add_client_certificate(files.cert_file.into(), files.key_file.into());
+    }
+    let asked = files.any() || config.url.reveal().split(',').any(|url| url.trim().starts_with("tls://"));
+    if asked { options.require_tls(true) } else { options }
+}
+
+/// What the library says, with what to look at where its words alone do not tell.
+fn why(error: &async_nats::ConnectError) -> String {
+    let mut said = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        let inner_said = inner.to_string();
+        if !said.contains(&inner_said) {
+            said = format!("{said}: {inner_said}");
+        }
+        source = inner.source();
+    }
+    let hints = [
+        ("UnknownIssuer", "nats.ca_file does not hold the authority of its certificate"),
+        ("NotValidForName", "its certificate is for another name than the one in nats.url"),
+        ("Expired", "its certificate has expired"),
+        ("CertificateRequired", "it wants a certificate of ours, nats.cert_file"),
+        ("authorization violation", "it knows no such user, or another password or key of it"),
+    ];
+    let hint = hints.into_iter().find(|(words, _)| said.to_ascii_lowercase().contains(&words.to_ascii_lowercase()));
+    hint.map_or(said.clone(), |(_, hint)| format!("{said} ({hint})"))
 }
 
 /// Addresses separated by commas.

@@ -184,7 +184,9 @@ impl Bus {
         headers.insert(header::BUDGET_MS, HeaderValue::from(with.budget.as_millis() as u64));
         headers.insert(header::TTL, time_to_live(with.budget));
         headers.insert(header::REDRIVE_OF, HeaderValue::from(dead.head.sequence));
-        self.submit_as(dead.head.origin().to_owned(), headers, dead.body.clone()).await
+        let no_ask = || SubmitError::Unknown(BusError::Refused("this dead letter is no ask".into()));
+        let (subject, of_conversation) = subject::asked_again(dead.head.origin()).ok_or_else(no_ask)?;
+        self.submit_on(subject, of_conversation, headers, dead.body.clone()).await
     }
 
     /// Publishes a dead letter that is no ask where it came from.

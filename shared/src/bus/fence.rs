@@ -2,14 +2,19 @@
 
 use serde::Serialize;
 
-use crate::{subject, topology, topology::Scale};
+use super::rights;
+use crate::{
+    subject::{self, INBOX},
+    topology,
+    topology::Scale,
+};
 
 /// The user of a replay's workers.
 pub const SHADOW_USER: &str = "shadow";
 
-/// The permissions of [`SHADOW_USER`], in the words of nats-server's configuration.
+/// The permissions of a user, in the words of nats-server's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fence {
+pub struct Rights {
     pub publish: Rules,
     pub subscribe: Rules,
 }
@@ -26,11 +31,12 @@ pub struct Rules {
 ///
 /// They create no stream, since one can publish in the server's name. Wildcards stand for whole tokens, so that a lane's
 /// streams cannot be named by what they begin with: every stream is allowed and the live ones are denied by name.
-pub fn fence() -> Fence {
+pub fn fence() -> Rights {
     let shadow = format!("{}.>", subject::SHADOW);
     let api = |what: &str| format!("$JS.API.{what}");
     let [catalog, models] = [format!("KV_{}", topology::CATALOG), format!("OBJ_{}", topology::MODELS)];
-    let mut allow = vec![shadow.clone(), "_INBOX.>".into(), "$JS.ACK.>".into(), "$JS.FC.>".into()];
+    // Whoever plays the lane's traffic is answered, whatever user that is; the live fleet is not.
+    let mut allow = vec![shadow.clone(), format!("{INBOX}.>"), "$JS.ACK.>".into(), "$JS.FC.>".into()];
     allow.extend(["STREAM.INFO.*", "CONSUMER.INFO.*.*", "CONSUMER.MSG.NEXT.*.*"].map(api));
     allow.extend(["STREAM.MSG.GET.*", "STREAM.MSG.DELETE.*", "DIRECT.GET.>"].map(api));
     for read in [&catalog, &models] {
@@ -50,8 +56,9 @@ pub fn fence() -> Fence {
             deny.extend([api(&format!("DIRECT.GET.{stream}")), api(&format!("DIRECT.GET.{stream}.>"))]);
         }
     }
-    let hears = Rules { allow: vec![shadow, "_INBOX.>".into(), "$SRV.>".into()], deny: Vec::new() };
-    Fence { publish: Rules { allow, deny }, subscribe: hears }
+    deny.extend(rights::fleet().map(|user| format!("{INBOX}.{user}.>")));
+    let hears = Rules { allow: vec![shadow, format!("{INBOX}.{SHADOW_USER}.>"), "$SRV.>".into()], deny: Vec::new() };
+    Rights { publish: Rules { allow, deny }, subscribe: hears }
 }
 
 /// Every stream of the live fleet, with those behind its buckets and object stores.

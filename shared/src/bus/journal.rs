@@ -1,8 +1,11 @@
 //! Turn records read from their streams in the order in which they were stored: the journal's past, a lane's as they come.
 
-use async_nats::jetstream::{
-    Message,
-    consumer::{DeliverPolicy, pull},
+use async_nats::{
+    Subject,
+    jetstream::{
+        Message,
+        consumer::{DeliverPolicy, pull},
+    },
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -11,10 +14,11 @@ use time::OffsetDateTime;
 
 use super::{Bus, BusError, header_of};
 use crate::{
-    chat::{TurnHead, TurnRecord},
+    chat::{Feedback, TurnHead, TurnRecord},
     envelope::{self, EnvelopeError, Format},
     header,
     id::TenantId,
+    release::Release,
     subject, topology,
 };
 
@@ -45,6 +49,7 @@ pub struct Records {
 pub struct StoredRecord {
     pub sequence: u64,
     pub stored_at: OffsetDateTime,
+    subject: Subject,
     content_type: Option<String>,
     body: Bytes,
 }
@@ -83,6 +88,12 @@ impl Bus {
         self.records(topology::JOURNAL, from, subject, Some(last_sequence)).await
     }
 
+    /// What customers thought of answers, up to what the journal holds right now.
+    pub async fn journal_verdicts(&self, from: Start) -> Result<Records, BusError> {
+        let last_sequence = self.journal_state().await?.last_sequence;
+        self.records(topology::JOURNAL, from, subject::every_tenant("feedback"), Some(last_sequence)).await
+    }
+
     /// Every record of the turns' stream, and then those that come.
     pub async fn follow_turns(&self, from: Start) -> Result<Records, BusError> {
         self.records(topology::TURNS, from, subject::every_turn(), None).await
@@ -109,7 +120,12 @@ impl Bus {
 
     /// How far the response workers are behind.
     pub async fn lag(&self) -> Result<Lag, BusError> {
-        let consumer = self.consumer(topology::ASK, topology::RESPONSE).await?;
+        self.lag_of(Release::Stable).await
+    }
+
+    /// How far those of a release are.
+    pub async fn lag_of(&self, release: Release) -> Result<Lag, BusError> {
+        let consumer = self.consumer(topology::ASK, release.consumer()).await?;
         let info = consumer.cached_info();
         Ok(Lag { waiting: info.num_pending, running: info.num_ack_pending as u64, pulls: info.num_waiting as u64 })
     }
@@ -140,12 +156,27 @@ fn stored(message: Message) -> Result<(StoredRecord, u64), BusError> {
     let info = message.info().map_err(refused)?;
     let (sequence, stored_at, pending) = (info.stream_sequence, info.published, info.pending);
     let content_type = header_of(message.headers.as_ref(), header::CONTENT_TYPE).map(str::to_owned);
-    Ok((StoredRecord { sequence, stored_at, content_type, body: message.message.payload }, pending))
+    let (subject, body) = (message.message.subject, message.message.payload);
+    Ok((StoredRecord { sequence, stored_at, subject, content_type, body }, pending))
 }
 
 impl StoredRecord {
     pub fn read(&self) -> Result<TurnRecord, EnvelopeError> {
         self.decode()
+    }
+
+    /// What a customer thought of an answer, of an entry that is that.
+    pub fn verdict(&self) -> Result<Feedback, EnvelopeError> {
+        self.decode()
+    }
+
+    /// What the broker's permissions have guarded.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    pub fn body(&self) -> &Bytes {
+        &self.body
     }
 
     /// Who asked what, when, and how it ended, for a part of what the whole costs.

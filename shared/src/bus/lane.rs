@@ -11,9 +11,6 @@ const LANE_CHARS_MAX: usize = 32;
 /// What the streams of every lane begin with.
 const STREAMS: &str = "SHADOW";
 
-/// Where the broker sends answers to questions; a lane may answer whoever asked it.
-const INBOX: &str = "_INBOX.";
-
 /// On which subjects and streams a process works: the live ones, or those of one replay.
 ///
 /// In a lane `chat.v1.…` becomes `shadow.<lane>.…` on its way out and is mapped back on its way in, and the stream `ASK`
@@ -69,7 +66,8 @@ impl Lane {
             None => true,
             Some(lane) => {
                 let rest = own(&subject, subject::SHADOW).and_then(|rest| own(rest.strip_prefix('.')?, lane));
-                rest.is_some() || subject.starts_with(INBOX)
+                // A lane may answer whoever asked it.
+                rest.is_some() || own(&subject, subject::INBOX).is_some()
             }
         };
         if ours { Ok(subject) } else { Err(BusError::Fenced(format!("publish on {subject}"))) }

@@ -6,6 +6,9 @@ mod ask;
 /// Connecting, and what the connection tells of itself.
 mod connect;
 
+/// How the broker lets us in by a file.
+mod login;
+
 /// Making the broker agree with the topology.
 mod apply;
 
@@ -23,6 +26,9 @@ mod peer;
 
 /// PURE: what the broker lets a replay's workers do.
 mod fence;
+
+/// PURE: what the broker lets every user do.
+mod rights;
 
 /// Records in the order in which they were stored, for replays.
 mod journal;
@@ -48,6 +54,21 @@ mod reply;
 /// What the archive has just taken in, told to whoever keeps copies.
 mod changes;
 
+/// The rule of releases, followed and written.
+mod rule;
+
+/// Who is there.
+mod present;
+
+/// Whom the desk has forgotten, followed.
+mod forgotten;
+
+/// Looking through streams, and overwriting what lies in them.
+mod erase;
+
+/// Whole streams, written down and built again.
+mod snapshot;
+
 /// Roles as services: asked over a queue group, discovered by `$SRV`.
 mod service;
 
@@ -67,6 +88,7 @@ use async_nats::{
     jetstream::{self, consumer::PullConsumer},
 };
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use self::wire::{Kept, Nats, StoreError, Stored, Wire};
 pub use self::{
@@ -78,15 +100,19 @@ pub use self::{
     dead::{Dead, DeadHead, DeadLetter, DeadLetters, Redrive},
     deliver::{AskDelivery, BUDGET_MAX, Delivery, Seat, Settle, StoredAsk, digest, read_any},
     direct::{DirectAsk, DirectAsks},
-    fence::{Fence, Rules, SHADOW_USER, fence},
+    erase::{Lying, Sift},
+    fence::{Rights, Rules, SHADOW_USER, fence},
     journal::{JournalState, Lag, Records, Start, StoredRecord},
     lane::{Lane, LaneError},
     peer::{HandOvers, HandedOver, Listening, Listenings},
+    present::Present,
     pull::Deliveries,
-    queue::Teller,
+    queue::{Queue, Teller},
     record::Written,
     reply::{Cancels, Mailbox, ResumeRequest, Resumes},
+    rights::{BusRights, OPERATOR, users},
     service::{CallError, Offer, ServiceCall},
+    snapshot::{CHUNK_BYTES, SnapshotError, StreamFacts},
     store::{Entry, Watch},
 };
 use crate::{
@@ -94,7 +120,9 @@ use crate::{
     config::NatsConfig,
     envelope::{self, EnvelopeError, Format},
     header,
+    id::BusUser,
     metrics::Metrics,
+    release::Rule,
     spans::Tracer,
 };
 
@@ -136,6 +164,9 @@ pub struct Bus {
     lane: Lane,
     who: Arc<str>,
     tracer: Tracer,
+    rule: Arc<watch::Sender<Option<Rule>>>,
+    user: Option<BusUser>,
+    forgotten: Arc<forgotten::Forgotten>,
 }
 
 impl Bus {
@@ -162,8 +193,23 @@ impl Bus {
         let call_timeout = Duration::from_millis(config.call_timeout_ms);
         let (shards, replicas) = (config.shards, config.replicas);
         let who = format!("{name}/{}/{}", env!("CARGO_PKG_VERSION"), ulid::Ulid::generate()).into();
-        let tracer = Tracer::off();
-        Self { wire, metrics, health, publish_timeout, call_timeout, shards, replicas, lane, who, tracer }
+        let (tracer, rule, forgotten) = (Tracer::off(), Arc::new(watch::Sender::new(None)), Arc::default());
+        let user = config.user(connect::role_of(name));
+        Self {
+            wire,
+            metrics,
+            health,
+            publish_timeout,
+            call_timeout,
+            shards,
+            replicas,
+            lane,
+            who,
+            tracer,
+            rule,
+            user,
+            forgotten,
+        }
     }
 
     /// A handle of a stream, by its name at the live fleet; costs no round trip.
@@ -196,6 +242,11 @@ impl Bus {
     /// Who speaks here, as `<program>/<version>/<id of this run>`.
     pub fn who(&self) -> &str {
         &self.who
+    }
+
+    /// As whom the broker knows us, by which inboxes are kept apart.
+    pub fn user(&self) -> Option<&BusUser> {
+        self.user.as_ref()
     }
 
     pub fn health(&self) -> &Health {

@@ -10,7 +10,7 @@ use super::{Bus, BusError};
 use crate::{
     lifecycle::Shutdown,
     metrics::Consumer,
-    topology::{ADVISORIES, ARCHIVE, ASK, JOURNAL, REAPER, RESPONSE},
+    topology::{ADVISORIES, ARCHIVE, ASK, JOURNAL, REAPER, RESPONSE, RESPONSE_NEXT},
 };
 
 /// How often the broker is asked: two small requests for each consumer, and autoscalers look every 15 to 30 s.
@@ -30,8 +30,8 @@ impl Teller {
     /// The consumers that it tells of, with their streams.
     fn consumers(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Gateway => &[(ASK, RESPONSE), (JOURNAL, ARCHIVE), (ADVISORIES, REAPER)],
-            Self::Response => &[(ASK, RESPONSE), (ADVISORIES, REAPER)],
+            Self::Gateway => &[(ASK, RESPONSE), (ASK, RESPONSE_NEXT), (JOURNAL, ARCHIVE), (ADVISORIES, REAPER)],
+            Self::Response => &[(ASK, RESPONSE), (ASK, RESPONSE_NEXT), (ADVISORIES, REAPER)],
             Self::Archive => &[(JOURNAL, ARCHIVE)],
         }
     }
@@ -39,11 +39,11 @@ impl Teller {
 
 /// How far a consumer is behind.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Queue {
+pub struct Queue {
     /// Never delivered, or delivered and not settled.
-    pending: u64,
+    pub pending: u64,
     /// How long the oldest of them has lain there by the broker's clock; None when this process may not know.
-    oldest: Option<Duration>,
+    pub oldest: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -112,7 +112,7 @@ impl Bus {
     }
 
     /// How far a consumer of the live fleet is behind.
-    async fn queue(&self, stream: &str, consumer: &str, teller: Teller) -> Result<Queue, BusError> {
+    pub async fn queue(&self, stream: &str, consumer: &str, teller: Teller) -> Result<Queue, BusError> {
         let info: ConsumerInfo = self.info(format!("CONSUMER.INFO.{stream}.{consumer}")).await?;
         let pending = info.num_pending + info.num_ack_pending;
         let oldest = match (pending, stream, teller) {

@@ -19,6 +19,8 @@ pub enum Written {
     First,
     /// Somebody was faster; theirs is the record.
     Second(Box<TurnRecord>),
+    /// Whoever asked was forgotten meanwhile: nothing is stored.
+    Forgotten,
 }
 
 impl Bus {
@@ -26,6 +28,9 @@ impl Bus {
     ///
     /// Whoever tells an outcome has stored it before, or has read it here: that is what makes it the only one.
     pub async fn write_record(&self, record: &TurnRecord) -> Result<Written, BusError> {
+        if self.forgets(record) {
+            return Ok(Written::Forgotten);
+        }
         let subject = subject::turn(&record.tenant, &record.conversation, &record.request);
         let mut headers = headers_for(Format::MessagePack);
         headers.insert(header::EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(0u64));

@@ -152,7 +152,7 @@ impl Bus {
             .description(offer.description)
             .metadata(offer.metadata.clone())
             .queue_group(offer.what)
-            .start(format!("talkfleet-{}", offer.what), env!("CARGO_PKG_VERSION"))
+            .start(format!("{}{}", super::present::SERVICE, offer.what), env!("CARGO_PKG_VERSION"))
             .await
             .map_err(|error| refused(&error))?;
         let endpoint = service

@@ -65,6 +65,9 @@ pub struct Answer {
     pub timings: Timings,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// The version of the worker that answered; of a candidate beside the stable ones with `/next` at its end.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub worker: String,
 }
 
 /// What the customer wants.

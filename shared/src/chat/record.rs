@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Ask, Citation, Frame, FrameBody, Language, Outcome, Parked, Passage, Position, Timings, Usage};
-use crate::id::{ConversationId, RequestId, TenantId, UserId};
+use crate::{
+    id::{ConversationId, RequestId, TenantId, UserId},
+    release::Release,
+};
 
 /// One ended turn; the first to be stored for its request is the truth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -106,8 +109,24 @@ pub struct ModelCall {
 #[serde(default)]
 pub struct Versions {
     pub worker: String,
+    /// `stable`, or `next` for a candidate beside it; empty in records of builds that knew no releases.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub release: String,
     pub intents: String,
     pub knowledge: String,
+}
+
+impl Versions {
+    /// Of a worker that has found nothing out yet.
+    pub fn of(worker: &str, release: Release) -> Self {
+        Self { worker: worker.to_owned(), release: release.name().to_owned(), ..Self::default() }
+    }
+
+    /// Who speaks, as an answer tells it.
+    pub fn spoken_by(&self) -> String {
+        let candidate = self.release == Release::Next.name();
+        if candidate { format!("{}/{}", self.worker, self.release) } else { self.worker.clone() }
+    }
 }
 
 /// What can be told of a turn that nobody answered.

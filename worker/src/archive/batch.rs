@@ -75,6 +75,14 @@ impl Batch {
         }
     }
 
+    /// Keeps the entries for which this is so; how many went.
+    pub(super) fn keep(&mut self, turn: impl Fn(&Journaled) -> bool, feedback: impl Fn(&Feedback) -> bool) -> usize {
+        let before = self.rows();
+        self.turns.retain(turn);
+        self.feedback.retain(feedback);
+        before - self.rows()
+    }
+
     pub(super) fn feedback(&self) -> &[Feedback] {
         &self.feedback
     }

@@ -1,8 +1,8 @@
 //! The archive role: the journal into PostgreSQL in batches, and a conversation's history back out of it.
 //!
-//! Whoever hosts the role spawns three tasks, each ending by itself once `shutdown` was asked:
-//! [`run`] (reads JOURNAL, writes rows, acknowledges), [`serve_history`] (answers `chat.v1.history.<tenant>`) and
-//! [`Shelf::follow`] (drops copies where other workers write).
+//! Whoever hosts the role spawns four tasks, each ending by itself once `shutdown` was asked:
+//! [`run`] (reads JOURNAL, writes rows, acknowledges), [`serve_history`] (answers `chat.v1.history.<tenant>`),
+//! [`Shelf::follow`] (drops copies where other workers write) and [`catch_up_after_promotions`].
 
 /// PURE: what a batch consists of.
 mod batch;
@@ -12,6 +12,12 @@ mod shelf;
 
 /// Answering what was said in a conversation.
 mod history;
+
+/// What a database took along that another has taken over from.
+mod promotion;
+
+/// What is too old to be kept.
+mod retention;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +34,7 @@ use talkfleet_shared::{
 use tokio::sync::{Semaphore, mpsc};
 
 use self::batch::{Batch, Entry, EntryKind};
-pub use self::{history::serve_history, shelf::Shelf};
+pub use self::{history::serve_history, promotion::catch_up_after_promotions, retention::keep_young, shelf::Shelf};
 use crate::{
     guard::{Guard, Leave},
     store::{Journaled, Store, StoreError, Written},
@@ -43,7 +49,7 @@ const DATABASE: &str = "database";
 
 /// How the archive gathers rows.
 #[derive(Debug, Clone, Copy)]
-pub struct ArchiveConfig {
+pub struct Gathering {
     /// Rows that are written at once.
     pub batch_rows: usize,
     /// How long a row may wait for others.
@@ -51,7 +57,7 @@ pub struct ArchiveConfig {
 }
 
 /// Reads the journal into the database until shutdown; what is not written is not acknowledged, so nothing is lost.
-pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: ArchiveConfig, guard: Guard, shutdown: Shutdown) {
+pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: Gathering, guard: Guard, shutdown: Shutdown) {
     if !schema_is_there(&store, &bus, &shutdown).await {
         return;
     }
@@ -62,8 +68,9 @@ pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: ArchiveConfi
     let (sender, mut receiver) = mpsc::channel(rows);
     let reader = tokio::spawn(read(deliveries, sender, shutdown.clone()));
     let (metrics, health) = (bus.metrics().clone(), bus.health().clone());
+    bus.forgotten_known().await;
     let tracer = bus.tracer().clone();
-    let archive = Archive { store, shelf, guard, metrics, health, tracer, shutdown };
+    let archive = Archive { bus, store, shelf, guard, metrics, health, tracer, shutdown };
     while let Some(first) = receiver.recv().await {
         archive.write(gather(first, &mut receiver, rows, config.batch_wait).await).await;
     }
@@ -74,7 +81,7 @@ pub async fn run(bus: Bus, store: Store, shelf: Arc<Shelf>, config: ArchiveConfi
 async fn schema_is_there(store: &Store, bus: &Bus, shutdown: &Shutdown) -> bool {
     let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
     loop {
-        let Err(error) = store.migrate().await else {
+        let Err(error) = store.prepare().await else {
             bus.health().up(DATABASE);
             return true;
         };
@@ -116,6 +123,7 @@ async fn gather(
 }
 
 struct Archive {
+    bus: Bus,
     store: Store,
     shelf: Arc<Shelf>,
     guard: Guard,
@@ -139,7 +147,7 @@ impl Archive {
                 Err(why) => set_aside(delivery, why).await,
             }
         }
-        match self.write_until_done(&batch).await {
+        match self.write_until_done(&mut batch).await {
             Ok(()) => acknowledge(&readable).await,
             Err(Stopped::Refused) => self.write_one_by_one(readable).await,
             Err(Stopped::Shutdown) => tracing::info!(rows = readable.len(), "left to the next archive worker"),
@@ -147,9 +155,14 @@ impl Archive {
     }
 
     /// Tries until the database has taken the batch, refuses its data, or shutdown was asked.
-    async fn write_until_done(&self, batch: &Batch) -> Result<(), Stopped> {
+    async fn write_until_done(&self, batch: &mut Batch) -> Result<(), Stopped> {
         let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);
         loop {
+            // Each time: it may have been waiting for the database for hours.
+            self.forget(batch);
+            if batch.rows() == 0 {
+                return Ok(());
+            }
             let wait = match self.guard.enter() {
                 Some(leave) => match self.write_once(batch, leave).await {
                     Ok(()) => return Ok(()),
@@ -167,6 +180,12 @@ impl Archive {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// Leaves out what is of somebody who was forgotten while it was under way.
+    fn forget(&self, batch: &mut Batch) {
+        let gone = batch.keep(|turn| !self.bus.forgets(&turn.record), |verdict| !self.bus.forgets_verdict(verdict));
+        self.bus.metrics().forgotten_entries.inc_by(gone as u64);
     }
 
     async fn write_once(&self, batch: &Batch, leave: Leave) -> Result<(), StoreError> {
@@ -202,7 +221,7 @@ impl Archive {
             if let Ok(entry) = read_entry(&delivery) {
                 one.add(entry);
             }
-            match self.write_until_done(&one).await {
+            match self.write_until_done(&mut one).await {
                 Ok(()) => acknowledge(std::slice::from_ref(&delivery)).await,
                 Err(Stopped::Refused) => set_aside(delivery, "the database refuses this row").await,
                 Err(Stopped::Shutdown) => return,

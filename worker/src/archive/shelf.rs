@@ -187,6 +187,13 @@ impl Shelf {
         }
     }
 
+    /// Somebody was forgotten: which conversations were theirs is not told here, so no copy is kept.
+    pub fn drop_copies(&self) {
+        if let Some(copies) = &self.copies {
+            copies.drop_all_here();
+        }
+    }
+
     /// Lists what exists, again and again: a filter forgets nothing, and a message may have been lost.
     async fn know(&self) {
         let mut delays = Delays::new(RETRY_FIRST, RETRY_LONGEST);

@@ -10,7 +10,7 @@ mod key;
 mod times;
 
 /// PURE: a copy as it lies in Redis.
-mod copy;
+pub(crate) mod copy;
 
 /// The right of one process to make a copy for all.
 mod lease;

@@ -3,15 +3,21 @@
 /// What is wrong with a configuration, a sentence for each fault.
 mod problems;
 
+/// Which of the releases that run side by side this is.
+mod release;
+
 use std::{collections::BTreeSet, num::NonZero, path::Path, time::Duration};
 
 use serde::Deserialize;
 use talkfleet_shared::{
     config::{self, AdminConfig, ConfigError, NatsConfig, Secret, Url, WORKER_DEFAULTS},
     id::TenantId,
+    redis_door::RedisPlace,
     spans::OtelConfig,
     telemetry::LogConfig,
 };
+
+pub use self::release::ReleaseConfig;
 
 /// Questions that wait for a backend at once: at 20 ms each 800 a second, and no more than twice the connections that a
 /// process opens to PostgreSQL.
@@ -26,8 +32,10 @@ pub struct WorkerConfig {
     pub log: LogConfig,
     pub otel: OtelConfig,
     pub roles: RolesConfig,
+    pub release: ReleaseConfig,
     pub redis: RedisConfig,
     pub database: DatabaseConfig,
+    pub archive: ArchiveConfig,
     pub cache: CacheConfig,
     pub models: ModelsConfig,
     pub intent: IntentConfig,
@@ -45,6 +53,20 @@ impl WorkerConfig {
     /// Reads the layers: defaults < `file` < environment < `flags`.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
         config::load(WORKER_DEFAULTS, file, flags)
+    }
+
+    /// What this configuration works with and should not stay like.
+    pub fn warnings(&self) -> Vec<String> {
+        config::warnings(WORKER_DEFAULTS, self)
+    }
+
+    /// By what it is known where it is not told: its one role, else that it is a worker.
+    pub fn plays_as(&self) -> &'static str {
+        let mut roles = self.roles.enabled.iter();
+        match (roles.next(), roles.next()) {
+            (Some(role), None) => role.name(),
+            _ => "worker",
+        }
     }
 
     pub fn plays(&self, role: Role) -> bool {
@@ -120,14 +142,38 @@ impl RolesConfig {
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
     pub url: Url,
+    pub cluster: bool,
+    /// Empty for the system's own.
+    pub ca_file: String,
+    /// Empty for none.
+    pub cert_file: String,
+    /// Empty for none.
+    pub key_file: String,
     pub breaker_failures: u32,
     pub breaker_open_ms: u64,
+}
+
+impl RedisConfig {
+    /// Where it is, and how to get in.
+    pub fn place(&self) -> RedisPlace {
+        let Self { url, cluster, ca_file, cert_file, key_file, .. } = self.clone();
+        RedisPlace { url, cluster, ca_file, cert_file, key_file }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
+    /// Of several servers separated by commas the primary is looked for.
     pub url: Url,
+    /// Empty for what the address says.
+    pub ca_file: String,
+    /// Empty for none.
+    pub cert_file: String,
+    /// Empty for none.
+    pub key_file: String,
+    pub migrate: bool,
+    pub promotion_reread_s: u64,
     pub connections_max: u32,
     pub acquire_timeout_ms: u64,
     pub statement_timeout_ms: u64,
@@ -137,6 +183,16 @@ pub struct DatabaseConfig {
     pub fallback_reads_max: usize,
     pub breaker_failures: u32,
     pub breaker_open_ms: u64,
+}
+
+/// How long the archive keeps what it has.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveConfig {
+    /// 0 keeps everything.
+    pub retention_days: u32,
+    pub retention_batch_rows: u32,
+    pub retention_look_s: u64,
 }
 
 /// Copies before the database.

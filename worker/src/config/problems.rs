@@ -1,6 +1,6 @@
 //! What is wrong with a worker's configuration, a sentence for each fault that says what to do.
 
-use talkfleet_shared::{config::Checked, id::TenantId, topology::REDELIVERY_WAITS};
+use talkfleet_shared::{config::Checked, id::TenantId, release::Release, topology::REDELIVERY_WAITS};
 
 use super::*;
 use crate::FAREWELL;
@@ -9,6 +9,13 @@ use crate::FAREWELL;
 const FALLBACKS_MAX: usize = 7;
 
 impl Checked for WorkerConfig {
+    fn secret_files(&self) -> Vec<(&'static str, &str)> {
+        let mut files = self.nats.secret_files();
+        files.push(("redis.key_file", &self.redis.key_file));
+        files.push(("database.key_file", &self.database.key_file));
+        files
+    }
+
     fn problems(&self) -> Vec<String> {
         let mut problems = [self.nats.problems(), self.admin.problems(), self.otel.problems()].concat();
         let mut wrong = |bad: bool, text: &dyn Fn() -> String| {
@@ -17,11 +24,13 @@ impl Checked for WorkerConfig {
             }
         };
         self.check_roles(&mut wrong);
+        self.check_release(&mut wrong);
         self.check_database(&mut wrong);
         self.check_remote_intent(&mut wrong);
         self.check_answers(&mut wrong);
         self.check_shadow(&mut wrong);
         self.check_retrieval(&mut wrong);
+        self.check_archive(&mut wrong);
         problems
     }
 }
@@ -35,7 +44,41 @@ const COPY_AGE_MAX_S: u64 = 2_400;
 
 type Wrong<'a> = dyn FnMut(bool, &dyn Fn() -> String) + 'a;
 
+/// The longest name of a version in characters.
+const VERSION_CHARS_MAX: usize = 64;
+
 impl WorkerConfig {
+    fn check_release(&self, wrong: &mut Wrong<'_>) {
+        let version = &self.release.version;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
+        wrong(version.len() > VERSION_CHARS_MAX || !version.bytes().all(plain), &|| {
+            format!("release.version '{version}' should be at most {VERSION_CHARS_MAX} letters, digits and ._+-")
+        });
+        let next = self.release.name == Release::Next;
+        wrong(next && self.plays(Role::Archive), &|| {
+            "release.name is \"next\" and roles.enabled holds archive: the archive has no share; leave it to the stable \
+             workers"
+                .into()
+        });
+        wrong(next && !self.nats.lane.is_empty(), &|| {
+            "release.name is \"next\" in a lane: a replay's candidate has its lane to itself; leave it \"stable\""
+                .into()
+        });
+    }
+
+    fn check_archive(&self, wrong: &mut Wrong<'_>) {
+        let archive = &self.archive;
+        wrong(archive.retention_days > 36_500, &|| {
+            format!("archive.retention_days is {}; give 1 to 36500, or 0 to keep everything", archive.retention_days)
+        });
+        wrong(!(1..=100_000).contains(&archive.retention_batch_rows), &|| {
+            format!("archive.retention_batch_rows is {}; give 1 to 100000", archive.retention_batch_rows)
+        });
+        wrong(!(1..=86_400).contains(&archive.retention_look_s), &|| {
+            format!("archive.retention_look_s is {}; give 1 to 86400", archive.retention_look_s)
+        });
+    }
+
     fn check_roles(&self, wrong: &mut Wrong<'_>) {
         let roles = &self.roles;
         wrong(roles.enabled.is_empty(), &|| {
@@ -59,9 +102,9 @@ impl WorkerConfig {
         wrong(!(1..=10_000).contains(&roles.archive_batch_wait_ms), &|| {
             format!("roles.archive_batch_wait_ms is {}; give 1 to 10000", roles.archive_batch_wait_ms)
         });
-        wrong(!["redis://", "rediss://", "unix://"].iter().any(|s| self.redis.url.reveal().starts_with(s)), &|| {
-            format!("redis.url '{}' should look like redis://host:6379", self.redis.url)
-        });
+        for problem in self.redis.place().problems() {
+            wrong(true, &|| problem.clone());
+        }
         for (key, failures, open_ms) in [
             ("redis", self.redis.breaker_failures, self.redis.breaker_open_ms),
             ("database", self.database.breaker_failures, self.database.breaker_open_ms),
@@ -96,6 +139,9 @@ impl WorkerConfig {
                 format!("database.{key} '{url}' should look like postgres://user@host:5432/name")
             });
         }
+        wrong(database.cert_file.is_empty() != database.key_file.is_empty(), &|| {
+            "database.cert_file and database.key_file go together; give both or neither".into()
+        });
         wrong(database.connections_max == 0, &|| "database.connections_max is 0; give 1 or more".into());
         wrong(database.fallback_reads_max == 0, &|| "database.fallback_reads_max is 0; give 1 or more".into());
         let (reads, connections) = (database.fallback_reads_max, database.connections_max as usize);
@@ -110,6 +156,7 @@ impl WorkerConfig {
             ("database.acquire_timeout_ms", database.acquire_timeout_ms, 10..=60_000),
             ("database.statement_timeout_ms", database.statement_timeout_ms, 10..=60_000),
             ("database.replica_lag_max_ms", database.replica_lag_max_ms, 100..=600_000),
+            ("database.promotion_reread_s", database.promotion_reread_s, 0..=604_800),
             ("cache.history_local_ttl_s", cache.history_local_ttl_s, 1..=COPY_AGE_MAX_S),
             ("cache.history_ttl_s", cache.history_ttl_s, 1..=COPY_AGE_MAX_S),
             ("cache.nothing_ttl_s", cache.nothing_ttl_s, 1..=COPY_AGE_MAX_S),

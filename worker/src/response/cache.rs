@@ -83,6 +83,13 @@ impl AnswerCache {
         }
     }
 
+    /// Drops every answer that this process holds.
+    pub fn drop_here(&self) {
+        if let Some(kept) = &self.kept {
+            kept.drop_all_here();
+        }
+    }
+
     /// The key of a question whose answer may be told to others; None for one that is its customer's own.
     pub fn key(&self, brief: &Brief<'_>) -> Option<Key> {
         let versions = [brief.found?.version.as_str(), brief.intents_version];

@@ -195,6 +195,11 @@ impl Speakers {
         Spoken::canned(Kind::Handover)
     }
 
+    /// Somebody was forgotten: nobody can tell whose question made which of the kept answers, so none is kept here.
+    pub fn forget_answers(&self) {
+        self.cache.drop_here();
+    }
+
     /// Whether asking the model makes sense in a replay; a recording is always ready.
     pub fn model_state(&self, replayed: &Replayed) -> ModelState {
         match replayed.model {

@@ -23,6 +23,11 @@ impl Embeddings {
         Self { encoder, recent: Cache::builder().max_capacity(RECENT_MAX).time_to_idle(IDLE_MAX).build() }
     }
 
+    /// Drops every text that was kept.
+    pub fn forget(&self) {
+        self.recent.invalidate_all();
+    }
+
     /// The embedding of a text; None without an encoder.
     pub async fn of(&self, text: &str) -> Option<Arc<[f32]>> {
         let encoder = self.encoder.clone()?;

@@ -102,6 +102,12 @@ impl<P: Play> Home<P> {
         }
     }
 
+    /// Drops every question that was kept with its answer.
+    pub fn forget(&self) {
+        self.recent.invalidate_all();
+        self.embeddings.forget();
+    }
+
     /// The answer, when the same was asked a moment ago.
     pub async fn recent(&self, tenant: &TenantId, question: &P::Question) -> Option<Arc<P::Answer>> {
         self.recent.get(&self.key(tenant, question)?).await

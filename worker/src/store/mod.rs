@@ -6,11 +6,26 @@ mod archive;
 /// Documents and passages, with a version that moves in the same transaction as they do.
 mod knowledge;
 
+/// Every table, written down and filled again.
+mod dump;
+
+/// What is somebody's, and what is old, deleted.
+mod forget;
+
 /// The schema, brought up to date by whoever comes first.
 mod migrate;
 
 /// What a backend elsewhere reads of the knowledge.
 mod sample;
+
+/// PURE: which of several servers is written to.
+mod servers;
+
+/// The server that is written to, among several.
+mod primary;
+
+/// What was written again after another server took over.
+mod promotion;
 
 /// PURE: a position in the database's log.
 mod lsn;
@@ -26,16 +41,18 @@ pub mod search;
 
 use std::{future::Future, str::FromStr, sync::Arc, time::Duration};
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use talkfleet_shared::{config::Url, metrics::Metrics};
 
-use self::read::Replicas;
 pub use self::{
     archive::{Journaled, Written},
+    dump::{Dump, DumpError, Fill, Shape},
+    forget::{ArchivedRow, RetentionTurn, Table},
     knowledge::{Change, Document, Known, Listed, Passage, Snapshot, SnapshotDocument, Source},
     lsn::Lsn,
     sample::{Count, Sampled},
 };
+use self::{primary::Primary, read::Replicas};
 use crate::config::DatabaseConfig;
 
 /// How long an operator's command may wait for a connection.
@@ -59,6 +76,9 @@ pub enum StoreError {
     /// Neither time nor other data helps: the schema or the rights are wrong.
     #[error("PostgreSQL: {0}; check the database's schema and the user's rights")]
     Broken(String),
+    /// Whoever owns the schema must bring it up to date.
+    #[error("PostgreSQL's schema is not up to date: {0}; let its owner run `talkfleet database migrate`")]
+    Behind(String),
     #[error(
         "PostgreSQL has no pgvector of 0.7 or newer ({0}); install it and let a superuser say `create extension vector` in \
          this database, or set retrieval.backend to memory"
@@ -70,9 +90,23 @@ pub enum StoreError {
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
+    primary: Arc<Primary>,
     replicas: Arc<Replicas>,
     limits: Limits,
+    /// Whether tables may be made and changed.
+    migrates: bool,
     metrics: Arc<Metrics>,
+}
+
+/// Certificates for TLS from files, read anew with every connection.
+#[derive(Debug, Clone, Copy, Default)]
+struct Files<'a> {
+    /// Empty for what the address says.
+    ca: &'a str,
+    /// Empty for none.
+    cert: &'a str,
+    /// Empty for none.
+    key: &'a str,
 }
 
 /// How long things may take.
@@ -91,14 +125,23 @@ impl Store {
             acquire: Duration::from_millis(config.acquire_timeout_ms),
             statement: Duration::from_millis(config.statement_timeout_ms),
         };
-        let replica = |url| pool(url, config.connections_max, limits.acquire, limits.statement);
-        let replicas = config.replica_urls.iter().map(replica).collect::<Result<_, _>>()?;
+        let files = Files { ca: &config.ca_file, cert: &config.cert_file, key: &config.key_file };
+        let connections = config.connections_max;
+        let replica = |url| {
+            let servers = servers_of(url, files, limits.statement)?;
+            Ok(pool(&servers, connections, limits.acquire, &Primary::of(&[])))
+        };
+        let replicas = config.replica_urls.iter().map(replica).collect::<Result<_, StoreError>>()?;
         let lag_max = Duration::from_millis(config.replica_lag_max_ms);
+        // The server ends what nobody waits for any more, and the longest that is waited for is a write.
+        let servers = servers_of(&config.url, files, WRITE_TIMEOUT)?;
+        let primary = Primary::of(&servers);
         Ok(Self {
-            // The server ends what nobody waits for any more, and the longest that is waited for is a write.
-            pool: pool(&config.url, config.connections_max, limits.acquire, WRITE_TIMEOUT)?,
+            pool: pool(&servers, connections, limits.acquire, &primary),
+            primary: Arc::new(primary),
             replicas: Arc::new(Replicas::new(replicas, lag_max, config.fallback_reads_max)),
             limits,
+            migrates: config.migrate,
             metrics,
         })
     }
@@ -106,12 +149,17 @@ impl Store {
     /// Connects an operator's command, and says so when nobody is there.
     pub async fn connect(url: &Url, connections_max: u32) -> Result<Self, StoreError> {
         let limits = Limits { acquire: ACQUIRE_TIMEOUT, statement: READ_TIMEOUT };
+        let servers = servers_of(url, Files::default(), WRITE_TIMEOUT)?;
+        let primary = Primary::of(&servers);
         let store = Self {
-            pool: pool(url, connections_max, limits.acquire, WRITE_TIMEOUT)?,
+            pool: pool(&servers, connections_max, limits.acquire, &primary),
+            primary: Arc::new(primary),
             replicas: Arc::new(Replicas::new(Vec::new(), Duration::ZERO, 1)),
             limits,
+            migrates: true,
             metrics: Metrics::new("operator"),
         };
+        store.look_for_primary().await;
         store.ping().await?;
         Ok(store)
     }
@@ -133,15 +181,31 @@ impl Store {
     }
 }
 
-fn pool(url: &Url, connections_max: u32, acquire: Duration, statement: Duration) -> Result<PgPool, StoreError> {
+/// How each server of a database is reached.
+fn servers_of(url: &Url, files: Files<'_>, statement: Duration) -> Result<Vec<PgConnectOptions>, StoreError> {
     let bad = || StoreError::Url(url.to_string());
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
         return Err(bad());
     }
-    let options = PgConnectOptions::from_str(url.reveal()).map_err(|_| bad())?;
-    Ok(PgPoolOptions::new().max_connections(connections_max.max(1)).acquire_timeout(acquire).connect_lazy_with(
-        options.application_name("talkfleet").options([("statement_timeout", statement.as_millis().to_string())]),
-    ))
+    let server = |address: &String| {
+        let mut options = PgConnectOptions::from_str(address).map_err(|_| bad())?;
+        if !files.ca.is_empty() {
+            // Whoever names an authority wants to know whom they speak with.
+            options = options.ssl_root_cert(files.ca).ssl_mode(PgSslMode::VerifyFull);
+        }
+        if !files.cert.is_empty() {
+            options = options.ssl_client_cert(files.cert).ssl_client_key(files.key);
+        }
+        let timeout = [("statement_timeout", statement.as_millis().to_string())];
+        Ok(options.application_name("talkfleet").options(timeout))
+    };
+    servers::each(url.reveal()).iter().map(server).collect()
+}
+
+fn pool(servers: &[PgConnectOptions], connections_max: u32, acquire: Duration, primary: &Primary) -> PgPool {
+    let options = PgPoolOptions::new().max_connections(connections_max.max(1)).acquire_timeout(acquire);
+    // The first of several until another is chosen; nothing gets through to it before.
+    primary.guard(options).connect_lazy_with(servers.first().cloned().unwrap_or_default())
 }
 
 /// Bounds a query in time and sorts its failure by what helps.

@@ -36,11 +36,11 @@ pub struct Recalled {
 }
 
 impl Draft {
-    pub fn new(ask: &AskDelivery, queued: Duration) -> Self {
+    pub fn new(ask: &AskDelivery, queued: Duration, versions: Versions) -> Self {
         Self {
             language: language_of(ask.ask.text.as_str(), &[]),
             timings: Timings { queue_ms: queued.as_secs_f64() * 1_000.0, ..Timings::default() },
-            versions: Versions { worker: env!("CARGO_PKG_VERSION").into(), ..Versions::default() },
+            versions,
             ..Self::default()
         }
     }
@@ -133,6 +133,7 @@ impl Draft {
                 degraded: self.degraded.clone(),
                 timings: self.timings,
                 usage: spoken.usage,
+                worker: self.versions.spoken_by(),
             }),
         }
     }

@@ -11,7 +11,7 @@ use talkfleet_shared::{
     spans::Kind,
 };
 
-use super::{Desk, running::Line, voice::Voice};
+use super::{Desk, millis, running::Line, voice::Voice};
 
 /// How long a finished answer waits for a broker that elects a new leader (4 to 9 s) before its delivery is given up:
 /// making the answer again costs more.
@@ -27,11 +27,15 @@ pub async fn end(desk: &Desk, line: &Line, record: TurnRecord, voice: Voice<'_>)
             Ok(Settle::Done)
         }
         Written::Second(winner) => Ok(end_again(desk, line, &winner).await),
+        Written::Forgotten => Ok(end_forgotten(desk, record.asked_at_ms, voice).await),
     }
 }
 
 /// Ends a turn whose record is stored after it was told: memory, last frame, record. Who asks next finds it in the memory.
 pub async fn end_journaled(desk: &Desk, record: &TurnRecord, voice: Voice<'_>) -> Settle {
+    if desk.bus.forgets(record) {
+        return end_forgotten(desk, record.asked_at_ms, voice).await;
+    }
     let journaled = |reason| _ = desk.bus.metrics().journaled.get_or_create(&Reason { reason }).inc();
     remember(desk, record).await;
     voice.end(&record.outcome).await;
@@ -52,6 +56,12 @@ pub async fn end_unkept(desk: &Desk, outcome: &Outcome, took: time::Duration, vo
     voice.end(outcome).await;
     count(desk, outcome, took.as_seconds_f64() * 1_000.0);
     Settle::Done
+}
+
+/// Ends a turn whose customer was forgotten: whoever waits hears that it stopped, and nothing is kept of it.
+pub async fn end_forgotten(desk: &Desk, asked_at_ms: u64, voice: Voice<'_>) -> Settle {
+    let took = time::Duration::milliseconds(millis(desk.now()).saturating_sub(asked_at_ms) as i64);
+    end_unkept(desk, &Outcome::Cancelled { text: String::new(), by: None }, took, voice).await
 }
 
 /// Ends a turn whose outcome is stored already: only steps that may be repeated.
@@ -83,6 +93,9 @@ pub async fn write_patiently(bus: &Bus, record: &TurnRecord) -> Result<Written, 
 async fn remember(desk: &Desk, record: &TurnRecord) {
     // A client that brings its own account of the conversation is its own memory.
     let Some(memory) = desk.memory.as_ref().filter(|_| record.ask.history.is_none()) else { return };
+    if desk.bus.forgets(record) {
+        return;
+    }
     if let Err(error) = memory.append(record).await {
         tracing::debug!(%error, request.id = %record.request, "an answer is not in the memory; the archive has it");
     }
@@ -94,7 +107,7 @@ fn count(desk: &Desk, outcome: &Outcome, total_ms: f64) {
         Outcome::Failed { .. } | Outcome::Expired { .. } | Outcome::Cancelled { .. } => ("none", "none"),
     };
     let metrics = desk.bus.metrics();
-    metrics.turns.get_or_create(&Turn { outcome: outcome.name(), kind, rung }).inc();
+    metrics.turns.get_or_create(&Turn { outcome: outcome.name(), kind, rung, release: desk.release.name() }).inc();
     metrics.turn_time.observe(total_ms / 1_000.0);
 }
 

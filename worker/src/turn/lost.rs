@@ -12,7 +12,7 @@ use talkfleet_shared::{
 };
 use time::OffsetDateTime;
 
-use super::{draft::millis, ending::write_patiently};
+use super::{Desk, draft::millis, ending::write_patiently};
 
 /// Stands in the record of an ask whose body cannot be read.
 const UNREADABLE: &str = "(unreadable)";
@@ -85,28 +85,28 @@ impl Lost {
 
     /// Stores the failure and tells the asker; when an outcome existed already, that is told. True when it is this
     /// failure, be it stored now or by a try that was interrupted before its message was set aside.
-    pub async fn fail(self, bus: &Bus, problem: Problem, now: OffsetDateTime) -> Result<bool, BusError> {
-        let (reply_to, code) = (self.reply_to.clone(), problem.code);
-        let record = self.record(problem, now);
+    pub async fn fail(self, desk: &Desk, problem: Problem) -> Result<bool, BusError> {
+        let (bus, reply_to, code) = (&desk.bus, self.reply_to.clone(), problem.code);
+        let record = self.record(problem, desk.versions.clone(), desk.now());
         let (told, first) = match write_patiently(bus, &record).await? {
             Written::First => (record, true),
+            // It is told all the same; whose message nobody may keep is not set aside.
+            Written::Forgotten => {
+                tell(bus, reply_to.as_deref(), &record).await;
+                return Ok(false);
+            }
             Written::Second(winner) => (*winner, false),
         };
-        if let Some(reply_to) = reply_to {
-            for frame in told.frames(Position::default()) {
-                // Whoever is not there any more fetches the outcome later.
-                let _ = bus.emit(&reply_to, &frame).await;
-            }
-        }
+        tell(bus, reply_to.as_deref(), &told).await;
         if first {
-            let turn = Turn { outcome: told.outcome.name(), kind: "none", rung: "none" };
+            let release = desk.release.name();
+            let turn = Turn { outcome: told.outcome.name(), kind: "none", rung: "none", release };
             bus.metrics().turns.get_or_create(&turn).inc();
         }
         Ok(matches!(told.outcome, Outcome::Failed { problem } if problem.code == code))
     }
 
-    fn record(self, problem: Problem, now: OffsetDateTime) -> TurnRecord {
-        let versions = Versions { worker: env!("CARGO_PKG_VERSION").into(), ..Versions::default() };
+    fn record(self, problem: Problem, versions: Versions, now: OffsetDateTime) -> TurnRecord {
         let unanswered = Unanswered {
             tenant: self.tenant,
             conversation: self.conversation,
@@ -118,6 +118,14 @@ impl Lost {
             asked_at_ms: millis(self.asked_at),
         };
         unanswered.record(Outcome::Failed { problem }, versions, millis(now))
+    }
+}
+
+async fn tell(bus: &Bus, reply_to: Option<&str>, record: &TurnRecord) {
+    let Some(reply_to) = reply_to else { return };
+    for frame in record.frames(Position::default()) {
+        // Whoever is not there any more fetches the outcome later.
+        let _ = bus.emit(reply_to, &frame).await;
     }
 }
 
@@ -154,8 +162,9 @@ mod tests {
     #[test]
     fn a_failure_voids_whatever_was_said_before() {
         let lost = lost("chat.v1.ask.0.demo.c1", &[(header::REQUEST, "r1")], b"").unwrap();
-        let frames =
-            lost.record(Problem::new(Code::Poison), OffsetDateTime::UNIX_EPOCH).frames(Position { attempt: 4, seq: 9 });
+        let frames = lost
+            .record(Problem::new(Code::Poison), Versions::default(), OffsetDateTime::UNIX_EPOCH)
+            .frames(Position { attempt: 4, seq: 9 });
         assert!(frames.iter().all(|frame| frame.attempt == 5));
         assert_eq!(frames[0].body, FrameBody::Restart);
         assert!(frames[1].body.is_last());

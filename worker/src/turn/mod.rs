@@ -50,9 +50,10 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use talkfleet_shared::{
     bus::{AskDelivery, Bus, BusError, Seat, Settle},
-    chat::{DeliveryClass, Intent, IntentReply, Language, Outcome, Problem, RetrieveReply, TAKEOVER},
+    chat::{DeliveryClass, Intent, IntentReply, Language, Outcome, Problem, RetrieveReply, TAKEOVER, Versions},
     clock::{now, since},
     error::Code,
+    release::Release,
     spans::{Kind, Span, key},
     topology::DELIVERIES_MAX,
 };
@@ -102,6 +103,9 @@ pub struct Desk {
     pub owners: Owners,
     pub rungs: Rungs,
     pub intake: Intake,
+    pub release: Release,
+    /// What every record of this worker begins with.
+    pub versions: Versions,
     pub clock: watch::Receiver<Clock>,
     /// Fired when the grace is over: what still runs goes back to the queue.
     pub hand_back: CancellationToken,
@@ -126,6 +130,8 @@ impl Desk {
         Self {
             bus: roles.bus.clone(),
             rungs: Rungs::new(config, roles.bus.metrics().clone()),
+            release: config.release.name,
+            versions: Versions::of(config.release.version(), config.release.name),
             intake: Intake::new(config, roles.bus.metrics().clone()),
             searches_itself: intake::searches_itself(config),
             roles,
@@ -146,6 +152,12 @@ impl Desk {
 
     pub fn now(&self) -> OffsetDateTime {
         self.clock().now()
+    }
+
+    /// Somebody was forgotten: their turns stop, and what is kept of anybody's questions goes.
+    pub fn forget(&self) {
+        self.running.mind_forgotten(&self.bus);
+        self.speakers.forget_answers();
     }
 
     fn clock(&self) -> Clock {
@@ -201,6 +213,11 @@ pub async fn run(desk: &Desk, ask: &AskDelivery, seat: &Seat) -> Result<Settle, 
 
 async fn tell(desk: &Desk, ask: &AskDelivery, seat: &Seat, span: &mut Span) -> Result<Settle, BusError> {
     let place = desk.running.enter(desk, ask);
+    let asked_at_ms = millis(ask.asked_at);
+    if desk.bus.is_forgotten(&ask.tenant, ask.ask.user.as_ref(), &ask.conversation, asked_at_ms) {
+        let voice = Voice::open(place.line(), ask.request.clone(), ask.attempt).await;
+        return Ok(ending::end_forgotten(desk, asked_at_ms, voice).await);
+    }
     if ask.attempt > 1 {
         desk.bus.metrics().redeliveries.inc();
         if let Some(record) = desk.bus.read_record(&ask.tenant, Some(&ask.conversation), &ask.request).await? {
@@ -214,7 +231,7 @@ async fn tell(desk: &Desk, ask: &AskDelivery, seat: &Seat, span: &mut Span) -> R
     {
         desk.running.cancel(ask.tenant.clone(), ask.request.clone(), wish);
     }
-    let mut draft = Draft::new(ask, queued);
+    let mut draft = Draft::new(ask, queued, desk.versions.clone());
     draft.load = desk.rungs.load(desk, ask, queued);
     let (began, left) = (now(), desk.clock().until(ask.deadline));
     let left = if queued > QUEUED_LONG && desk.intake.is_too_late(left) { Duration::ZERO } else { left };

@@ -44,6 +44,7 @@ pub struct Line {
     /// The owner of the conversation as it was when the turn began.
     held: Held,
     conversation: Conversation,
+    asked_at_ms: u64,
     taken_over: CancellationToken,
     log: tokio::sync::Mutex<Log>,
 }
@@ -98,6 +99,16 @@ impl Running {
         }
     }
 
+    /// Stops every turn whose customer or conversation was forgotten.
+    pub fn mind_forgotten(&self, bus: &Bus) {
+        for line in self.lock().turns.values() {
+            let (tenant, conversation) = &line.conversation;
+            if bus.is_forgotten(tenant, line.user.as_ref(), conversation, line.asked_at_ms) {
+                line.cancelled.cancel();
+            }
+        }
+    }
+
     /// Lets somebody hear a running turn: its frames so far, then those to come.
     pub async fn join(&self, wish: ResumeRequest) {
         let line = self.lock().turns.get(&(wish.tenant, wish.request)).cloned();
@@ -128,6 +139,7 @@ impl Line {
             cancelled,
             held: desk.owners.of(&conversation, millis(now)),
             conversation,
+            asked_at_ms: millis(ask.asked_at),
             taken_over: CancellationToken::new(),
             log: tokio::sync::Mutex::new(log),
         }

@@ -237,6 +237,7 @@ mod tests {
                         degraded: Vec::new(),
                         timings: Timings::default(),
                         usage: None,
+                        worker: String::new(),
                     }),
                 }
             }

@@ -16,7 +16,10 @@ mod postgres;
 mod progress; // how waiting is told
 mod ready; // each engine's own protocol says when it is up
 mod redis;
+mod redis_cluster; // a cluster of Redis, to be broken
+mod redis_node; // one Redis with settings of its own
 mod replica; // a streaming replica of PostgreSQL, to be killed
+mod resp; // a few commands to a Redis
 mod source; // named, on the PATH, in the cache, or fetched
 
 use std::collections::BTreeMap;
@@ -33,7 +36,10 @@ pub use doctor::{Finding, State, doctor};
 pub use error::EngineError;
 pub use packages::Engine;
 pub use progress::{Progress, Silent, Terminal};
+pub use redis_cluster::RedisCluster;
+pub use redis_node::{RedisNode, RedisPlaceOnDisk, RedisProgram};
 pub use replica::PostgresReplica;
+pub use resp::{Answer, Resp};
 
 use child::{Child, Recipe};
 use find::Needs;
@@ -282,6 +288,13 @@ impl Running {
     fn child(&self) -> MutexGuard<'_, Option<Child>> {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The program of an engine, found or fetched, for whoever starts it in a way of their own.
+pub async fn program(engine: Engine, sources: &Sources, progress: &dyn Progress) -> Result<PathBuf, EngineError> {
+    let wanted = [(engine, Needs::default())];
+    let mut found = source::programs(&wanted, Besides::default(), &Programs::default(), sources, progress).await?;
+    Ok(found.remove(0).path)
 }
 
 /// The folder with the multilingual encoder's `weights.npz` and `sp.model`, fetched if need be.

@@ -7,9 +7,21 @@ use super::packages::Engine;
 use super::ready::Ready;
 
 pub(super) fn recipe(home: &Home, program: &Program, port: u16, secrets: &Secrets) -> Result<Recipe, EngineError> {
+    recipe_with(home, program, port, secrets, "")
+}
+
+/// With further lines of configuration.
+pub(super) fn recipe_with(
+    home: &Home,
+    program: &Program,
+    port: u16,
+    secrets: &Secrets,
+    settings: &str,
+) -> Result<Recipe, EngineError> {
     let folder = home.folder(Engine::Redis);
     let path = folder.join("redis.conf");
-    write_private(&path, configuration(port, secrets).as_bytes()).map_err(EngineError::folder(&path))?;
+    let text = configuration(port, secrets) + settings;
+    write_private(&path, text.as_bytes()).map_err(EngineError::folder(&path))?;
     Ok(Recipe {
         engine: Engine::Redis,
         program: program.path.clone(),

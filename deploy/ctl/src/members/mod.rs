@@ -100,6 +100,18 @@ impl Member {
         self
     }
 
+    /// Nobody starts it until [`Member::release`].
+    pub(crate) fn resting(self) -> Self {
+        self.state().held_down = true;
+        self
+    }
+
+    /// SIGTERM, and nobody brings it back until [`Member::release`].
+    pub(crate) fn retire(&self) {
+        self.state().held_down = true;
+        self.signal(Signal::TERM);
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&self) {
         if let Some((child, _)) = self.state().running.as_mut() {
@@ -139,6 +151,15 @@ impl Member {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         kb.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kb| kb * 1024)
+    }
+
+    /// The CPU time that it has used, in seconds; None while it does not run.
+    pub(crate) fn cpu_s(&self) -> Option<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
+        // After the name, which may hold spaces and brackets: user and system time in hundredths of a second.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let ticks = rest.split(' ').skip(11).take(2).map_while(|word| word.parse::<f64>().ok());
+        Some(ticks.sum::<f64>() / 100.0)
     }
 
     /// What it says of its readiness; None when it cannot be asked.

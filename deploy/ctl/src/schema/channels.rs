@@ -47,6 +47,10 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
             ..channel("ask", subject::ask(SHARD, &tenant, &conversation), "Messages of customers; the broker lets in one per conversation at a time.", &["ask"])
         },
         Channel {
+            read_as: vec![subject::every_next_ask()], stream: Some(topology::ASK),
+            ..channel("ask_next", subject::ask_next(SHARD, &tenant, &conversation), "The same for the workers of a candidate, beside the stable ones; a conversation has one open message on both together.", &["ask"])
+        },
+        Channel {
             read_as: vec![subject::every_tenant("direct")],
             ..channel("direct", subject::direct(&tenant), "Messages of the delivery classes journaled and fast: one of the workers takes each at once, or nobody does.", &["direct_ask"])
         },

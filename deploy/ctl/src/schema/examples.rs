@@ -2,19 +2,26 @@
 //!
 //! A new field gets a new case that fills it. Fractions are sums of powers of two, so that every language reads them alike.
 
+/// Answers.
+mod answers;
+
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use talkfleet_shared::{
     chat::{
-        Answer, ArchiveChange, Ask, Citation, DeliveryClass, Entity, Exchange, Feedback, Frame, FrameBody,
-        HistoryReply, HistoryRequest, HistoryTurn, Intent, IntentReply, IntentRequest, Kind, Language, MessageText,
-        ModelCall, ModelUse, Outcome, Parked, Passage, Problem, Replayed, RetrieveReply, RetrieveRequest, Rung,
-        RungReason, TAKEOVER, Timings, TurnRecord, Usage, Verdict, Versions,
+        ArchiveChange, Ask, Citation, DeliveryClass, Entity, Exchange, Feedback, Frame, FrameBody, HistoryReply,
+        HistoryRequest, HistoryTurn, Intent, IntentReply, IntentRequest, Language, MessageText, ModelCall, ModelUse,
+        Outcome, Parked, Passage, Problem, Replayed, RetrieveReply, RetrieveRequest, TAKEOVER, Timings, TurnRecord,
+        Usage, Verdict, Versions,
     },
     error::Code,
     id::{ChannelId, ConversationId, RequestId, TenantId, UserId},
+    release::Release,
 };
+
+pub(super) use self::answers::answers;
+use self::answers::{answer_on_trial, approved_answer, full_answer, lagging_answer};
 
 /// Named examples of one type.
 type Cases<T> = Vec<(&'static str, T)>;
@@ -94,64 +101,12 @@ pub(super) fn frames() -> Result<Cases<Frame>> {
     ])
 }
 
-pub(super) fn answers() -> Result<Cases<Answer>> {
-    let bare = Answer {
-        id: request()?,
-        conversation: conversation()?,
-        text: "A colleague will be with you shortly.".into(),
-        language: Language::Other,
-        intent: Intent::unknown(),
-        citations: Vec::new(),
-        kind: Kind::Handover,
-        rung: Rung::Canned,
-        rung_reason: None,
-        degraded: Vec::new(),
-        timings: Timings::default(),
-        usage: None,
-    };
-    let small_talk = Answer {
-        text: "您好！".into(),
-        language: Language::Chinese,
-        kind: Kind::SmallTalk,
-        rung: Rung::Canned,
-        ..bare.clone()
-    };
-    let refusal = Answer { kind: Kind::Refusal, rung: Rung::Extract, ..bare.clone() };
-    Ok(vec![
-        ("full", full_answer()?),
-        ("minimal", bare),
-        ("small_talk", small_talk),
-        ("refusal", refusal),
-        ("approved", approved_answer()?),
-        ("lagging", lagging_answer()?),
-    ])
+fn versions_on_trial() -> Versions {
+    versions("1.5.0", Release::Next)
 }
 
-/// Of a later release: the company's own words, and what a model cost.
-fn approved_answer() -> Result<Answer> {
-    Ok(Answer { rung: Rung::Approved, degraded: Vec::new(), usage: Some(priced()), ..full_answer()? })
-}
-
-/// Of a later release: why it is quoted.
-fn lagging_answer() -> Result<Answer> {
-    Ok(Answer { rung: Rung::Extract, rung_reason: Some(RungReason::Lag), usage: None, ..full_answer()? })
-}
-
-fn full_answer() -> Result<Answer> {
-    Ok(Answer {
-        id: request()?,
-        conversation: conversation()?,
-        text: ANSWER.into(),
-        language: Language::English,
-        intent: intent(),
-        citations: vec![citation()],
-        kind: Kind::Answer,
-        rung: Rung::Model,
-        rung_reason: None,
-        degraded: vec!["memory".into()],
-        timings: timings(),
-        usage: Some(usage()),
-    })
+fn versions(worker: &str, release: Release) -> Versions {
+    Versions { intents: "demo-3".into(), knowledge: "demo-3".into(), ..Versions::of(worker, release) }
 }
 
 pub(super) fn problems() -> Cases<Problem> {
@@ -223,7 +178,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         usage: Some(usage()),
         model_call: None,
         summary: None,
-        versions: Versions { worker: "0.1.0".into(), intents: "demo-3".into(), knowledge: "demo-3".into() },
+        versions: Versions { release: String::new(), ..versions("0.1.0", Release::Stable) },
         trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         asked_at_ms: NOW_MS,
         ended_at_ms: NOW_MS + 220,
@@ -264,6 +219,8 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         summary: Some("Asked: Can I return shoes?\nNow: A person, please\nIntent: human_agent".into()),
         ..full.clone()
     };
+    let outcome = Outcome::Answered { answer: Box::new(answer_on_trial()?) };
+    let on_trial = TurnRecord { outcome, versions: versions_on_trial(), ..full.clone() };
     Ok(vec![
         ("full", full),
         ("minimal", cancelled),
@@ -274,6 +231,7 @@ pub(super) fn turn_records() -> Result<Cases<TurnRecord>> {
         ("replayed", replayed),
         ("taken_over", taken_over),
         ("handed_over", handed_over),
+        ("on_trial", on_trial),
     ])
 }
 

@@ -19,6 +19,8 @@ pub(super) const ASK: &[&str] = &[
     header::STREAM,
     header::OPENING,
     header::REDRIVE_OF,
+    header::EXPECTED_LAST_SUBJECT_SEQUENCE,
+    header::EXPECTED_LAST_SUBJECT_SEQUENCE_OF,
 ];
 
 /// On an ask that goes past the queue.
@@ -84,7 +86,13 @@ fn property(name: &str) -> Value {
     let digits = |description: &str| json!({ "type": "string", "pattern": "^[0-9]+$", "description": description });
     match name {
         header::MESSAGE_ID => text("The request's id; a second publish under it within 60 s is stored once."),
-        header::EXPECTED_LAST_SUBJECT_SEQUENCE => json!({ "const": "0", "description": "The first writer wins." }),
+        header::EXPECTED_LAST_SUBJECT_SEQUENCE => json!({
+            "const": "0",
+            "description": "Of a record: the first writer wins. Of an ask: its conversation has no open message.",
+        }),
+        header::EXPECTED_LAST_SUBJECT_SEQUENCE_OF => text(
+            "`chat.v1.*.<shard>.<tenant>.<conversation>`: the conversation's asks, whichever release is to answer them.",
+        ),
         header::TTL => text("When the broker drops the message: the budget and a grace, such as `90s`."),
         header::CONTENT_TYPE => json!({
             "type": "string",

@@ -36,6 +36,8 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::broker::{self, PERMISSIONS_FILE};
+
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Write every schema anew; golden bytes that exist are never touched
@@ -43,28 +45,40 @@ pub enum Command {
         /// The folder of schemas
         #[arg(long, default_value = "schemas")]
         dir: PathBuf,
+        /// The broker's users
+        #[arg(long, value_name = "FILE", default_value = PERMISSIONS_FILE)]
+        permissions: PathBuf,
     },
     /// Name what is stale, missing or no longer readable; exit code 1 when something is
     Check {
         /// The folder of schemas
         #[arg(long, default_value = "schemas")]
         dir: PathBuf,
+        /// The broker's users
+        #[arg(long, value_name = "FILE", default_value = PERMISSIONS_FILE)]
+        permissions: PathBuf,
     },
 }
 
 /// Runs `talkfleet schema`.
 pub async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Write { dir } => {
+        Command::Write { dir, permissions } => {
             let written = write(&dir)?;
             written.iter().for_each(|path| println!("wrote {}", dir.join(path).display()));
-            if written.is_empty() {
+            let stale = check_permissions(&permissions)?.is_some();
+            if stale {
+                save(&permissions, broker::permissions()?.as_bytes())?;
+                println!("wrote {}", permissions.display());
+            }
+            if written.is_empty() && !stale {
                 println!("{} was up to date", dir.display());
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check { dir } => {
-            let findings = check(&dir)?;
+        Command::Check { dir, permissions } => {
+            let mut findings = check(&dir)?;
+            findings.extend(check_permissions(&permissions)?);
             findings.iter().for_each(|finding| eprintln!("{finding}"));
             Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -162,6 +176,16 @@ pub fn check(dir: &Path) -> Result<Vec<Finding>> {
     findings.extend(schemas.filter(|path| !known(path)).map(|path| Finding { path, what: What::Orphan }));
     findings.extend(golden::check(dir, &wire::messages()?)?);
     Ok(findings)
+}
+
+/// Whether the broker's users, which lie apart from the schemas, are as the code says.
+pub fn check_permissions(path: &Path) -> Result<Option<Finding>> {
+    let what = match fs::read_to_string(path) {
+        Err(_) => What::Missing,
+        Ok(found) if found != broker::permissions()? => What::Stale,
+        Ok(_) => return Ok(None),
+    };
+    Ok(Some(Finding { path: path.display().to_string(), what }))
 }
 
 /// The files of a folder under `dir`, sorted, as paths relative to `dir`; none when it does not exist.

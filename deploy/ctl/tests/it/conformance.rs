@@ -17,9 +17,10 @@ use talkfleet_shared::{
     id::{ConversationId, GatewayId, RequestId, TenantId, UserId},
     lifecycle::Shutdown,
     metrics::Metrics,
+    release::{Rule, Share},
     subject,
     telemetry::Trace,
-    topology::{ADVISORIES, ASK, DELIVERIES_MAX, OWNERS, REAPER, REDELIVERY_WAITS, RESPONSE, Scale},
+    topology::{ADVISORIES, ASK, DELIVERIES_MAX, OWNERS, REAPER, REDELIVERY_WAITS, RESPONSE, RESPONSE_NEXT, Scale},
 };
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -159,6 +160,32 @@ async fn one_message_of_a_conversation_is_open(broker: Broker) {
     assert_eq!(id, "r3", "in the order in which they were stored");
     assert_eq!(taken(&mut deliveries, SOON).await.1, "r2");
     assert!(next(&mut deliveries, NEVER).await.is_none());
+}
+
+/// Two gateways know different rules for a moment: one publishes for the candidate, the other for the stable workers.
+async fn a_conversation_has_one_open_message_whichever_release_answers(broker: Broker) {
+    let (old, new, until) = (broker.bus().await, broker.bus().await, Shutdown::new());
+    let (follower, stop) = (new.clone(), until.clone());
+    tokio::spawn(async move { follower.follow_rule(&stop).await });
+    new.write_rule(&Rule { share: Share::ALL, version: "2".into(), set_at_ms: 0 }).await.unwrap();
+    tokio::time::timeout(SOON, new.rule().wait_for(Option::is_some)).await.unwrap().unwrap();
+
+    assert!(!submit(&old, "c1", "r1").await.unwrap());
+    assert!(matches!(submit(&new, "c1", "r2").await, Err(SubmitError::Busy)), "open at the stable workers");
+    assert!(!submit(&new, "c2", "r3").await.unwrap());
+    assert!(matches!(submit(&old, "c2", "r4").await, Err(SubmitError::Busy)), "open at the candidate's");
+    assert!(submit(&new, "c1", "r1").await.unwrap(), "a retry of the same id is known on either");
+    let open = old.open_ask(&tenant(), &conversation("c2")).await.unwrap().unwrap();
+    assert_eq!(open.request(), Some(request("r3")));
+    let (mut stable, mut candidate) = (asks(&old).await, taking(&new, ASK, RESPONSE_NEXT, 10).await);
+    let (delivery, id, _) = taken(&mut stable, SOON).await;
+    assert_eq!(id, "r1");
+    assert!(next(&mut stable, NEVER).await.is_none(), "the candidate's asks are not theirs");
+    assert_eq!(taken(&mut candidate, SOON).await.1, "r3");
+    delivery.settle(Settle::Done).await.unwrap();
+    assert!(!submit(&new, "c1", "r2").await.unwrap(), "it goes over once it is settled");
+    assert_eq!(taken(&mut candidate, SOON).await.1, "r2");
+    until.ask();
 }
 
 async fn an_ask_arrives_as_it_was_sent(broker: Broker) {
@@ -459,6 +486,7 @@ macro_rules! both {
 
 both! {
     one_message_of_a_conversation_is_open
+    a_conversation_has_one_open_message_whichever_release_answers
     an_ask_arrives_as_it_was_sent
     what_is_not_settled_comes_again
     work_that_goes_on_is_not_given_to_another

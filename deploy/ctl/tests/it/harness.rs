@@ -115,6 +115,7 @@ pub(crate) struct Open {
     worker_set: Vec<(String, String)>,
     own_redis: bool,
     own_database: bool,
+    redis: Option<String>,
 }
 
 /// A running fleet with a key of the demo's tenant.
@@ -155,6 +156,11 @@ impl Open {
         Self { own_redis: true, ..self }
     }
 
+    /// A Redis that the test looks after.
+    pub(crate) fn redis(self, url: &str) -> Self {
+        Self { redis: Some(url.to_owned()), ..self }
+    }
+
     /// A PostgreSQL of its own, to be killed; the demo is loaded into it.
     pub(crate) fn own_database(self) -> Self {
         Self { own_database: true, ..self }
@@ -165,7 +171,7 @@ impl Open {
         let data = tempfile::tempdir().unwrap();
         let shared = |own: bool, url: &str| (!own).then(|| url.to_owned());
         let options = EngineOptions {
-            redis: shared(self.own_redis, &base.redis),
+            redis: self.redis.clone().or_else(|| shared(self.own_redis, &base.redis)),
             database: shared(self.own_database, &base.database),
             ..EngineOptions::new(data.path(), Sources::from_environment())
         };
@@ -218,6 +224,27 @@ async fn copy_demo(from: &str, to: &Bus) {
     }
 }
 
+/// Options for a fleet on a broker of a test's own, on which the demo is put; nothing runs yet.
+pub(crate) async fn fleet_on(operator: &Bus, nats: &str) -> FleetOptions {
+    let base = base().await;
+    operator.topology_apply(Scale::default()).await.unwrap();
+    copy_demo(&base.nats, operator).await;
+    FleetOptions {
+        nats: nats.to_owned(),
+        redis: base.redis.clone(),
+        database: base.database.clone(),
+        encoder: base.encoder.clone(),
+        transformer: base.transformer.clone(),
+        gateways: 0,
+        workers: 0,
+        roles: Vec::new(),
+        port: Some(0),
+        gateway_set: Vec::new(),
+        worker_set: Vec::new(),
+        site: None,
+    }
+}
+
 /// A key for a tenant, stored as `talkfleet keys create` stores it.
 pub(crate) async fn create_key(bus: &Bus, tenant: &str) -> String {
     let key = keys::create(&mut rand::rng());
@@ -237,6 +264,7 @@ impl Desk {
             worker_set: Vec::new(),
             own_redis: false,
             own_database: false,
+            redis: None,
         }
     }
 
@@ -291,7 +319,7 @@ impl Desk {
 pub(crate) struct Frames(std::pin::Pin<Box<dyn futures::Stream<Item = Frame> + Send>>);
 
 impl Frames {
-    async fn read(request: reqwest::RequestBuilder) -> Self {
+    pub(crate) async fn read(request: reqwest::RequestBuilder) -> Self {
         use eventsource_stream::Eventsource;
         use futures::StreamExt;
         let response = request.send().await.unwrap();
@@ -343,9 +371,14 @@ pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>)
 impl Socket {
     /// Connects to a gateway and says who it is.
     pub(crate) async fn open(desk: &Desk, gateway: usize) -> Self {
-        let url = desk.url_of(gateway, "/v1/ws").replace("http://", "ws://");
+        Self::at(&desk.url_of(gateway, ""), &desk.key).await
+    }
+
+    /// The same for a gateway that is not of the fleet.
+    pub(crate) async fn at(gateway: &str, key: &str) -> Self {
+        let url = format!("{gateway}/v1/ws").replace("http://", "ws://");
         let mut socket = Self(tokio_tungstenite::connect_async(url).await.unwrap().0);
-        socket.say(&json!({ "type": "auth", "token": desk.key })).await;
+        socket.say(&json!({ "type": "auth", "token": key })).await;
         assert_eq!(socket.next().await["type"], "ready");
         socket
     }
@@ -457,7 +490,8 @@ pub(crate) async fn command(desk: &Desk, args: &[&str]) -> (bool, Value, String)
         .args(args)
         .stdin(std::process::Stdio::null())
         .env("TALKFLEET_NATS__URL", &desk.engines.nats_url)
-        .env("TALKFLEET_DATABASE__URL", &desk.engines.database_url);
+        .env("TALKFLEET_DATABASE__URL", &desk.engines.database_url)
+        .env("TALKFLEET_REDIS__URL", &desk.engines.redis_url);
     if let Some(shadow) = &desk.engines.nats_shadow_url {
         command.env("TALKFLEET_NATS_SHADOW", shadow);
     }

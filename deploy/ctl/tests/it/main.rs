@@ -23,6 +23,15 @@ mod queue;
 /// What is accepted is answered once, in order, within its deadline, whatever dies.
 mod promises;
 
+/// The manifests' autoscaling on real workers.
+mod rehearse;
+
+/// The release before this one, run beside it.
+mod previous;
+
+/// A candidate beside the stable workers, by share.
+mod release;
+
 /// What simulations believe of the broker is what nats-server does.
 mod conformance;
 
@@ -65,6 +74,27 @@ mod archive;
 /// Copies before the database: made once, dropped by message, no loss without Redis.
 mod caches;
 
+/// Certificates of authorities that are made for a test.
+mod certificates;
+
+/// Redis with a user for each role, and over TLS.
+mod redis_doors;
+
+/// PostgreSQL with a role for each part, and over TLS.
+mod sql_doors;
+
+/// Another server takes over as the database.
+mod promotion;
+
+/// Redis as a cluster: slots move and a master dies under load.
+mod redis_cluster;
+
+/// Somebody is forgotten, and what is old goes.
+mod forget;
+
+/// A backup of a working desk, put back.
+mod backup;
+
 /// Reads go to replicas as far as these have come.
 mod replicas;
 
@@ -82,6 +112,12 @@ mod admission;
 
 /// The three binaries as an operator starts and stops them.
 mod processes;
+
+/// The broker as an operator runs it: users, keys, permissions.
+mod broker;
+
+/// TLS to the broker and at the gateway.
+mod tls;
 
 /// The queue itself, deleted and paused under its readers.
 mod queue_faults;

@@ -13,8 +13,12 @@ const DOORS: &[Door] = &[
     // topology.rs writes down the streams in the library's own words; bus/ applies them.
     Door { library: "async_nats", files: &["shared/src/bus/", "shared/src/topology.rs"] },
     Door { library: "sqlx", files: &["worker/src/store/", "worker/src/store.rs"] },
-    Door { library: "redis", files: &["gateway/src/peers/", "worker/src/keeper.rs"] },
-    // The clients of identity providers in the gateway, of language models, a model server and a search server in the worker; the operator's command is a client
+    Door {
+        library: "redis",
+        files: &["shared/src/redis_door/", "gateway/src/peers/", "worker/src/keeper.rs", "worker/src/copies.rs"],
+    },
+    // The clients of identity providers in the gateway, of language models, a model server and a search server in the worker;
+    // the operator's command is a client
     // of the gateway.
     Door {
         library: "reqwest",

@@ -26,14 +26,14 @@ mod observe;
 /// Every key of the configuration is explained.
 mod config;
 
+/// Manifests agree with the code.
+mod cluster;
+
 /// What operators change is noted.
 mod deeds;
 
 /// Every threat names the test that shows what stops it.
 mod security;
-
-/// Manifests agree with the code.
-mod cluster;
 
 /// Schemas are fresh, golden bytes are read, and both agree.
 mod schemas;

@@ -3,17 +3,21 @@
 use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
-use talkfleet::schema::{
-    self, What,
-    golden::{self, FOLDER},
-    wire::{self, Message},
+use talkfleet::{
+    broker,
+    schema::{
+        self, What,
+        golden::{self, FOLDER},
+        wire::{self, Message},
+    },
 };
 
 use crate::tree::{none, one, repository, root, sample};
 
 #[test]
 fn no_schema_is_stale_and_every_golden_byte_is_read() {
-    let findings = schema::check(&root().join("schemas")).unwrap();
+    let mut findings = schema::check(&root().join("schemas")).unwrap();
+    findings.extend(schema::check_permissions(&root().join(broker::PERMISSIONS_FILE)).unwrap());
     none(&findings.iter().map(ToString::to_string).collect::<Vec<_>>());
 }
 
@@ -23,6 +27,10 @@ fn a_check_names_what_is_wrong() {
     assert_eq!(schema::write(dir.path()).unwrap().len(), schema::documents().unwrap().len() + golden_count());
     assert_eq!(schema::check(dir.path()).unwrap(), []);
     let spoil = |path: &str, bytes: &[u8]| fs::write(dir.path().join(path), bytes).unwrap();
+    let permissions = dir.path().join("permissions.conf");
+    assert_eq!(schema::check_permissions(&permissions).unwrap().unwrap().what, What::Missing);
+    fs::write(&permissions, "users: []").unwrap();
+    assert_eq!(schema::check_permissions(&permissions).unwrap().unwrap().what, What::Stale);
     spoil("errors.md", b"old");
     spoil("wire/letter.schema.json", b"{}");
     spoil(&format!("{FOLDER}/ask.full.msgpack"), b"\x80");

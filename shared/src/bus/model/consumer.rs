@@ -60,7 +60,8 @@ impl Consumer {
             return self.deliver(sequence, now);
         }
         let room = self.config.max_ack_pending <= 0 || (self.pending.len() as i64) < self.config.max_ack_pending;
-        match stream.from(self.next).filter(|_| room) {
+        let fresh = stream.from(self.next, &self.config.filter_subject).next();
+        match fresh.filter(|_| room) {
             Some(sequence) => {
                 self.next = sequence + 1;
                 self.deliver(sequence, now)
@@ -115,7 +116,7 @@ impl Consumer {
 
     /// How many messages were never delivered.
     pub fn waiting(&self, stream: &Stream) -> u64 {
-        stream.count_from(self.next) as u64
+        stream.from(self.next, &self.config.filter_subject).count() as u64
     }
 
     /// Makes something come again at once though its worker is at work, as a broker does whose leader forgot a progress.

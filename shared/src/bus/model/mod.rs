@@ -257,6 +257,7 @@ impl State {
         }
         if broken == Some(Law::OneOpenMessage) && stream.config.name == topology::ASK {
             stream.config.max_messages_per_subject = 0;
+            headers.insert(crate::header::EXPECTED_LAST_SUBJECT_SEQUENCE, "");
         }
         Some(stream.store(subject, headers, body, now))
     }

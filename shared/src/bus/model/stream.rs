@@ -57,7 +57,8 @@ impl Stream {
         if let Some((sequence, _)) = id.as_ref().and_then(|id| self.ids.get(id)) {
             return Storing::Duplicate(*sequence);
         }
-        let last = self.last(subject, now).map(|(sequence, _)| sequence);
+        let among = header_of(Some(&headers), header::EXPECTED_LAST_SUBJECT_SEQUENCE_OF).unwrap_or(subject);
+        let last = self.last(among, now).map(|(sequence, _)| sequence);
         let expected = header_of(Some(&headers), header::EXPECTED_LAST_SUBJECT_SEQUENCE);
         if expected
             .and_then(|expected| expected.parse().ok())
@@ -114,13 +115,12 @@ impl Stream {
         }
     }
 
-    /// The first message that lies there from a sequence on.
-    pub fn from(&self, sequence: u64) -> Option<u64> {
-        self.messages.range(sequence..).next().map(|(sequence, _)| *sequence)
-    }
-
-    pub fn count_from(&self, sequence: u64) -> usize {
-        self.messages.range(sequence..).count()
+    /// The messages that lie there from a sequence on, on the subjects of a filter; an empty one is all.
+    pub fn from(&self, sequence: u64, filter: &str) -> impl Iterator<Item = u64> {
+        let found = self.messages.range(sequence..);
+        found
+            .filter(move |(_, entry)| filter.is_empty() || matches(filter, &entry.subject))
+            .map(|(sequence, _)| *sequence)
     }
 
     pub fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {

@@ -28,7 +28,7 @@ impl Store {
     /// Makes the extension and the tables, unless they are there.
     pub async fn search_prepare(&self) -> Result<(), StoreError> {
         self.make_extension().await?;
-        within(WRITE_TIMEOUT, async {
+        let there = within(WRITE_TIMEOUT, async {
             let mut transaction = self.pool.begin().await?;
             sqlx::query("select pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
             let made: bool = sqlx::query_scalar("select to_regclass('search_layout') is not null")
@@ -40,6 +40,9 @@ impl Store {
                 }
                 false => None,
             };
+            if layout != Some(LAYOUT) && !self.migrates {
+                return Ok(false);
+            }
             if layout != Some(LAYOUT) {
                 const DROP: &str = "drop table if exists search_layout, search_bases, search_shelves, search_terms,
                     search_words, search_meanings";
@@ -48,9 +51,11 @@ impl Store {
                 let noted = sqlx::query("insert into search_layout values ($1)").bind(LAYOUT);
                 noted.execute(&mut *transaction).await?;
             }
-            transaction.commit().await
+            transaction.commit().await?;
+            Ok(true)
         })
-        .await
+        .await?;
+        if there { Ok(()) } else { Err(StoreError::Behind("the search's tables are not there (--search)".into())) }
     }
 
     async fn make_extension(&self) -> Result<(), StoreError> {

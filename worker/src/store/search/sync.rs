@@ -97,7 +97,7 @@ impl Store {
             return Ok(true);
         }
         let passages: i64 = within(READ_TIMEOUT, sqlx::query_scalar(COUNT).fetch_one(&self.pool)).await?;
-        if passages < passages_min {
+        if passages < passages_min || !self.migrates {
             return Ok(false);
         }
         within(GRAPH_TIMEOUT, async {

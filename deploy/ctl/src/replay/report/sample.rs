@@ -6,6 +6,7 @@ use talkfleet_shared::{
         Versions,
     },
     id::{ConversationId, RequestId, TenantId},
+    release::Release,
 };
 
 use crate::replay::Triple;
@@ -162,6 +163,7 @@ pub fn record(n: usize, dice: &mut Dice) -> TurnRecord {
         degraded: Vec::new(),
         timings,
         usage: None,
+        worker: String::new(),
     };
     TurnRecord {
         tenant: TenantId::parse("demo").unwrap(),
@@ -183,7 +185,7 @@ pub fn record(n: usize, dice: &mut Dice) -> TurnRecord {
         outcome: Outcome::Answered { answer: Box::new(answer) },
         timings,
         usage: Some(usage).filter(|usage| usage.prompt_tokens > 0),
-        versions: Versions { worker: "0.1.0".into(), intents: "i1".into(), knowledge: "k1".into() },
+        versions: Versions { intents: "i1".into(), knowledge: "k1".into(), ..Versions::of("0.1.0", Release::Stable) },
         trace: None,
         asked_at_ms: 1_762_160_400_000 + 250 * n as u64,
         ended_at_ms: 1_762_160_400_030 + 250 * n as u64,

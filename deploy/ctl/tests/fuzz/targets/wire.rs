@@ -170,7 +170,9 @@ pub(super) fn delivery(data: &[u8]) {
             assert!(ask.deadline >= asked_at && ask.deadline <= asked_at + BUDGET_MAX, "{:?}", ask.deadline);
             assert!(ask.reply_to.as_deref().is_none_or(subject::is_reply), "{:?}", ask.reply_to);
             assert_eq!(ask.digest.len(), 64);
-            [ask.tenant.as_str(), ask.conversation.as_str(), ask.request.as_str()].into_iter().for_each(token);
+            for id in [ask.tenant.as_str(), ask.conversation.as_str(), ask.request.as_str()] {
+                token(id);
+            }
             let trace = ask.trace.to_string();
             assert_eq!(trace.parse::<Trace>().map(|trace| trace.to_string()).as_deref(), Ok(trace.as_str()));
         }

@@ -1,5 +1,17 @@
 //! Configuration in layers: the compiled-in defaults (which are the manual) < a file < the environment < flags.
 
+/// The environment's layer, values in files included.
+mod environment;
+
+/// Files that hold secrets.
+mod secret_file;
+
+/// Where NATS is, and how to be let in.
+mod nats;
+
+/// The files of a TLS connection.
+mod tls;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -8,15 +20,17 @@ use std::{
 
 use figment::{
     Figment,
-    error::Kind,
-    providers::{Env, Format, Toml},
-    value::{Dict, Value},
+    error::{Actual, Kind},
+    providers::{Format, Toml},
+    value::Value,
 };
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
-use crate::bus::Lane;
+use self::environment::Environment;
+pub use self::{nats::NatsConfig, tls::TlsFiles};
 
-/// Environment variables are `TALKFLEET_<SECTION>__<KEY>`, such as `TALKFLEET_NATS__URL`.
+/// Environment variables are `TALKFLEET_<SECTION>__<KEY>`, such as `TALKFLEET_NATS__URL`; with `_FILE` behind it one names
+/// a file that holds the value.
 pub const ENV_PREFIX: &str = "TALKFLEET_";
 
 /// Where engines and models are kept once fetched: `$TALKFLEET_CACHE`, else `talkfleet` below `$XDG_CACHE_HOME`,
@@ -30,10 +44,10 @@ pub fn cache_dir() -> PathBuf {
 }
 
 /// The gateway's defaults and manual.
-pub const GATEWAY_DEFAULTS: &str = include_str!("../../schemas/config/gateway.toml");
+pub const GATEWAY_DEFAULTS: &str = include_str!("../../../schemas/config/gateway.toml");
 
 /// The worker's defaults and manual.
-pub const WORKER_DEFAULTS: &str = include_str!("../../schemas/config/worker.toml");
+pub const WORKER_DEFAULTS: &str = include_str!("../../../schemas/config/worker.toml");
 
 /// Why a configuration was refused: every line names a key and says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +58,11 @@ pub struct ConfigError(pub Vec<String>);
 pub trait Checked {
     /// One line for each impossible value, naming its key.
     fn problems(&self) -> Vec<String>;
+
+    /// Files that hold secrets, by the key that names each; empty paths are none.
+    fn secret_files(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
+    }
 }
 
 /// Reads the layers over `defaults`; `flags` are `section.key` with a TOML value or a plain text.
@@ -51,13 +70,29 @@ pub fn load<T>(defaults: &str, file: Option<&Path>, flags: &[(String, String)]) 
 where
     T: DeserializeOwned + Checked,
 {
-    load_with(defaults, file, environment(defaults), flags)
+    load_with(defaults, file, &environment(defaults), flags)
 }
 
-fn load_with<T>(defaults: &str, file: Option<&Path>, env: Dict, flags: &[(String, String)]) -> Result<T, ConfigError>
+/// What a sound configuration should not stay like: secrets in files that anybody on this machine may read.
+pub fn warnings(defaults: &str, config: &impl Checked) -> Vec<String> {
+    let mut warnings = environment(defaults).warnings;
+    let named = config.secret_files().into_iter().filter(|(_, path)| !path.is_empty());
+    warnings.extend(named.filter_map(|(key, path)| secret_file::warning(key, Path::new(path))));
+    warnings
+}
+
+fn load_with<T>(
+    defaults: &str,
+    file: Option<&Path>,
+    env: &Environment,
+    flags: &[(String, String)],
+) -> Result<T, ConfigError>
 where
     T: DeserializeOwned + Checked,
 {
+    if !env.problems.is_empty() {
+        return Err(ConfigError(env.problems.clone()));
+    }
     let mut figment = Figment::from(Toml::string(defaults));
     if let Some(path) = file {
         if !path.is_file() {
@@ -65,31 +100,46 @@ where
         }
         figment = figment.merge(Toml::file_exact(path));
     }
-    figment = figment.merge(figment::providers::Serialized::defaults(env));
+    figment = figment.merge(env);
     for (key, value) in flags {
         figment = figment.merge((key.as_str(), plain_value(value)));
     }
     let config: T =
-        figment.extract().map_err(|errors| ConfigError(errors.into_iter().map(|e| explain(&e)).collect()))?;
-    match config.problems() {
-        problems if problems.is_empty() => Ok(config),
-        problems => Err(ConfigError(problems)),
+        figment.extract().map_err(|errors| ConfigError(errors.into_iter().map(|e| explain(&e, env)).collect()))?;
+    let mut problems = config.problems();
+    for (key, path) in config.secret_files().into_iter().filter(|(_, path)| !path.is_empty()) {
+        problems.extend(secret_file::usable(Path::new(path)).err().map(|problem| format!("{key}: {problem}")));
+    }
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+}
+
+/// One section alone, from its defaults and the environment: for commands that need no more of a service's configuration.
+pub fn section<T: DeserializeOwned>(defaults: &str, name: &str) -> Result<T, ConfigError> {
+    let env = environment(defaults);
+    if !env.problems.is_empty() {
+        return Err(ConfigError(env.problems));
+    }
+    let figment = Figment::from(Toml::string(defaults)).merge(&env);
+    figment.extract_inner(name).map_err(|errors| ConfigError(errors.into_iter().map(|e| explain(&e, &env)).collect()))
+}
+
+/// A value that lies in a file which `<variable>_FILE` names; for commands that read `variable` themselves.
+pub fn value_of_file(variable: &str) -> Result<Option<String>, ConfigError> {
+    let named_by = format!("{variable}{}", environment::FILE);
+    match std::env::var_os(&named_by) {
+        None => Ok(None),
+        Some(path) => match secret_file::read(Path::new(&path)) {
+            Ok(value) => Ok(Some(value)),
+            Err(problem) => Err(ConfigError(vec![format!("{named_by}: {problem}")])),
+        },
     }
 }
 
-/// The environment's values for sections that these defaults know; other programs of the fleet may share the environment.
-fn environment(defaults: &str) -> Dict {
-    let known = sections(defaults);
-    let env = Env::prefixed(ENV_PREFIX)
-        .filter(move |key| {
-            key.as_str().to_ascii_lowercase().split_once("__").is_some_and(|(s, _)| known.iter().any(|k| k == s))
-        })
-        .split("__");
-    Figment::from(env).extract().unwrap_or_default()
-}
-
-fn sections(defaults: &str) -> Vec<String> {
-    toml::from_str::<toml::Table>(defaults).map(|table| table.keys().cloned().collect()).unwrap_or_default()
+fn environment(defaults: &str) -> Environment {
+    let defaults = defaults.parse().unwrap_or_default();
+    let text = |variable: std::ffi::OsString| variable.into_string().ok();
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+    Environment::read(&defaults, variables)
 }
 
 /// A flag's `section.key=value`; the error is a sentence for whoever typed it.
@@ -103,9 +153,11 @@ fn plain_value(text: &str) -> Value {
     text.parse().unwrap_or_else(|_| Value::from(text))
 }
 
-fn explain(error: &figment::Error) -> String {
+fn explain(error: &figment::Error, env: &Environment) -> String {
     let key = error.path.join(".");
-    let source = error.metadata.as_ref().map(|m| format!(" (from {})", m.name)).unwrap_or_default();
+    let file = env.from_files.get(&key).map(String::as_str);
+    let name = file.or(error.metadata.as_ref().map(|metadata| &*metadata.name));
+    let source = name.map(|name| format!(" (from {name})")).unwrap_or_default();
     match &error.kind {
         Kind::UnknownField(name, known) => {
             let full =
@@ -115,7 +167,11 @@ fn explain(error: &figment::Error) -> String {
             format!("unknown key '{full}'{source}{hint}")
         }
         Kind::MissingField(name) => format!("key '{key}{}{name}' is missing", if key.is_empty() { "" } else { "." }),
-        Kind::InvalidType(found, expected) => format!("key '{key}'{source} should be {expected}, but is {found}"),
+        Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+            // A text may be a secret that was put in the wrong place.
+            let found = if matches!(found, Actual::Str(_)) { "a text".to_owned() } else { found.to_string() };
+            format!("key '{key}'{source} should be {expected}, but is {found}")
+        }
         other => {
             let other = undrawn(&other.to_string());
             if key.is_empty() {
@@ -207,7 +263,10 @@ impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.split_once("://"), self.0.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, host))) => write!(f, "{scheme}://…@{host}"),
-            _ => f.write_str(&self.0),
+            (Some(_), None) => f.write_str(&self.0),
+            (None, _) if self.0.is_empty() => Ok(()),
+            // No address at all, perhaps a secret that was put in the wrong place.
+            (None, _) => f.write_str("…"),
         }
     }
 }
@@ -221,53 +280,6 @@ impl fmt::Debug for Url {
 impl Serialize for Url {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
-    }
-}
-
-/// Where NATS is, and how to be let in.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NatsConfig {
-    /// One or several addresses, separated by commas.
-    pub url: Url,
-    /// A credentials file; empty for none.
-    pub credentials_file: String,
-    pub shards: u32,
-    pub replicas: usize,
-    /// How long a publish may wait for the broker's ack.
-    pub publish_timeout_ms: u64,
-    /// How long a role may take to answer.
-    pub call_timeout_ms: u64,
-    /// Empty for the live fleet; else the lane of a replay.
-    pub lane: String,
-}
-
-impl NatsConfig {
-    /// One line for each impossible value.
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if !self
-            .url
-            .reveal()
-            .split(',')
-            .all(|url| ["nats://", "tls://", "ws://", "wss://"].iter().any(|s| url.trim().starts_with(s)))
-        {
-            problems.push(format!("nats.url '{}' should look like nats://host:4222", self.url));
-        }
-        if self.shards == 0 || self.shards > 64 {
-            problems.push(format!("nats.shards is {}; give 1 to 64", self.shards));
-        }
-        if ![1, 3, 5].contains(&self.replicas) {
-            problems.push(format!("nats.replicas is {}; give 1, 3 or 5", self.replicas));
-        }
-        if self.publish_timeout_ms == 0 || self.call_timeout_ms == 0 {
-            problems.push("nats.publish_timeout_ms and nats.call_timeout_ms must be above 0".into());
-        }
-        if let Err(error) = Lane::parse(&self.lane) {
-            problems
-                .push(format!("nats.lane '{}' is no lane; {error}, or leave it empty for the live fleet", self.lane));
-        }
-        problems
     }
 }
 
@@ -325,6 +337,10 @@ mod tests {
         pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
     }
 
+    fn env(name: &str, value: &str) -> Environment {
+        Environment::read(&DEFAULTS.parse().unwrap(), std::iter::once((name.to_owned(), value.to_owned())))
+    }
+
     #[track_caller]
     fn refused(file: &str, pairs: &[(&str, &str)], expected: &str) {
         let path = std::env::temp_dir().join(format!(
@@ -333,7 +349,8 @@ mod tests {
             file.len() * 31 + pairs.len()
         ));
         std::fs::write(&path, file).unwrap();
-        let error = load_with::<Sample>(DEFAULTS, Some(&path), Dict::new(), &flags(pairs)).unwrap_err().to_string();
+        let env = Environment::default();
+        let error = load_with::<Sample>(DEFAULTS, Some(&path), &env, &flags(pairs)).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
         assert!(error.contains(expected), "{error}");
         assert!(!error.contains("secret"), "{error}");
@@ -341,11 +358,22 @@ mod tests {
 
     #[test]
     fn later_layers_win() {
-        let env = Dict::from([("nats".into(), Value::from(Dict::from([("shards".into(), Value::from(7u32))])))]);
-        let config: Sample = load_with(DEFAULTS, None, env.clone(), &[]).unwrap();
+        let env = env("TALKFLEET_NATS__SHARDS", "7");
+        let config: Sample = load_with(DEFAULTS, None, &env, &[]).unwrap();
         assert_eq!(config.nats.shards, 7);
-        let config: Sample = load_with(DEFAULTS, None, env, &flags(&[("nats.shards", "9")])).unwrap();
+        let config: Sample = load_with(DEFAULTS, None, &env, &flags(&[("nats.shards", "9")])).unwrap();
         assert_eq!(config.nats.shards, 9);
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_is_told_by_where_it_came_from() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "geheim\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let env = env("TALKFLEET_NATS__SHARDS_FILE", path);
+        let error = load_with::<Sample>(DEFAULTS, None, &env, &[]).unwrap_err().to_string();
+        assert!(error.contains(&format!("(from TALKFLEET_NATS__SHARDS_FILE, {path})")), "{error}");
+        assert!(error.contains("should be u32, but is a text") && !error.contains("geheim"), "{error}");
     }
 
     #[test]
@@ -360,7 +388,7 @@ mod tests {
 
     #[test]
     fn an_address_prints_without_its_password() {
-        let config: Sample = load_with(DEFAULTS, None, Dict::new(), &[]).unwrap();
+        let config: Sample = load_with(DEFAULTS, None, &Environment::default(), &[]).unwrap();
         assert_eq!(format!("{:?}", config.nats.url), "nats://…@localhost:4222");
         assert_eq!(format!("{:?}", Secret::new("k")), "Secret(…)");
     }
