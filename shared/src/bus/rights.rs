@@ -21,6 +21,9 @@ const WORKER: &str = "worker";
 const ROLES: [(&str, fn(&mut Gather<'_>)); 4] =
     [("intent", intent), ("retrieval", retrieval), ("response", response), ("archive", archive)];
 
+/// What would take something out of a stream, or all of it.
+const WIPES: [&str; 3] = ["STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.DELETE"];
+
 /// The user of clients that ask over plain NATS, followed by their tenant.
 const CLIENT: &str = "client-";
 
@@ -155,12 +158,13 @@ fn archive(archive: &mut Gather<'_>) {
     archive.follows(&bucket(topology::FORGOTTEN));
 }
 
-/// Everything but other users' inboxes.
+/// Everything but other users' inboxes, and taking what operators did out of the log of it.
 fn operator(operator: &mut Gather<'_>) {
     let [live, shadow] = [subject::PREFIX, subject::SHADOW].map(|prefix| format!("{prefix}.>"));
     operator.says(["$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$O.>", "$SRV.>"].map(str::to_owned));
     operator.says([live.clone(), shadow.clone()]);
     operator.hears([live, shadow, "$JS.EVENT.>".into(), "$SRV.>".into()]);
+    operator.deny.extend(WIPES.map(|what| format!("$JS.API.{what}.{}", topology::AUDIT)));
 }
 
 fn bucket(name: &str) -> String {
@@ -302,6 +306,17 @@ mod tests {
                     let subject = format!("$JS.API.{what}.{stream}");
                     assert_eq!(may(&rights.publish, &subject), user == OPERATOR, "{user} {subject}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn operators_write_down_what_they_do_and_nobody_takes_it_out() {
+        for BusRights { user, rights } in users(&[], &[TenantId::parse("demo").unwrap()]) {
+            assert_eq!(may(&rights.publish, &subject::audit()), user == OPERATOR, "{user}");
+            for what in WIPES {
+                let subject = format!("$JS.API.{what}.{}", topology::AUDIT);
+                assert!(!may(&rights.publish, &subject), "{user} {subject}");
             }
         }
     }
