@@ -50,7 +50,7 @@ use tower_http::{
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-pub(crate) use self::contract::{ID_PATTERN, Id, metadata_key, metadata_value, text as text_schema};
+pub(crate) use self::contract::{ChunkEvent, ID_PATTERN, Id, metadata_key, metadata_value, text as text_schema};
 use self::error::Refusal;
 use crate::{
     config::{HttpConfig, LimitsConfig},
