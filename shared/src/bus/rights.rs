@@ -21,6 +21,9 @@ const WORKER: &str = "worker";
 const ROLES: [(&str, fn(&mut Gather<'_>)); 4] =
     [("intent", intent), ("retrieval", retrieval), ("response", response), ("archive", archive)];
 
+/// What would take something out of a stream, or all of it.
+const WIPES: [&str; 3] = ["STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.DELETE"];
+
 /// The user of clients that ask over plain NATS, followed by their tenant.
 const CLIENT: &str = "client-";
 
@@ -72,7 +75,7 @@ fn gateway(gateway: &mut Gather<'_>) {
     gateway.says([subject::every_turn()]);
     gateway.reads_last(topology::TURNS, &subject::every_turn());
     // Whichever release is to answer it.
-    gateway.reads_last(topology::ASK, &format!("{}.*.*.*.*", subject::PREFIX));
+    gateway.reads_last(topology::ASK, &subject::every_asks_of());
     let of_peers = [format!("{}.burst.*.*", subject::PREFIX), subject::every_listening()];
     gateway.says(of_peers.clone());
     gateway.hears(of_peers);
@@ -85,6 +88,7 @@ fn gateway(gateway: &mut Gather<'_>) {
     for name in [topology::KEYS, topology::RELEASE, topology::FORGOTTEN] {
         gateway.follows(&bucket(name));
     }
+    gateway.says([subject::every_tenant("present")]);
     // Only this one: keys are the operator's to make.
     gateway.says([format!("$KV.{}.{VISITOR_SECRET}", topology::KEYS)]);
     // Whoever asks over plain NATS is answered wherever they wait, but nobody of the fleet beside other gateways.
@@ -136,7 +140,7 @@ fn response(response: &mut Gather<'_>) {
     }
     // It says that it is there, and as which release.
     response.hears(["$SRV.>".into()]);
-    response.answers(&[OPERATOR]);
+    response.says([subject::every_tenant("present")]);
 }
 
 fn archive(archive: &mut Gather<'_>) {
@@ -155,12 +159,15 @@ fn archive(archive: &mut Gather<'_>) {
     archive.follows(&bucket(topology::FORGOTTEN));
 }
 
-/// Everything but other users' inboxes.
+/// Everything but other users' inboxes, and taking what operators did out of the log of it.
 fn operator(operator: &mut Gather<'_>) {
     let [live, shadow] = [subject::PREFIX, subject::SHADOW].map(|prefix| format!("{prefix}.>"));
-    operator.says(["$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$O.>", "$SRV.>"].map(str::to_owned));
+    // Snapshots: pieces are acknowledged, and given, on subjects of their own.
+    operator
+        .says(["$JS.API.>", "$JS.SNAPSHOT.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$O.>", "$SRV.>"].map(str::to_owned));
     operator.says([live.clone(), shadow.clone()]);
     operator.hears([live, shadow, "$JS.EVENT.>".into(), "$SRV.>".into()]);
+    operator.deny.extend(WIPES.map(|what| format!("$JS.API.{what}.{}", topology::AUDIT)));
 }
 
 fn bucket(name: &str) -> String {
@@ -302,6 +309,17 @@ mod tests {
                     let subject = format!("$JS.API.{what}.{stream}");
                     assert_eq!(may(&rights.publish, &subject), user == OPERATOR, "{user} {subject}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn operators_write_down_what_they_do_and_nobody_takes_it_out() {
+        for BusRights { user, rights } in users(&[], &[TenantId::parse("demo").unwrap()]) {
+            assert_eq!(may(&rights.publish, &subject::audit()), user == OPERATOR, "{user}");
+            for what in WIPES {
+                let subject = format!("$JS.API.{what}.{}", topology::AUDIT);
+                assert!(!may(&rights.publish, &subject), "{user} {subject}");
             }
         }
     }
