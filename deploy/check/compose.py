@@ -24,7 +24,7 @@ def told(name, command, environment=None):
     if done.returncode:
         problems.append(f"{name}: {' '.join(map(str, command))}: {(done.stderr or done.stdout).strip()}")
     else:
-        print(f"{name}: {(done.stdout or done.stderr).strip().splitlines()[-1]}")
+        print(f"{name}: {(done.stdout or done.stderr).strip().splitlines()[0]}")
 
 
 def here(path, secrets):

@@ -1,6 +1,9 @@
 //! The gateway's configuration, typed; `schemas/config/gateway.toml` holds the defaults and says what each key is for.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use talkfleet_shared::{
@@ -156,6 +159,14 @@ impl RedisConfig {
     }
 }
 
+impl GatewayConfig {
+    /// The certificates by which this process shows who it is, by the engine that it shows them to.
+    pub fn own_certificates(&self) -> Vec<(&'static str, PathBuf)> {
+        let files = [("nats", self.nats.tls().cert_file), ("redis", &*self.redis.cert_file)];
+        files.into_iter().filter(|(_, path)| !path.is_empty()).map(|(target, path)| (target, path.into())).collect()
+    }
+}
+
 impl HttpConfig {
     /// The files of its TLS.
     fn tls(&self) -> TlsFiles<'_> {
@@ -218,6 +229,7 @@ impl Checked for GatewayConfig {
     fn secret_files(&self) -> Vec<(&'static str, &str)> {
         let mut files = self.nats.secret_files();
         files.push(("http.key_file", &self.http.key_file));
+        files.push(("redis.key_file", &self.redis.key_file));
         files
     }
 

@@ -41,12 +41,26 @@ pub struct ChatBody {
     #[schema(value_type = Object)]
     pub metadata: Option<Metadata>,
     /// How long the answer may take, in milliseconds; the bounds are the server's.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 500, maximum = 120_000)]
     pub deadline_ms: Option<u64>,
     /// Tell the answer while it is made, as server-sent events.
     #[serde(default)]
     pub stream: Option<bool>,
+}
+
+/// A whole number however it is written: JSON knows one sort of number, and some clients write 5000 as 5000.0.
+pub(crate) fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let number = Option::<serde_json::Number>::deserialize(from)?;
+    number
+        .map(|number| as_whole(&number).ok_or_else(|| D::Error::custom("a whole number from 0 is expected")))
+        .transpose()
+}
+
+pub(crate) fn as_whole(number: &serde_json::Number) -> Option<u64> {
+    // Up to here fractions count without gaps.
+    let exact = |number: &f64| number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(number);
+    number.as_u64().or_else(|| number.as_f64().filter(exact).map(|number| number as u64))
 }
 
 /// A parsed message.
@@ -188,6 +202,8 @@ mod tests {
         refused(r#"{"text":"a","tenant":"other"}"#, Code::BadJson);
         refused(r#"{"text":"a","deadline_ms":-1}"#, Code::BadJson);
         refused(r#"{"text":5}"#, Code::BadJson);
+        assert_eq!(body(r#"{"text":"a","deadline_ms":900.0}"#).unwrap().budget, Some(Duration::from_millis(900)));
+        refused(r#"{"text":"a","deadline_ms":900.5}"#, Code::BadJson);
         let pairs: Vec<_> = (0..17).map(|n| format!("\"k{n}\":\"v\"")).collect();
         refused(&format!(r#"{{"text":"a","metadata":{{{}}}}}"#, pairs.join(",")), Code::BadMetadata);
     }

@@ -136,11 +136,7 @@ impl Gateway {
             ),
         };
         let tls = open_tls(&config.http, &metrics, &rooms)?;
-        let of_engines = config.nats.tls().cert_file;
-        if !of_engines.is_empty() {
-            let files = vec![("nats", of_engines.into())];
-            rooms.spawn(certificate::follow(files, metrics.clone(), rooms.clone()));
-        }
+        rooms.spawn(certificate::follow(config.own_certificates(), metrics.clone(), rooms.clone()));
         let (http_config, grace) = (config.http.clone(), config.admin.grace());
         let desk = Desk::open(bus.clone(), config, peers, doors.clone(), &rooms);
         desk.keyring().jwt().open().await.map_err(StartError::Jwt)?;

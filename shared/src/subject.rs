@@ -34,6 +34,16 @@ pub fn asks_of(shard: u32, tenant: &TenantId, conversation: &ConversationId) -> 
     format!("{PREFIX}.*.{shard}.{tenant}.{conversation}")
 }
 
+/// Where processes say that they are there: not in the inbox of whoever asks, since nobody may speak into an operator's.
+pub fn present(asked: &RequestId) -> String {
+    format!("{PREFIX}.present.{asked}")
+}
+
+/// Every ask of a conversation, whoever is to answer them; what a gateway looks for before it stops one.
+pub fn every_asks_of() -> String {
+    format!("{PREFIX}.*.*.*.*")
+}
+
 /// An ask's subject as the stable workers take it, and those of its whole conversation.
 pub fn asked_again(origin: &str) -> Option<(String, String)> {
     parse_ask(origin)?;

@@ -66,8 +66,8 @@ pub const ASK_AGE_MAX: Duration = Duration::from_secs(300);
 /// How long it can be told who changed what: a year's review with its delay.
 pub const AUDIT_AGE: Duration = Duration::from_secs(400 * 86_400);
 
-/// What the audit log may hold, some hundred thousand deeds, which the broker sets aside on its disk; full, it takes none, and operators are told so: nobody can
-/// wash an entry out by adding others.
+/// What the audit log may hold, some hundred thousand deeds, which the broker sets aside on its disk; full, it takes none,
+/// and operators are told so: nobody can wash an entry out by adding others.
 const AUDIT_BYTES_MAX: i64 = 256 << 20;
 
 /// The figures that differ between one box and a cluster.
@@ -193,7 +193,8 @@ const LANE_BYTES_MAX: i64 = 256 << 20;
 
 /// The streams of a lane; for the live fleet [`streams`].
 ///
-/// A replay's are the same without the journal (and so without feedback) and the audit log, in memory and small: all of it can be made again.
+/// A replay's are the same without the journal (and so without feedback) and the audit log, in memory and small: all of it
+/// can be made again.
 pub fn streams_of(lane: &Lane, scale: Scale) -> Vec<Config> {
     let live = streams(scale);
     if lane.is_live() {

@@ -241,12 +241,14 @@ pub async fn run(config: WorkerConfig, shutdown: Shutdown) -> Result<(), StartEr
 
 /// The certificates by which this process shows who it is, by the engine that it shows them to.
 fn own_certificates(config: &WorkerConfig) -> Vec<(&'static str, PathBuf)> {
-    let files = [("nats", config.nats.tls().cert_file)];
+    let (redis, database) = (&*config.redis.cert_file, &*config.database.cert_file);
+    let files = [("nats", config.nats.tls().cert_file), ("redis", redis), ("database", database)];
     files.into_iter().filter(|(_, path)| !path.is_empty()).map(|(target, path)| (target, path.into())).collect()
 }
 
 /// Plays the response role alone over a bus that is given, without a memory: what simulations do.
 pub async fn respond(config: &WorkerConfig, bus: Bus, doors: &Shutdown) -> Result<(), StartError> {
+    doors.spawn(bus.clone().follow_forgotten(doors.clone()));
     let roles = Roles { bus, intent: None, retrieval: None, aliases: config.shadow.aliases() };
     answer(config, roles, None, doors).await
 }
@@ -380,7 +382,7 @@ fn keep_the_archive(config: &WorkerConfig, bus: &Bus, store: &Store, redis: Redi
         let shelf = shelf.clone();
         move || shelf.drop_copies()
     });
-    doors.spawn(archive::keep_young(bus.clone(), store.clone(), config.archive, doors.clone()));
+    doors.spawn(archive::keep_young(bus.metrics().clone(), store.clone(), config.archive, doors.clone()));
     doors.spawn(archive::run(bus.clone(), store.clone(), shelf.clone(), gather, writes, doors.clone()));
     doors.spawn(archive::serve_history(bus.clone(), shelf, doors.clone()));
 }

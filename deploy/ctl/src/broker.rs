@@ -189,7 +189,7 @@ mod tests {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         let changed = lines(&public).into_iter().zip(lines(&read(KEYS_FILE))).filter(|(a, b)| a != b);
         assert_eq!(changed.map(|(line, _)| line[..8].to_owned()).collect::<Vec<_>>(), ["ARCHIVE:"]);
-        let error = keys(dir.path(), &members, &["archiv".into()]).unwrap_err().to_string();
+        let error = keys(dir.path(), &members, &["archives".into()]).unwrap_err().to_string();
         assert!(error.contains("there is no such user"), "{error}");
     }
 

@@ -105,9 +105,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             keep(&connect, &lane, Duration::from_secs(seconds.get().into()), json).await
         }
         Command::Apply { lane: InLane { lane }, every: None, output: Output { json, connect } } => {
-            let apply = async { Ok(connect.bus_in(&lane).await?.topology_apply(scale(&connect)).await?) };
-            let deed = Deed::new("topology.apply").on(name_of(&lane)).that_makes_the_log();
-            let changes = noted(&connect, deed, apply).await?;
+            let changes = apply(&connect, &lane).await?;
             print(&changes, json, "")?;
             let stuck = changes.iter().any(|change| matches!(change, Change::Conflict { .. }));
             Ok(if stuck { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -123,15 +121,25 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     }
 }
 
+async fn apply(connect: &Connect, lane: &str) -> Result<Vec<Change>> {
+    let apply = async { Ok(connect.bus_in(lane).await?.topology_apply(scale(connect)).await?) };
+    let deed = Deed::new("topology.apply").on(name_of(lane)).that_makes_the_log();
+    noted(connect, deed, apply).await
+}
+
 /// Applies the topology until a signal comes; what stands in the way is told and tried again.
 async fn keep(connect: &Connect, lane: &str, every: Duration, json: bool) -> Result<ExitCode> {
     let bus = connect.bus_in(lane).await?;
     let shutdown = Shutdown::new();
     lifecycle::on_signals(shutdown.clone())?;
     while !shutdown.is_asked() {
-        match bus.topology_apply(scale(connect)).await {
+        // Looked at first: what changes nothing is not worth a note.
+        match bus.topology_diff(scale(connect)).await {
             Ok(changes) if changes.is_empty() => {}
-            Ok(changes) => print(&changes, json, "")?,
+            Ok(_) => match apply(connect, lane).await {
+                Ok(changes) => print(&changes, json, "")?,
+                Err(error) => eprintln!("talkfleet: {error:#}; trying again"),
+            },
             Err(error) => eprintln!("talkfleet: {error}; trying again"),
         }
         tokio::select! {

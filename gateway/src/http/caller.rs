@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, Path},
     http::{HeaderMap, header, request::Parts},
 };
 use talkfleet_shared::{
@@ -30,6 +30,18 @@ impl FromRequestParts<Arc<Desk>> for Caller {
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refusal> {
         let address = address::of(parts, desk);
         Ok(Self(desk.admit(bearer(&parts.headers), address).await?))
+    }
+}
+
+/// What a path names at its end. Bytes that are no text name nothing, and are refused like any other strange id.
+pub struct Named(pub String);
+
+impl FromRequestParts<Arc<Desk>> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Refusal> {
+        let named = Path::<String>::from_request_parts(parts, desk).await;
+        named.map(|Path(name)| Self(name)).map_err(|_| Code::BadId.into())
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -21,7 +21,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     address::ClientAddress,
     body::Strict,
-    caller::{self, Caller},
+    caller::{self, Caller, Named},
     contract,
     error::{DELIVERY_HEADER, ProblemBody, REQUEST_HEADER, Refusal},
     sse,
@@ -47,7 +47,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Desk>> {
         ("talkfleet-priority" = Option<String>, Header, description = "`batch` when nobody waits for it: it comes after those for whom somebody does"),
     ),
     responses(
-        (status = 200, description = "The answer, or its frames", content((contract::Answer = "application/json"), (contract::Frame = "text/event-stream"))),
+        (status = 200, description = "The answer, or its frames", content((contract::Answer = "application/json"), (contract::FrameEvent = "text/event-stream"))),
         (status = "4XX", description = "The message was not accepted", body = ProblemBody, content_type = "application/problem+json"),
         (status = "5XX", description = "No answer could be made, or it is not known whether one will", body = ProblemBody, content_type = "application/problem+json"),
     ),
@@ -89,7 +89,7 @@ struct After {
 #[utoipa::path(
     get, path = "/v1/chat/{id}/stream", tag = "chat", params(("id" = inline(contract::Id), Path), After),
     responses(
-        (status = 200, description = "Server-sent events, one per frame", content_type = "text/event-stream", body = contract::Frame),
+        (status = 200, description = "Server-sent events, one per frame", content_type = "text/event-stream", body = contract::FrameEvent),
         (status = 404, description = "No such request, or not yours", body = ProblemBody, content_type = "application/problem+json"),
         (status = 410, description = "Its frames are no longer kept", body = ProblemBody, content_type = "application/problem+json"),
         (status = "4XX", description = "It was not accepted", body = ProblemBody, content_type = "application/problem+json"),
@@ -100,11 +100,13 @@ struct After {
 async fn stream(
     State(desk): State<Arc<Desk>>,
     Caller(principal): Caller,
-    Path(id): Path<String>,
-    Query(After { after }): Query<After>,
+    Named(id): Named,
+    query: Result<Query<After>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let request = intake::request_id(&id)?;
+    // Given twice, for example.
+    let Query(After { after }) = query.map_err(|_| Code::BadPosition)?;
     let after = caller::position(&headers, after.as_deref())?.unwrap_or_default();
     let frames = desk.resume(&principal, &request, after).await?;
     Ok(with_headers(sse::respond(frames, None, desk.config()), &request, None))
@@ -126,7 +128,7 @@ async fn stream(
 async fn cancel(
     State(desk): State<Arc<Desk>>,
     Caller(principal): Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<StatusCode, Refusal> {
     desk.cancel(&principal, &intake::request_id(&id)?).await?;
     Ok(StatusCode::ACCEPTED)
@@ -136,9 +138,9 @@ async fn cancel(
 #[serde(deny_unknown_fields)]
 struct FeedbackBody {
     /// The request's id.
-    #[schema(inline, value_type = contract::Id)]
+    #[schema(schema_with = contract::id)]
     id: String,
-    #[schema(inline, value_type = contract::Verdict)]
+    #[schema(schema_with = contract::verdict)]
     verdict: Verdict,
     /// Up to 1,000 characters.
     #[serde(default)]

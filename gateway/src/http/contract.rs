@@ -36,11 +36,45 @@ macro_rules! contract {
 
         fn every(generator: &mut SchemaGenerator) {
             $(generator.subschema_for::<chat::$name>();)*
+            // What the events of a stream carry.
+            generator.subschema_for::<chat::Frame>();
         }
     };
 }
 
-contract!(Answer, Frame, HistoryReply);
+contract!(Answer, HistoryReply);
+
+macro_rules! events {
+    ($($(#[$about:meta])* $name:ident;)*) => {$(
+        $(#[$about])*
+        pub(crate) struct $name;
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new().into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+        }
+    )*};
+}
+
+events! {
+    /// Stands for a frame as an event of a stream.
+    FrameEvent;
+    /// Stands for a chunk as an event of a stream.
+    ChunkEvent;
+}
+
+/// An event of a stream: its data is a text, which is JSON but for OpenAI's `[DONE]`.
+fn event(required: &[&str], data: Value) -> Value {
+    let text = || json!({ "type": "string" });
+    json!({ "type": "object", "required": required, "properties": { "id": text(), "event": text(), "data": data } })
+}
 
 /// What an identifier looks like, for those who check before they send; `id.rs` is what decides.
 pub(crate) const ID_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
@@ -73,8 +107,16 @@ texts! {
     Id ID_PATTERN;
     /// A key under which a message may be sent again.
     IdempotencyKey "^[!-~]{1,128}$";
-    /// Thumbs.
-    Verdict "^(up|down)$";
+}
+
+/// The schema of an identifier.
+pub(crate) fn id() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(ID_PATTERN)).build()
+}
+
+/// The schema of thumbs.
+pub(crate) fn verdict() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["up", "down"])).build()
 }
 
 /// The schema of a customer's text.
@@ -105,6 +147,11 @@ pub(super) fn document(api: &OpenApi) -> Value {
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.extend(generator.take_definitions(true));
         schemas.insert("CompletionBody".into(), openai::body_schema());
+        let frame = json!({
+            "type": "string", "contentMediaType": "application/json", "contentSchema": { "$ref": "#/components/schemas/Frame" },
+        });
+        schemas.insert("FrameEvent".into(), event(&["id", "event", "data"], frame));
+        schemas.insert("ChunkEvent".into(), event(&["data"], json!({ "type": "string" })));
     }
     document["components"]["schemas"]["ChatBody"]["properties"]["metadata"] = json!({
         "type": ["object", "null"], "maxProperties": chat::METADATA_PAIRS_MAX,
@@ -117,13 +164,13 @@ pub(super) fn document(api: &OpenApi) -> Value {
     document
 }
 
-/// What can be done with an answer, for clients and testers that follow links.
+/// What can be done about a request, for clients and testers that follow links.
 fn follow_ups() -> Value {
-    let with = |operation: &str, id: &str| json!({ "operationId": operation, "parameters": { "id": format!("$response.body#/{id}") } });
+    const REQUEST: &str = "$response.header.talkfleet-request";
+    let with = |operation: &str| json!({ "operationId": operation, "parameters": { "id": REQUEST } });
     json!({
-        "stream": with("stream", "id"),
-        "cancel": with("cancel", "id"),
-        "history": with("history", "conversation"),
-        "feedback": { "operationId": "feedback", "requestBody": { "id": "$response.body#/id", "verdict": "up" } },
+        "stream": with("stream"),
+        "cancel": with("cancel"),
+        "feedback": { "operationId": "feedback", "requestBody": { "id": REQUEST, "verdict": "up" } },
     })
 }

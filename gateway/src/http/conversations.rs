@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
 };
 use serde::Serialize;
@@ -17,7 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     address::ClientAddress,
-    caller::{self, Caller},
+    caller::{self, Caller, Named},
     contract,
     error::{ProblemBody, Refusal},
 };
@@ -44,7 +44,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Desk>> {
 async fn history(
     State(desk): State<Arc<Desk>>,
     Caller(principal): Caller,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<HistoryReply>, Refusal> {
     let conversation = intake::id("id", &id, ConversationId::parse)?;
     Ok(Json(desk.history(&principal, &conversation).await?))

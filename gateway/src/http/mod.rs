@@ -50,13 +50,17 @@ use tower_http::{
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-pub(crate) use self::contract::{ID_PATTERN, Id, metadata_key, metadata_value, text as text_schema};
+pub(crate) use self::contract::{ChunkEvent, ID_PATTERN, Id, metadata_key, metadata_value, text as text_schema};
 use self::error::Refusal;
 use crate::{
     config::{HttpConfig, LimitsConfig},
     desk::Desk,
     openai, web, ws,
 };
+
+/// Half a year: a browser that was here under TLS does not come without it any more. Said only where this process itself
+/// speaks TLS; a proxy before it has its own word.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=15552000");
 
 /// How long a browser may remember what it was told of an origin.
 const CORS_AGE: Duration = Duration::from_secs(600);
@@ -76,11 +80,12 @@ pub fn router(desk: Arc<Desk>) -> Router {
     let elsewhere = web::site(&desk.config().web);
     let elsewhere = elsewhere.unwrap_or_else(|| Router::new().fallback(|| async { Refusal::from(Code::NotFound) }));
     let policy = policy(&desk.config().limits);
+    let is_tls = !desk.config().http.cert_file.is_empty();
     // In one piece, since each layer by itself costs every request an allocation and a copy of the routes below.
     let common = ServiceBuilder::new()
         .layer(CatchPanicLayer::custom(broken))
         .layer(cors(&desk.config().http))
-        .map_response(move |response: Response| tell_policy(harden(response), policy.as_ref()));
+        .map_response(move |response: Response| tell_policy(harden(response, is_tls), policy.as_ref()));
     routes
         .with_state(desk.clone())
         .merge(Router::from(web::router(&desk.config().web)))
@@ -105,7 +110,7 @@ fn documented() -> OpenApiRouter<Arc<Desk>> {
 }
 
 /// What every response says to browsers; a route that has its own word keeps it.
-fn harden(mut response: Response) -> Response {
+fn harden(mut response: Response, is_tls: bool) -> Response {
     const HEADERS: [(HeaderName, HeaderValue); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -118,6 +123,9 @@ fn harden(mut response: Response) -> Response {
     ];
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(value);
+    }
+    if is_tls {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
     response
 }
@@ -178,3 +186,23 @@ fn broken(panic: Box<dyn Any + Send + 'static>) -> Response {
 const DOCS: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Talkfleet API</title>\
 <h1>Talkfleet API</h1><p>The document is <a href=/openapi.json>/openapi.json</a> (OpenAPI 3.1); \
 any viewer or client generator reads it.</html>";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_is_held_to_tls_only_where_there_is_tls() {
+        let told =
+            |is_tls| harden(StatusCode::OK.into_response(), is_tls).headers().contains_key("strict-transport-security");
+        assert!(told(true) && !told(false));
+    }
+
+    #[test]
+    fn a_route_keeps_its_own_word() {
+        let own = [(header::CONTENT_SECURITY_POLICY, "default-src 'self'")];
+        let response = harden((own, ()).into_response(), false);
+        assert_eq!(response.headers()[header::CONTENT_SECURITY_POLICY], "default-src 'self'");
+        assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+}

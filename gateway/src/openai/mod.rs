@@ -20,7 +20,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, header::CACHE_CONTROL},
     response::{
         IntoResponse, Response, Sse,
@@ -49,7 +49,7 @@ use crate::{
         self,
         address::ClientAddress,
         body::Strict,
-        caller::{Caller, submission},
+        caller::{Caller, Named, submission},
     },
     intake::Asked,
 };
@@ -74,7 +74,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Desk>> {
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "openai", request_body = CompletionBody,
     responses(
-        (status = 200, description = "The answer, or its chunks", content((Completion = "application/json"), (String = "text/event-stream"))),
+        (status = 200, description = "The answer, or its chunks", content((Completion = "application/json"), (http::ChunkEvent = "text/event-stream"))),
         (status = "4XX", description = "The message was not accepted", body = ErrorBody),
         (status = "5XX", description = "No answer could be made", body = ErrorBody),
     ),
@@ -200,8 +200,9 @@ async fn list_models(caller: Result<Caller, http::error::Refusal>) -> Result<Jso
 )]
 async fn show_model(
     caller: Result<Caller, http::error::Refusal>,
-    Path(id): Path<String>,
+    named: Result<Named, http::error::Refusal>,
 ) -> Result<Json<Model>, Refusal> {
     caller?;
+    let Named(id) = named?;
     if id == MODEL { Ok(Json(THE_DESK)) } else { Err(Refusal::unknown_model(&id)) }
 }

@@ -270,7 +270,9 @@ impl<'a> Fields<'a> {
     }
 
     fn positive(&self, key: &str) -> Result<Option<u64>, Refusal> {
-        self.read(key, "a whole number above 0", |value| value.as_u64().filter(|number| *number > 0))
+        self.read(key, "a whole number above 0", |value| {
+            value.as_number().and_then(intake::as_whole).filter(|number| *number > 0)
+        })
     }
 
     fn between(&self, key: &str, from: f64, to: f64) -> Result<Option<f64>, Refusal> {

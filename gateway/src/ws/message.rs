@@ -53,6 +53,7 @@ enum Wire {
         user: Option<String>,
         channel: Option<String>,
         metadata: Option<Metadata>,
+        #[serde(default, deserialize_with = "intake::whole")]
         deadline_ms: Option<u64>,
         idempotency_key: Option<String>,
     },

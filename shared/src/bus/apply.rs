@@ -172,7 +172,10 @@ impl Bus {
         stream: &'static str,
         consumer: Option<&str>,
     ) -> Result<Option<Consumer>, BusError> {
-        let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
+        // Where only the operator may make one, the broker does not even answer.
+        let unmade = |what: &str, error: &dyn std::fmt::Display| {
+            BusError::Missing(format!("{what}, and it could not be made here ({error})"))
+        };
         let scale = Scale { replicas: self.replicas, ..Scale::default() };
         let name = self.lane.stream(stream);
         if let Err(error) = self.nats()?.jetstream.get_stream(&*name).await {
@@ -183,7 +186,8 @@ impl Bus {
                 stream = %name,
                 "a stream was deleted; it is made again as the topology says, and what it held is lost"
             );
-            self.nats()?.jetstream.get_or_create_stream(wanted).await.map_err(|error| refused(&error))?;
+            let made = self.nats()?.jetstream.get_or_create_stream(wanted).await;
+            made.map_err(|error| unmade(&format!("stream '{name}'"), &error))?;
         }
         let Some(consumer) = consumer else { return Ok(None) };
         let meant = |config: &pull::Config| config.durable_name.as_deref() == Some(consumer);
@@ -191,7 +195,8 @@ impl Bus {
         let Some((_, wanted)) = consumers.find(|(of, config)| *of == stream && meant(config)) else { return Ok(None) };
         tracing::warn!(stream = %name, consumer, "a consumer was deleted; it is made again as the topology says");
         let made = self.stream(stream).await?.create_consumer(wanted).await;
-        made.map(|made| Some(Consumer::Nats(Box::new(made)))).map_err(|error| refused(&error))
+        made.map(|made| Some(Consumer::Nats(Box::new(made))))
+            .map_err(|error| unmade(&format!("consumer '{consumer}'"), &error))
     }
 
     /// Removes a lane with everything that still lies in it.

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::{Bus, BusError};
-use crate::{lifecycle::Shutdown, retry::Delays};
+use crate::{id::RequestId, lifecycle::Shutdown, retry::Delays, subject};
 
 /// How services of ours begin.
 pub(super) const SERVICE: &str = "talkfleet-";
@@ -52,10 +52,10 @@ impl Bus {
     pub async fn present(&self, what: &str, within: Duration) -> Result<Vec<Present>, BusError> {
         let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
         let client = &self.nats()?.client;
-        let inbox = client.new_inbox();
-        let mut heard = client.subscribe(inbox.clone()).await.map_err(|error| refused(&error))?;
+        let told = subject::present(&RequestId::new());
+        let mut heard = client.subscribe(told.clone()).await.map_err(|error| refused(&error))?;
         let question = format!("$SRV.INFO.{SERVICE}{what}");
-        client.publish_with_reply(question, inbox, "".into()).await.map_err(|error| refused(&error))?;
+        client.publish_with_reply(question, told, "".into()).await.map_err(|error| refused(&error))?;
         let mut present: Vec<Present> = Vec::new();
         let gather = async {
             while let Some(message) = heard.next().await {

@@ -21,6 +21,9 @@ const WORKER: &str = "worker";
 const ROLES: [(&str, fn(&mut Gather<'_>)); 4] =
     [("intent", intent), ("retrieval", retrieval), ("response", response), ("archive", archive)];
 
+/// What would take something out of a stream, or all of it.
+const WIPES: [&str; 3] = ["STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.DELETE"];
+
 /// The user of clients that ask over plain NATS, followed by their tenant.
 const CLIENT: &str = "client-";
 
@@ -65,16 +68,27 @@ pub(super) fn fleet() -> impl Iterator<Item = &'static str> {
 fn gateway(gateway: &mut Gather<'_>) {
     let own = BusUser::parse(gateway.user).ok().and_then(|user| GatewayId::of_user(&user));
     gateway.hears([own.map_or_else(|| format!("{}.reply.*.*", subject::PREFIX), |own| subject::replies(&own))]);
-    gateway.says([subject::every_ask(), subject::every_tenant("direct"), subject::every_tenant("history")]);
+    gateway.says([subject::every_ask(), subject::every_next_ask()]);
+    gateway.says([subject::every_tenant("direct"), subject::every_tenant("history")]);
     gateway.says([subject::every_cancel(), subject::every_resume(), subject::every_tenant("feedback")]);
     // It writes down that a turn expired; the first writer wins whoever it is.
     gateway.says([subject::every_turn()]);
     gateway.reads_last(topology::TURNS, &subject::every_turn());
-    gateway.reads_last(topology::ASK, &subject::every_ask());
+    // Whichever release is to answer it.
+    gateway.reads_last(topology::ASK, &subject::every_asks_of());
     let of_peers = [format!("{}.burst.*.*", subject::PREFIX), subject::every_listening()];
     gateway.says(of_peers.clone());
     gateway.hears(of_peers);
-    gateway.follows(&bucket(topology::KEYS));
+    gateway.counts(&[
+        (topology::ASK, topology::RESPONSE),
+        (topology::ASK, topology::RESPONSE_NEXT),
+        (topology::JOURNAL, topology::ARCHIVE),
+        (topology::ADVISORIES, topology::REAPER),
+    ]);
+    for name in [topology::KEYS, topology::RELEASE, topology::FORGOTTEN] {
+        gateway.follows(&bucket(name));
+    }
+    gateway.says([subject::every_tenant("present")]);
     // Only this one: keys are the operator's to make.
     gateway.says([format!("$KV.{}.{VISITOR_SECRET}", topology::KEYS)]);
     // Whoever asks over plain NATS is answered wherever they wait, but nobody of the fleet beside other gateways.
@@ -89,17 +103,20 @@ fn intent(intent: &mut Gather<'_>) {
     intent.answers(&["response", WORKER, OPERATOR]);
     intent.follows(&bucket(topology::CATALOG));
     intent.follows(&objects(topology::MODELS));
+    intent.follows(&bucket(topology::FORGOTTEN));
 }
 
 fn retrieval(retrieval: &mut Gather<'_>) {
     retrieval.serves("retrieve");
     retrieval.answers(&["response", WORKER, OPERATOR]);
     retrieval.follows(&bucket(topology::CATALOG));
+    retrieval.follows(&bucket(topology::FORGOTTEN));
 }
 
 /// Owns turns; what kills its workers it sets aside.
 fn response(response: &mut Gather<'_>) {
     response.takes(topology::ASK, topology::RESPONSE);
+    response.takes(topology::ASK, topology::RESPONSE_NEXT);
     response.takes(topology::ADVISORIES, topology::REAPER);
     for what in ["STREAM.MSG.GET", "STREAM.MSG.DELETE"] {
         response.calls(&format!("{what}.{}", topology::ASK));
@@ -118,7 +135,12 @@ fn response(response: &mut Gather<'_>) {
     response.calls(&format!("STREAM.INFO.{}", topology::TURNS));
     response.reads_last(topology::TURNS, &subject::every_turn());
     response.reads_last(topology::CANCELS, &subject::every_cancel());
-    response.follows(&bucket(topology::OWNERS));
+    for name in [topology::OWNERS, topology::RELEASE, topology::FORGOTTEN] {
+        response.follows(&bucket(name));
+    }
+    // It says that it is there, and as which release.
+    response.hears(["$SRV.>".into()]);
+    response.says([subject::every_tenant("present")]);
 }
 
 fn archive(archive: &mut Gather<'_>) {
@@ -131,16 +153,21 @@ fn archive(archive: &mut Gather<'_>) {
     archive.hears([subject::every_tenant("changed")]);
     archive.reads_last(topology::TURNS, &subject::every_turn());
     archive.follows(topology::TURNS);
-    // After another database has taken over, what the journal took in shortly before is read once more.
+    // After another database has taken over, what the journal took in shortly before is read once more; and how long the
+    // oldest of its records waits stands in the record.
     archive.follows(topology::JOURNAL);
+    archive.follows(&bucket(topology::FORGOTTEN));
 }
 
-/// Everything but other users' inboxes.
+/// Everything but other users' inboxes, and taking what operators did out of the log of it.
 fn operator(operator: &mut Gather<'_>) {
     let [live, shadow] = [subject::PREFIX, subject::SHADOW].map(|prefix| format!("{prefix}.>"));
-    operator.says(["$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$O.>", "$SRV.>"].map(str::to_owned));
+    // Snapshots: pieces are acknowledged, and given, on subjects of their own.
+    operator
+        .says(["$JS.API.>", "$JS.SNAPSHOT.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$O.>", "$SRV.>"].map(str::to_owned));
     operator.says([live.clone(), shadow.clone()]);
     operator.hears([live, shadow, "$JS.EVENT.>".into(), "$SRV.>".into()]);
+    operator.deny.extend(WIPES.map(|what| format!("$JS.API.{what}.{}", topology::AUDIT)));
 }
 
 fn bucket(name: &str) -> String {
@@ -204,6 +231,16 @@ impl<'a> Gather<'a> {
         self.calls(&format!("CONSUMER.INFO.{stream}.{consumer}"));
         self.calls(&format!("CONSUMER.MSG.NEXT.{stream}.{consumer}"));
         self.says([format!("$JS.ACK.{stream}.{consumer}.>"), format!("$JS.ACK.*.*.{stream}.{consumer}.>")]);
+    }
+
+    /// Tells how much waits for whom, and for how long; of a stream that keeps what was read it learns nothing more.
+    fn counts(&mut self, consumers: &[(&str, &str)]) {
+        for (stream, consumer) in consumers {
+            self.calls(&format!("CONSUMER.INFO.{stream}.{consumer}"));
+            if *stream != topology::JOURNAL {
+                self.calls(&format!("STREAM.INFO.{stream}"));
+            }
+        }
     }
 
     /// Reads the newest message on a subject.
@@ -272,6 +309,17 @@ mod tests {
                     let subject = format!("$JS.API.{what}.{stream}");
                     assert_eq!(may(&rights.publish, &subject), user == OPERATOR, "{user} {subject}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn operators_write_down_what_they_do_and_nobody_takes_it_out() {
+        for BusRights { user, rights } in users(&[], &[TenantId::parse("demo").unwrap()]) {
+            assert_eq!(may(&rights.publish, &subject::audit()), user == OPERATOR, "{user}");
+            for what in WIPES {
+                let subject = format!("$JS.API.{what}.{}", topology::AUDIT);
+                assert!(!may(&rights.publish, &subject), "{user} {subject}");
             }
         }
     }

@@ -1,9 +1,8 @@
 //! What is older than the archive keeps is deleted, some rows at a time, by one archive worker at a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use talkfleet_shared::{
-    bus::Bus,
     chance,
     lifecycle::Shutdown,
     metrics::{Metrics, Row},
@@ -20,10 +19,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long the lock may be waited for; nobody waits for the lock itself.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
 
-const DAY_MS: u64 = 86_400_000;
-
 /// Deletes what is old until shutdown; nothing where everything is kept.
-pub async fn keep_young(bus: Bus, store: Store, config: ArchiveConfig, shutdown: Shutdown) {
+pub async fn keep_young(metrics: Arc<Metrics>, store: Store, config: ArchiveConfig, shutdown: Shutdown) {
     if config.retention_days == 0 {
         return;
     }
@@ -36,7 +33,7 @@ pub async fn keep_young(bus: Bus, store: Store, config: ArchiveConfig, shutdown:
         }
         tokio::select! {
             () = shutdown.asked() => return,
-            swept = sweep(&bus, &store, &config) => if let Err(error) = swept {
+            swept = sweep(&metrics, &store, &config) => if let Err(error) = swept {
                 tracing::warn!(%error, "what is older than archive.retention_days stays for now");
             },
         }
@@ -44,16 +41,14 @@ pub async fn keep_young(bus: Bus, store: Store, config: ArchiveConfig, shutdown:
 }
 
 /// Deletes what is older now, unless another worker is at it.
-async fn sweep(bus: &Bus, store: &Store, config: &ArchiveConfig) -> Result<(), StoreError> {
+async fn sweep(metrics: &Metrics, store: &Store, config: &ArchiveConfig) -> Result<(), StoreError> {
     let Some(_turn) = store.retention_turn(LOCK_WITHIN).await? else { return Ok(()) };
-    let Ok((_, now)) = bus.time().await else { return Ok(()) };
-    let now_ms = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
-    let before_ms = now_ms.saturating_sub(u64::from(config.retention_days) * DAY_MS);
     for tenant in store.archived_tenants().await? {
         for table in Table::ALL {
             loop {
-                let deleted = store.erase_before(table, &tenant, before_ms, config.retention_batch_rows).await?;
-                count(bus.metrics(), table, deleted);
+                let deleted =
+                    store.erase_before(table, &tenant, config.retention_days, config.retention_batch_rows).await?;
+                count(metrics, table, deleted);
                 if deleted < u64::from(config.retention_batch_rows) {
                     break;
                 }

@@ -10,7 +10,10 @@ const FALLBACKS_MAX: usize = 7;
 
 impl Checked for WorkerConfig {
     fn secret_files(&self) -> Vec<(&'static str, &str)> {
-        self.nats.secret_files()
+        let mut files = self.nats.secret_files();
+        files.push(("redis.key_file", &self.redis.key_file));
+        files.push(("database.key_file", &self.database.key_file));
+        files
     }
 
     fn problems(&self) -> Vec<String> {

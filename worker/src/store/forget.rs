@@ -68,17 +68,17 @@ impl Table {
         }
     }
 
-    /// The rows of one tenant that are older than so many milliseconds since 1970, at most so many, oldest first.
+    /// The rows of one tenant that are older than so many days by the database's clock, at most so many, oldest first.
     fn delete_before(self) -> &'static str {
         match self {
             Self::Turns => {
                 "delete from turns where (tenant, request) in (
-                    select tenant, request from turns where tenant = $1 and asked_at < to_timestamp($2 / 1000.0)
+                    select tenant, request from turns where tenant = $1 and asked_at < now() - make_interval(days => $2)
                     order by asked_at limit $3)"
             }
             Self::Feedback => {
                 "delete from feedback where (tenant, request) in (
-                    select tenant, request from feedback where tenant = $1 and given_at < to_timestamp($2 / 1000.0)
+                    select tenant, request from feedback where tenant = $1 and given_at < now() - make_interval(days => $2)
                     limit $3)"
             }
         }
@@ -131,16 +131,16 @@ impl Store {
         tenants.into_iter().map(parse).collect()
     }
 
-    /// Deletes a tenant's rows from before a moment, at most so many, the oldest first. How many there were.
+    /// Deletes a tenant's rows that are older than so many days, at most so many, the oldest first. How many there were.
     pub async fn erase_before(
         &self,
         table: Table,
         tenant: &TenantId,
-        before_ms: u64,
+        days: u32,
         rows_max: u32,
     ) -> Result<u64, StoreError> {
-        let before = i64::try_from(before_ms).unwrap_or(i64::MAX);
-        let query = sqlx::query(table.delete_before()).bind(tenant.as_str()).bind(before).bind(i64::from(rows_max));
+        let days = i32::try_from(days).unwrap_or(i32::MAX);
+        let query = sqlx::query(table.delete_before()).bind(tenant.as_str()).bind(days).bind(i64::from(rows_max));
         within(WRITE_TIMEOUT, query.execute(&self.pool)).await.map(|done| done.rows_affected())
     }
 

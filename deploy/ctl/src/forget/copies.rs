@@ -20,8 +20,16 @@ enum Part {
 
 /// Looks through Redis. In the `first` look that erases, every copy of an answer goes: nobody can tell whose question made
 /// it, and it costs a call of the model to make it again.
-pub(super) async fn look(copies: &Copies, search: &mut Search, erase: bool, first: bool) -> Result<Place> {
-    let (began, mut place, mut at) = (Instant::now(), Place::new("Redis"), Some(Cursor::default()));
+pub(super) async fn look(servers: &[Copies], search: &mut Search, erase: bool, first: bool) -> Result<Place> {
+    let (began, mut place) = (Instant::now(), Place::new("Redis"));
+    for copies in servers {
+        look_at(copies, search, (erase, first), &mut place).await?;
+    }
+    Ok(place.took(began.elapsed()))
+}
+
+async fn look_at(copies: &Copies, search: &mut Search, (erase, first): (bool, bool), place: &mut Place) -> Result<()> {
+    let mut at = Some(Cursor::default());
     while let Some(from) = at {
         let (some, next) = copies.step(from).await.context("Redis cannot be looked through")?;
         at = next;
@@ -42,7 +50,7 @@ pub(super) async fn look(copies: &Copies, search: &mut Search, erase: bool, firs
             }
         }
     }
-    Ok(place.took(began.elapsed()))
+    Ok(())
 }
 
 fn part(search: &mut Search, copy: &Copy, first: bool) -> Part {

@@ -90,7 +90,7 @@ pub(crate) struct Args {
     /// Only tell what would go
     #[arg(long)]
     dry_run: bool,
-    /// Redis, as redis://user:password@host:port
+    /// Redis, as redis://user:password@host:port; of a cluster every master, separated by commas
     #[arg(long, env = "TALKFLEET_REDIS__URL", value_name = "URL", hide_env_values = true)]
     redis: Option<String>,
     /// Folders whose files are looked through as well, such as those of replays; what is found is named and left alone
@@ -148,14 +148,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 pub(crate) struct Desk {
     bus: Bus,
     store: Store,
-    copies: Copies,
+    /// Every server of Redis; the members of a cluster have other keys each.
+    copies: Vec<Copies>,
 }
 
 impl Desk {
     pub(crate) async fn open(connect: &Connect, redis: Option<String>) -> Result<Self> {
         let redis = redis.or_else(|| connect.ready().map(|ready| ready.redis));
         let redis = redis.context("where is Redis? Give --redis URL, or --data DIR of a running desk")?;
-        let copies = Copies::open(&Url::new(redis))?;
+        let copies = redis.split(',').map(|url| Copies::open(&Url::new(url.trim()))).collect::<Result<_, _>>()?;
         Ok(Self { bus: connect.bus().await?, store: connect.store().await?, copies })
     }
 

@@ -117,6 +117,9 @@ fn candidate(fleet: &Fleet, gate: Option<(PathBuf, Duration)>, force: bool) -> R
     if force {
         return Ok(version);
     }
+    if fleet.gateways == 0 {
+        bail!("no gateway says that it is there, so that nobody knows whether they go by the rule")
+    }
     if fleet.gateways_that_do_not_follow > 0 {
         bail!(
             "{} of {} gateways are of a build that knows no releases, and could let two messages of a conversation be \

@@ -43,7 +43,10 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
     };
     Ok(vec![
         Channel {
-            read_as: vec![subject::asks_of_shard(SHARD), subject::every_ask()], stream: Some(topology::ASK),
+            read_as: vec![
+                subject::asks_of_shard(SHARD), subject::every_ask(), subject::asks_of(SHARD, &tenant, &conversation), subject::every_asks_of(),
+            ],
+            stream: Some(topology::ASK),
             ..channel("ask", subject::ask(SHARD, &tenant, &conversation), "Messages of customers; the broker lets in one per conversation at a time.", &["ask"])
         },
         Channel {
@@ -57,6 +60,10 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
         Channel {
             read_as: vec![subject::replies(&gateway)],
             ..channel("reply", subject::reply(&gateway, &request), "Frames of an answer while it is made.", &["frame"])
+        },
+        Channel {
+            read_as: vec![subject::every_tenant("present")],
+            ..channel("present", subject::present(&request), "Where gateways and workers say that they are there, in the words of the NATS services protocol (`$SRV.INFO`).", &[])
         },
         Channel {
             read_as: vec![subject::every_tenant("intent")],

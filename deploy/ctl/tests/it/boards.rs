@@ -84,11 +84,14 @@ impl Watched {
         };
         let open = Desk::open().workers(0).own_database();
         let open = open.gateway_set("turns.waiting_max", 4).gateway_set("admission.concurrency_min", 4);
+        let open = open.gateway_set("admission.concurrency_start", 4);
         let open = open.gateway_set("admission.dwell_ms", 0).gateway_set("limits.tenant_per_minute", 100_000);
         let open = open
             .worker_set("model.base_url", model().await)
-            .worker_set("model.price", "{ prompt = 2.0, completion = 8.0 }");
+            .worker_set("model.price.prompt", 2.0)
+            .worker_set("model.price.completion", 8.0);
         let open = open.worker_set("model.breaker_failures", 1).worker_set("model.breaker_open_ms", 300);
+        let open = open.worker_set("database.breaker_failures", 1).worker_set("database.breaker_open_ms", 500);
         let open = open.worker_set("plan.park_below", 1.0).worker_set("turn.slow_ms", 1);
         // Nobody takes spans there.
         let mut desk = open.worker_set("otel.endpoint", "http://127.0.0.1:1").start().await;
@@ -135,7 +138,9 @@ impl Watched {
                 desk.post("/v1/feedback", &json!({ "id": answer["id"], "verdict": verdict })).await;
             }
         }
-        desk.get("/v1/conversations/watched").await;
+        for _ in 0..2 {
+            desk.get("/v1/conversations/watched").await;
+        }
         desk.post_as("tf_nobody", "/v1/chat", &json!({ "text": QUESTIONS[0] })).await;
         desk.stream(0, &json!({ "text": QUESTIONS[1] })).await.rest().await;
         let mut socket = Socket::open(desk, 0).await;

@@ -46,9 +46,9 @@ impl Drop for Broker {
 }
 
 /// Runs `talkfleet`; what it printed.
-fn talkfleet(args: &[&str], variables: &[(&str, &str)]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_talkfleet"));
-    let out = command.args(args).envs(variables.iter().copied()).output().unwrap();
+async fn talkfleet(args: &[&str], variables: &[(&str, &str)]) -> String {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
+    let out = command.args(args).envs(variables.iter().copied()).output().await.unwrap();
     assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap()
 }
@@ -58,13 +58,13 @@ impl Broker {
     pub(crate) async fn start(members: &[&str], more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().to_str().unwrap();
-        let permissions = talkfleet(&[&["topology", "permissions"], members].concat(), &[]);
+        let permissions = talkfleet(&[&["topology", "permissions"], members].concat(), &[]).await;
         std::fs::write(dir.path().join("permissions.conf"), permissions).unwrap();
-        talkfleet(&[&["topology", "keys", "--dir", at], members].concat(), &[]);
+        talkfleet(&[&["topology", "keys", "--dir", at], members].concat(), &[]).await;
         let configuration = format!(
             "listen: \"127.0.0.1:-1\"\nports_file_dir: \"{at}\"\npid_file: \"{at}/pid\"\nlog_file: \"{at}/log\"\n\
              jetstream {{ store_dir: \"{at}/js\" }}\n\
-             accounts {{ TALKFLEET {{ jetstream: enabled, include \"permissions.conf\" }} SYS {{ include \"system.conf\" }} }}\n\
+             accounts {{ TALKFLEET {{ jetstream: enabled, include \"permissions.conf\" }}\nSYS {{ include \"system.conf\" }} }}\n\
              system_account: SYS\n{more}\n"
         );
         std::fs::write(dir.path().join("nats.conf"), configuration).unwrap();
@@ -137,6 +137,11 @@ const MAY_PUBLISH: &[(&str, &str, bool)] = &[
     ("gateway", "chat.v1.turn.demo.c1.r1", YES), ("gateway", "chat.v1.burst.demo.c1", YES),
     ("gateway", "chat.v1.listening.demo.r1", YES), ("gateway", "$KV.KEYS.visitor-secret", YES),
     ("gateway", "$JS.API.DIRECT.GET.TURNS.chat.v1.turn.demo.*.r1", YES), ("gateway", "$JS.API.DIRECT.GET.ASK.chat.v1.ask.0.demo.c1", YES),
+    ("gateway", "$JS.API.CONSUMER.INFO.JOURNAL.archive", YES), ("gateway", "$JS.API.STREAM.INFO.ASK", YES),
+    ("gateway", "chat.v1.ask_next.0.demo.c1", YES), ("gateway", "$JS.API.CONSUMER.CREATE.KV_RELEASE.mine", YES),
+    ("gateway", "$KV.RELEASE.rule", NO), ("gateway", "$KV.FORGOTTEN.x", NO), ("response", "$JS.API.CONSUMER.MSG.NEXT.ASK.response_next", YES),
+    ("response", "$KV.RELEASE.rule", NO), ("archive", "$KV.FORGOTTEN.x", NO), ("archive", "$JS.API.CONSUMER.MSG.NEXT.ASK.response_next", NO),
+    ("gateway", "chat.v1.audit", NO), ("gateway", "$JS.API.STREAM.INFO.JOURNAL", NO), ("gateway", "$JS.API.DIRECT.GET.JOURNAL", NO),
     ("gateway", "_INBOX.somebody.1.2", YES), ("gateway", "_INBOX.gateway.1.2", YES),
     ("gateway", "_INBOX.response.1.2", NO), ("gateway", "_INBOX.operator.1.2", NO),
     ("gateway", "$KV.KEYS.0123", NO), ("gateway", "$KV.CATALOG.intents.demo", NO), ("gateway", "$KV.OWNERS.demo.c1", NO),
@@ -170,6 +175,7 @@ const MAY_PUBLISH: &[(&str, &str, bool)] = &[
     ("archive", "$JS.API.CONSUMER.MSG.NEXT.JOURNAL.archive", YES), ("archive", "$JS.ACK.JOURNAL.archive.1.1.1.1.1", YES),
     ("archive", "chat.v1.changed.demo", YES), ("archive", "_INBOX.gateway.1.2", YES), ("archive", "chat.v1.dead.demo", YES),
     ("archive", "$JS.API.CONSUMER.CREATE.TURNS.mine.chat.v1.turn.demo.c1.*", YES),
+    ("archive", "$JS.API.DIRECT.GET.JOURNAL", YES),
     ("archive", "$JS.API.CONSUMER.MSG.NEXT.ASK.response", NO), ("archive", "$JS.ACK.ASK.response.1.1.1.1.1", NO),
     ("archive", "chat.v1.turn.demo.c4.r4", NO), ("archive", "chat.v1.reply.g1.r1", NO), ("archive", "chat.v1.ask.0.demo.c4", NO),
     ("archive", "$JS.API.STREAM.DELETE.JOURNAL", NO), ("archive", "$JS.API.STREAM.INFO.KV_KEYS", NO),
@@ -272,8 +278,14 @@ async fn desk(broker: &Broker, model: &Model) -> Desk {
     for role in ["intent", "retrieval", "response", "archive"] {
         let mut worker_set = vec![nkey(role)];
         if role == "response" {
-            let speaks =
-                [("model.base_url", &*model.url), ("model.api_key", "not-a-real-key"), ("turn.grace_ms", "500")];
+            let speaks = [
+                ("model.base_url", &*model.url),
+                ("model.api_key", "not-a-real-key"),
+                ("model.token_timeout_ms", "60000"),
+                ("model.first_token_timeout_ms", "60000"),
+                ("turn.grace_ms", "500"),
+                ("plan.answer_cache_entries", "0"),
+            ];
             worker_set.extend(speaks.map(|(key, value)| (key.to_owned(), value.to_owned())));
         }
         fleet.add_worker(&FleetOptions { roles: vec![role.into()], worker_set, ..options.clone() }).await.unwrap();
@@ -299,7 +311,7 @@ async fn missing(desk: &Desk) -> String {
 }
 
 /// The operator's command on this broker; what it printed.
-fn operate(broker: &Broker, desk: &Desk, args: &[&str]) -> String {
+async fn operate(broker: &Broker, desk: &Desk, args: &[&str]) -> String {
     let seed = broker.seed("operator").display().to_string();
     let database = desk.options.database.as_str();
     let variables = [
@@ -307,7 +319,7 @@ fn operate(broker: &Broker, desk: &Desk, args: &[&str]) -> String {
         ("TALKFLEET_NATS__NKEY_FILE", &seed),
         ("TALKFLEET_DATABASE__URL", database),
     ];
-    talkfleet(args, &variables)
+    talkfleet(args, &variables).await
 }
 
 #[tokio::test]
@@ -331,13 +343,15 @@ async fn a_whole_fleet_works_with_one_user_per_role() {
 
     // Resumed in mid-answer, stopped in another.
     model.say(1);
-    let mut frames = desk.stream(0, &json!({ "text": "Can I pay in instalments?", "conversation": "resumed" })).await;
+    let mut frames =
+        desk.stream(0, &json!({ "text": "How long does delivery take?", "conversation": "resumed" })).await;
     let begun = frames.next().await.unwrap();
     let resumed = desk.resume(0, begun.request.as_str(), "0").await;
     model.answer();
     assert_eq!(resumed.rest().await.last().unwrap().body.name(), "done");
     model.say(1);
-    let mut frames = desk.stream(0, &json!({ "text": "How do I return something?", "conversation": "stopped" })).await;
+    let mut frames =
+        desk.stream(0, &json!({ "text": "How long does delivery take?", "conversation": "stopped" })).await;
     let begun = frames.next().await.unwrap();
     assert_eq!(desk.post(&format!("/v1/chat/{}/cancel", begun.request), &json!({})).await.0, 202);
     assert_eq!(frames.rest().await.last().unwrap().body.name(), "cancelled");
@@ -368,21 +382,20 @@ async fn a_whole_fleet_works_with_one_user_per_role() {
     };
     response.set_aside(&poison).await.unwrap();
 
-    // What is current is changed by the operator's command, and heard by the roles.
+    // What is current is changed by the operator's command, and heard by the roles. A tenant of its own: the database is
+    // other tests' too.
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(
-        folder.path().join("moon.md"),
-        "# Delivery to the moon\n\nDelivery to the moon takes ninety days.\n",
-    )
-    .unwrap();
-    operate(&broker, &desk, &["knowledge", "add", folder.path().to_str().unwrap()]);
-    assert!(operate(&broker, &desk, &["dead", "list"]).contains("a test"));
-    operate(&broker, &desk, &["topology", "diff"]);
-    model.answer();
+    let article =
+        "---\ntitle: Do you deliver by drone?\nurl: /help/drones\n---\nWe deliver by drone to three islands.\n";
+    std::fs::write(folder.path().join("drones.md"), article).unwrap();
+    operate(&broker, &desk, &["knowledge", "add", "--tenant", "isles", folder.path().to_str().unwrap()]).await;
+    assert!(operate(&broker, &desk, &["dead", "list"]).await.contains("a test"));
+    operate(&broker, &desk, &["topology", "diff"]).await;
+    let key = create_key(&desk.bus, "isles").await;
     until("the new article", || async {
         model.answer();
-        let (_, answer) = desk.post("/v1/chat", &json!({ "text": "How long does delivery to the moon take?" })).await;
-        answer.to_string().contains("ninety days").then_some(())
+        let (_, answer) = desk.post_as(&key, "/v1/chat", &json!({ "text": "Do you deliver by drone?" })).await;
+        (answer["citations"][0]["url"] == "/help/drones").then_some(())
     })
     .await;
 
@@ -403,17 +416,18 @@ async fn a_stream_that_was_deleted_comes_back_by_the_operators_hand_alone() {
     .await;
     assert!(desk.bus.asks_waiting().await.is_err(), "nobody of the fleet may make it again");
     let seed = broker.seed("operator").display().to_string();
-    let mut keeper = Command::new(env!("CARGO_BIN_EXE_talkfleet"));
+    let mut keeper = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
     keeper.args(["topology", "apply", "--every", "1"]).env("TALKFLEET_NATS__URL", &broker.url);
-    let mut keeper = keeper.env("TALKFLEET_NATS__NKEY_FILE", seed).stdout(Stdio::null()).spawn().unwrap();
+    let mut keeper =
+        keeper.env("TALKFLEET_NATS__NKEY_FILE", seed).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
     until("an answer", || async {
         let (status, answer) = desk.post("/v1/chat", &json!({ "text": "How long does delivery take?" })).await;
         (status == 200 && answer["kind"] == "answer").then_some(())
     })
     .await;
     desk.fleet.ready(PATIENCE).await.unwrap();
-    assert!(Command::new("kill").args(["-TERM", &keeper.id().to_string()]).status().unwrap().success());
-    assert!(keeper.wait().unwrap().success());
+    assert!(Command::new("kill").args(["-TERM", &keeper.id().unwrap().to_string()]).status().unwrap().success());
+    assert!(keeper.wait().await.unwrap().success());
 }
 
 #[tokio::test]
@@ -425,7 +439,7 @@ async fn a_key_is_changed_while_the_fleet_runs() {
     let bus = Bus::connect(&broker.config("response"), "test", Metrics::new("test"), health.clone()).await.unwrap();
     let before = std::fs::read(broker.seed("response")).unwrap();
     let at = broker.dir.path().to_str().unwrap();
-    talkfleet(&["topology", "keys", "--dir", at, "--renew", "response"], &[]);
+    talkfleet(&["topology", "keys", "--dir", at, "--renew", "response"], &[]).await;
     assert_ne!(before, std::fs::read(broker.seed("response")).unwrap());
     broker.reload();
     // The broker lets go of whoever came with the old key; the new one is read for the new connection.
@@ -461,7 +475,7 @@ async fn the_shipped_configuration_is_one() {
     for name in ["nats-server.conf", "permissions.conf"] {
         std::fs::copy(shipped.join(name), dir.path().join(name)).unwrap();
     }
-    talkfleet(&["topology", "keys", "--dir", dir.path().to_str().unwrap()], &[]);
+    talkfleet(&["topology", "keys", "--dir", dir.path().to_str().unwrap()], &[]).await;
     Certificates::new("localhost").write(dir.path(), "server");
     let variables = [
         ("NATS_SERVER_NAME", "nats-0"),

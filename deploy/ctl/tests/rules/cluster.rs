@@ -1,12 +1,14 @@
-//! What the manifests say agrees with the code: consumers, thresholds, limits, times.
+//! What the manifests say agrees with the code: consumers, thresholds, limits, times, configuration.
 
 use serde_json::Value;
+use talkfleet_gateway::config::GatewayConfig;
 use talkfleet_shared::{
     config::{GATEWAY_DEFAULTS, WORKER_DEFAULTS},
     topology::{self, ARCHIVE, RESPONSE, Scale},
 };
+use talkfleet_worker::config::WorkerConfig;
 
-use crate::tree::{File, none, one, repository, sample};
+use crate::tree::{File, none, one, repository, root, sample};
 
 /// What differs from the defaults in a cluster, and in the image.
 const GATEWAY: &str = "deploy/k8s/base/fleet/gateway.toml";
@@ -155,6 +157,26 @@ fn unknown_consumers(files: &[File]) -> Vec<String> {
     findings
 }
 
+/// Where the broker's accounts are.
+const BROKER: &str = "deploy/nats/nats-server.conf";
+
+/// Autoscalers that look for the queue in an account which the broker does not have.
+fn unknown_accounts(files: &[File]) -> Vec<String> {
+    let broker = files.iter().find(|file| file.path == BROKER).map_or("", |file| file.text.as_str());
+    let has = |account: &str| broker.lines().any(|line| line.trim_start().starts_with(&format!("{account} {{")));
+    let mut findings = Vec::new();
+    for (path, thing) in things(files, "ScaledObject") {
+        let triggers = thing["spec"]["triggers"].as_array().unwrap();
+        for trigger in triggers.iter().filter(|trigger| trigger["type"] == "nats-jetstream") {
+            let account = trigger["metadata"]["account"].as_str().unwrap_or_default();
+            if !has(account) {
+                findings.push(format!("{path}: {BROKER} has no account '{account}'"));
+            }
+        }
+    }
+    findings
+}
+
 /// Pods that are killed before their process has gone by itself.
 fn early_kills(files: &[File]) -> Vec<String> {
     let mut findings = Vec::new();
@@ -184,6 +206,32 @@ fn cut_answers(files: &[File]) -> Vec<String> {
     cut.map(|(key, grace)| format!("{key} is {grace}, but an answer may take {longest}")).collect()
 }
 
+/// Variables in manifests and compose.yaml that name no key.
+fn unknown_variables(files: &[File]) -> Vec<String> {
+    let knows = |defaults: &str, section: &str, key: &str| {
+        let table: toml::Table = toml::from_str(defaults).unwrap();
+        table.get(section).and_then(|section| section.get(key)).is_some()
+    };
+    let mut findings = Vec::new();
+    for file in files.iter().filter(|file| file.path.starts_with("deploy/k8s/") || file.path == "deploy/compose.yaml") {
+        for (number, line) in (1..).zip(file.text.lines().map(|line| line.split(" #").next().unwrap_or_default())) {
+            for word in line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+                let Some((section, key)) = word.strip_prefix("TALKFLEET_").and_then(|rest| rest.split_once("__"))
+                else {
+                    continue;
+                };
+                let (section, key) = (section.to_lowercase(), key.to_lowercase().replace("__", "."));
+                let known =
+                    |key: &str| [GATEWAY_DEFAULTS, WORKER_DEFAULTS].iter().any(|text| knows(text, &section, key));
+                if !known(&key) && !key.strip_suffix("_file").is_some_and(known) {
+                    findings.push(format!("{}:{number}: {word} is no key of the configuration", file.path));
+                }
+            }
+        }
+    }
+    findings
+}
+
 /// Crates whose manifest the image's build does not take along before the sources.
 fn missing_manifests(files: &[File]) -> Vec<String> {
     let text = |path: &str| files.iter().find(|file| file.path == path).map_or("", |file| file.text.as_str());
@@ -199,7 +247,12 @@ fn missing_manifests(files: &[File]) -> Vec<String> {
 #[test]
 fn autoscalers_want_what_a_process_takes() {
     let mut files = repository();
-    assert_eq!(scalers(&files).len(), 10, "a ScaledObject and an autoscaler for the gateway and each role");
+    for kind in ["ScaledObject", "HorizontalPodAutoscaler"] {
+        let scaled: Vec<_> = things(&files, kind).map(|(_, thing)| thing["metadata"]["name"].clone()).collect();
+        for role in ["gateway", "intent", "retrieval", "response", "archive"] {
+            assert!(scaled.contains(&role.into()), "no {kind} for {role}: {scaled:?}");
+        }
+    }
     none(&unfit_scalers(&files));
     let scaler = |lag: u32, most: u32| {
         let text = format!(
@@ -232,6 +285,15 @@ fn manifests_alerts_and_boards_name_only_consumers_that_exist() {
 }
 
 #[test]
+fn autoscalers_look_into_the_brokers_account() {
+    let mut files = repository();
+    none(&unknown_accounts(&files));
+    let text = "kind: ScaledObject\nspec: { triggers: [{ type: nats-jetstream, metadata: { account: $G } }] }\n";
+    files.push(sample("deploy/k8s/a.yaml", text));
+    one(&unknown_accounts(&files), "no account '$G'");
+}
+
+#[test]
 fn nobody_is_killed_before_its_answers_have_ended() {
     let mut files = repository();
     none(&early_kills(&files));
@@ -243,6 +305,15 @@ fn nobody_is_killed_before_its_answers_have_ended() {
         &cut_answers(&[sample(WORKER, "[turn]\ngrace_ms = 22000\n"), sample(GATEWAY, "[admin]\ngrace_ms = 40000\n")]),
         "turn.grace_ms",
     );
+}
+
+#[test]
+fn what_a_cluster_is_configured_with_is_sound() {
+    GatewayConfig::load(Some(&root().join(GATEWAY)), &[]).unwrap();
+    WorkerConfig::load(Some(&root().join(WORKER)), &[]).unwrap();
+    none(&unknown_variables(&repository()));
+    let text = "- { name: TALKFLEET_NATS__URL_FILE }\n- { name: TALKFLEET_NATS__ULR }\n";
+    one(&unknown_variables(&[sample("deploy/k8s/a.yaml", text)]), "a.yaml:2: TALKFLEET_NATS__ULR");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::tree::{File, none, one, repository, sample};
 const COMMANDS: &str = "deploy/ctl/src/";
 
 /// What sets up a fleet of its own, or works in a lane where nothing is live.
-const APART: [&str; 4] = ["up/", "bench/", "chaos/", "replay/lanes.rs"];
+const APART: [&str; 5] = ["up/", "bench/", "chaos/", "rehearse/", "replay/lanes.rs"];
 
 /// What changes something that outlives the command.
 const CHANGES: [&str; 9] = [

@@ -7,7 +7,10 @@ use clap::ValueEnum;
 use serde::Serialize;
 use talkfleet_shared::chat::{Kind, MessageText};
 
-use crate::eval::read::{self, Row};
+use crate::{
+    eval::read::{self, Row},
+    knowledge::shown,
+};
 
 /// What the desk should do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -74,7 +77,7 @@ fn question(row: &Row, number: usize) -> Result<Question> {
         Some(word) => {
             let known = Expect::from_str(&word, true);
             Some(known.map_err(|_| {
-                row.wrong(&format!("it expects '{word}'; write answer, refusal, handover or small_talk"))
+                row.wrong(&format!("it expects '{}'; write answer, refusal, handover or small_talk", shown(&word)))
             })?)
         }
         None if !documents.is_empty() || !answers.is_empty() => Some(Expect::Answer),

@@ -109,7 +109,7 @@ pub(super) fn edited(data: &[u8]) {
 /// more as the records of a report.
 pub(super) fn replay(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    fuzz::replay_flags(text.lines().next().unwrap_or_default()).iter().for_each(|written| sentence(written, 64));
+    fuzz::replay_flags(text.lines().next().unwrap_or_default()).iter().for_each(|written| sentence(written, 400));
     let folder = scratch("run");
     fs::create_dir_all(&folder).expect("a folder can be made");
     let names = ["run.json", "turns.jsonl", "baseline_a.jsonl", "baseline_b.jsonl", "candidate.jsonl"];

@@ -72,7 +72,7 @@ fn there_and_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(data: &[u
 /// An error is logged: it is one line and quotes nobody.
 fn refused(error: &EnvelopeError, data: &[u8]) {
     let told = error.to_string();
-    sentence(&told, 600);
+    sentence(&told, 1_000);
     let marked = data.windows(6).any(|part| part == b"SECRET");
     assert!(!marked || !told.contains("SECRET"), "it quotes the body: {told}");
 }
