@@ -145,7 +145,8 @@ impl Bus {
     /// What the broker says of a stream or consumer, with its time, which the library does not pass on.
     async fn info<T: DeserializeOwned>(&self, what: String) -> Result<T, BusError> {
         // The broker wants an empty object where nothing is to be said; `null` it refuses.
-        let asked = self.nats()?.jetstream.request(what, &serde_json::json!({}));
+        let nothing = serde_json::json!({});
+        let asked = self.nats()?.jetstream.request(what, &nothing);
         let asked = async { asked.await.map_err(|error| BusError::Refused(error.to_string())) };
         match self.within(self.call_timeout, asked).await? {
             Response::Ok(info) => Ok(info),
