@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 
-use super::{Bus, BusError, Stored, StoredAsk, headers_for, insert_checked};
+use super::{Bus, BusError, Stored, StoredAsk, header_of, headers_for, insert_checked};
 use crate::{
     chat::{Ask, DeliveryClass},
     envelope::{self, Format},
@@ -44,6 +44,7 @@ pub struct AskHeaders {
 /// The broker has stored the ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
+    /// 0 of a duplicate whose message is still open.
     pub sequence: u64,
     /// The same request was stored before; its outcome is the outcome.
     pub duplicate: bool,
@@ -113,11 +114,19 @@ impl Bus {
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Accepted, SubmitError> {
+        let of_conversation = self.lane.subject(of_conversation);
         headers.insert(header::EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(0u64));
-        insert_checked(&mut headers, header::EXPECTED_LAST_SUBJECT_SEQUENCE_OF, &self.lane.subject(of_conversation));
+        insert_checked(&mut headers, header::EXPECTED_LAST_SUBJECT_SEQUENCE_OF, &of_conversation);
+        let id = header_of(Some(&headers), header::MESSAGE_ID).map(str::to_owned);
         match self.publish_stored(subject, headers, body).await {
             Ok(Stored { sequence, duplicate }) => Ok(Accepted { sequence, duplicate }),
-            Err(BusError::Refused(why)) => Err(refusal(&why)),
+            Err(BusError::Refused(why)) => match refusal(&why) {
+                // A single server looks at what is open before it looks at ids, a cluster the other way round.
+                SubmitError::Busy if self.is_open(of_conversation, id.as_deref()).await => {
+                    Ok(Accepted { sequence: 0, duplicate: true })
+                }
+                refused => Err(refused),
+            },
             Err(BusError::Envelope(_)) => Err(SubmitError::TooLarge),
             Err(error) => Err(SubmitError::Unknown(error)),
         }
@@ -131,6 +140,12 @@ impl Bus {
     ) -> Result<Option<StoredAsk>, BusError> {
         let subject = self.lane.subject(subject::asks_of(self.shard_of(conversation), tenant, conversation));
         Ok(self.last(topology::ASK, subject).await?.map(|kept| StoredAsk::new(&self.lane, kept)))
+    }
+
+    /// Whether what a conversation waits for is this very message. Who cannot tell says no: it is tried again.
+    async fn is_open(&self, of_conversation: String, id: Option<&str>) -> bool {
+        let open = self.last(topology::ASK, of_conversation).await.ok().flatten();
+        id.is_some() && open.is_some_and(|open| header_of(Some(&open.headers), header::MESSAGE_ID) == id)
     }
 
     fn shard_of(&self, conversation: &ConversationId) -> u32 {
