@@ -144,14 +144,13 @@ impl Bus {
 
     /// What the broker says of a stream or consumer, with its time, which the library does not pass on.
     async fn info<T: DeserializeOwned>(&self, what: String) -> Result<T, BusError> {
-        let missing = || BusError::Missing(what.clone());
-        let asked = self.nats()?.jetstream.request(what.clone(), &());
-        match self
-            .within(self.call_timeout, async { asked.await.map_err(|error| BusError::Refused(error.to_string())) })
-            .await?
-        {
+        // The broker wants an empty object where nothing is to be said; `null` it refuses.
+        let nothing = serde_json::json!({});
+        let asked = self.nats()?.jetstream.request(what, &nothing);
+        let asked = async { asked.await.map_err(|error| BusError::Refused(error.to_string())) };
+        match self.within(self.call_timeout, asked).await? {
             Response::Ok(info) => Ok(info),
-            Response::Err { .. } => Err(missing()),
+            Response::Err { error } => Err(BusError::Refused(error.to_string())),
         }
     }
 }

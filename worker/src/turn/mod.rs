@@ -9,6 +9,9 @@ mod draft;
 /// How a turn ends, in the order that a crash anywhere survives.
 mod ending;
 
+/// Redelivered asks, kept apart.
+mod lanes;
+
 /// Turns that cannot be answered at all: poison, and what nobody can read.
 mod lost;
 
@@ -58,7 +61,7 @@ use talkfleet_shared::{
     topology::DELIVERIES_MAX,
 };
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -73,6 +76,7 @@ pub use self::{
 };
 use self::{
     draft::{Draft, language_of},
+    lanes::Lanes,
     rungs::Rungs,
     running::Line,
     wider::{Alone, Wider, composed, is_better, wider},
@@ -162,29 +166,6 @@ impl Desk {
 
     fn clock(&self) -> Clock {
         *self.clock.borrow()
-    }
-}
-
-/// Redelivered asks are kept apart: one of them may be why its last worker died.
-///
-/// A second attempt is mostly an innocent neighbour, and there may be a worker's worth of them, so it gets a quarter of
-/// the places; whatever has failed twice goes alone.
-struct Lanes {
-    second: Semaphore,
-    later: Semaphore,
-}
-
-impl Lanes {
-    fn new(concurrency: usize) -> Self {
-        Self { second: Semaphore::new((concurrency / 4).max(1)), later: Semaphore::new(1) }
-    }
-
-    async fn enter(&self, attempt: u32) -> Option<SemaphorePermit<'_>> {
-        match attempt {
-            0 | 1 => None,
-            2 => self.second.acquire().await.ok(),
-            _ => self.later.acquire().await.ok(),
-        }
     }
 }
 

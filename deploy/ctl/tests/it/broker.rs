@@ -64,7 +64,7 @@ impl Broker {
         let configuration = format!(
             "listen: \"127.0.0.1:-1\"\nports_file_dir: \"{at}\"\npid_file: \"{at}/pid\"\nlog_file: \"{at}/log\"\n\
              jetstream {{ store_dir: \"{at}/js\" }}\n\
-             accounts {{ TALKFLEET {{ jetstream: enabled, include \"permissions.conf\" }} SYS {{ include \"system.conf\" }} }}\n\
+             accounts {{ TALKFLEET {{ jetstream: enabled, include \"permissions.conf\" }}\nSYS {{ include \"system.conf\" }} }}\n\
              system_account: SYS\n{more}\n"
         );
         std::fs::write(dir.path().join("nats.conf"), configuration).unwrap();

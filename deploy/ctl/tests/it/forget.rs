@@ -74,6 +74,7 @@ async fn places_with(desk: &Desk, text: &str) -> Vec<String> {
     let with = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     let mut places: Vec<String> =
         everything(desk).await.into_iter().filter(|(_, bytes)| with(bytes)).map(|(name, _)| name).collect();
+    places.sort_unstable();
     places.dedup();
     places
 }

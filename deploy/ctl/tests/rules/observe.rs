@@ -112,7 +112,9 @@ fn unknown(files: &[File]) -> Vec<String> {
                 findings.push(format!("{}:{number}: there is no consumer '{name}'", file.path));
             }
             let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
-            for word in words.filter(|word| word.starts_with("talkfleet:") && !recorded.contains(*word)) {
+            // An image has a tag, a recording a name and what was done.
+            let recordings = words.filter(|word| word.starts_with("talkfleet:") && word.matches(':').count() > 1);
+            for word in recordings.filter(|word| !recorded.contains(*word)) {
                 findings.push(format!("{}:{number}: nothing is recorded as '{word}'", file.path));
             }
         }
