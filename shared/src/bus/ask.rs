@@ -120,13 +120,14 @@ impl Bus {
         let id = header_of(Some(&headers), header::MESSAGE_ID).map(str::to_owned);
         match self.publish_stored(subject, headers, body).await {
             Ok(Stored { sequence, duplicate }) => Ok(Accepted { sequence, duplicate }),
-            Err(BusError::Refused(why)) => match refusal(&why) {
+            Err(BusError::Refused(why)) => {
+                let refused = refusal(&why);
                 // A single server looks at what is open before it looks at ids, a cluster the other way round.
-                SubmitError::Busy if self.is_open(of_conversation, id.as_deref()).await => {
-                    Ok(Accepted { sequence: 0, duplicate: true })
+                if matches!(refused, SubmitError::Busy) && self.is_open(of_conversation, id.as_deref()).await {
+                    return Ok(Accepted { sequence: 0, duplicate: true });
                 }
-                refused => Err(refused),
-            },
+                Err(refused)
+            }
             Err(BusError::Envelope(_)) => Err(SubmitError::TooLarge),
             Err(error) => Err(SubmitError::Unknown(error)),
         }

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::harness::{Desk, cli, command};
+use crate::{
+    harness::{Desk, cli, command},
+    queue::stranger,
+};
 
 /// The deeds of an action, each as who did it, on what, and how it ended.
 async fn deeds(desk: &Desk, action: &str) -> Vec<[String; 3]> {
@@ -46,8 +49,7 @@ async fn what_operators_change_is_told_with_who_and_how_it_ended() {
 async fn nothing_is_taken_from_the_log_and_what_cannot_be_noted_is_not_done() {
     let desk = Desk::open().workers(0).start().await;
     cli(&desk, &["keys", "create", "shop", "--json"]).await;
-    let client = async_nats::connect(&desk.engines.nats_url).await.unwrap();
-    let jetstream = async_nats::jetstream::new(client);
+    let jetstream = async_nats::jetstream::new(stranger(&desk).await);
     let log = jetstream.get_stream("AUDIT").await.unwrap();
     assert!(log.delete_message(1).await.is_err(), "no entry can be deleted");
     assert!(log.purge().await.is_err(), "nor all of them");

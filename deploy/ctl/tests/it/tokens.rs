@@ -107,7 +107,8 @@ async fn bad_tokens_are_all_refused_alike() {
         (none, "Send a valid"),
         (format!("{good}x"), "Send a valid"),
     ] {
-        let sent = reqwest::Client::new().get(desk.url("/v1/models")).bearer_auth(&token).send().await.unwrap();
+        let asked = reqwest::Client::new().get(desk.url("/v1/conversations/c-1")).bearer_auth(&token);
+        let sent = asked.send().await.unwrap();
         let shown: String = token.chars().take(60).collect();
         assert_eq!((sent.status().as_u16(), &sent.headers()["www-authenticate"]), (401, &"Bearer".parse().unwrap()));
         assert_eq!(sent.headers()["content-type"], "application/problem+json", "{shown}");

@@ -43,7 +43,9 @@ fn read(path: &str, data: &[u8]) -> Vec<Article> {
         Ok(Reading { articles, skipped }) => {
             articles.iter().for_each(shown);
             let bytes: usize = articles.iter().map(|article| article.body.len() + article.title.len()).sum();
-            assert!(bytes <= GROWTH_MAX * data.len() + GROWTH_BYTES, "{} bytes became {bytes}", data.len());
+            // A PDF is compressed; how much it may become is said by its reader.
+            let grown = GROWTH_MAX * data.len() + GROWTH_BYTES;
+            assert!(path.ends_with(".pdf") || bytes <= grown, "{} bytes became {bytes}", data.len());
             skipped.iter().for_each(|why| sentence(why, 600));
             articles
         }
