@@ -180,26 +180,30 @@ async fn the_gateway_speaks_tls_under_a_certificate_that_changes_while_it_runs()
     certificates.write(files.path(), "http");
     let at = |name: &str| files.path().join(name).display().to_string();
     let mut desk = Desk::open().gateways(0).start().await;
-    let gateway_set = [
-        ("http.cert_file", at("http.pem")),
-        ("http.key_file", at("http.key")),
-        ("http.head_read_timeout_ms", "1000".into()),
-    ];
-    let gateway_set = gateway_set.map(|(key, value)| (key.to_owned(), value)).to_vec();
-    let options = FleetOptions { gateway_set, ..desk.options.clone() };
-    desk.fleet.add_gateway(&options, false).await.unwrap();
+    // The second is in a hurry; at the first a connection may idle for as long as this test takes.
+    for patience_ms in ["120000", "1000"] {
+        let gateway_set = [
+            ("http.cert_file", at("http.pem")),
+            ("http.key_file", at("http.key")),
+            ("http.head_read_timeout_ms", patience_ms.to_owned()),
+        ];
+        let gateway_set = gateway_set.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        desk.fleet.add_gateway(&FleetOptions { gateway_set, ..desk.options.clone() }, false).await.unwrap();
+    }
     desk.fleet.ready(PATIENCE).await.unwrap();
-    let address = desk.fleet.gateway_urls()[0].split("://").nth(1).unwrap().to_owned();
+    let addresses: Vec<String> =
+        desk.fleet.gateway_urls().iter().map(|url| url.split("://").nth(1).unwrap().to_owned()).collect();
+    let [address, hurried] = &addresses[..] else { panic!("{addresses:?}") };
     let metrics = || async {
         let url = format!("{}/metrics", desk.fleet.admin_urls()[0]);
         reqwest::get(url).await.unwrap().text().await.unwrap()
     };
 
-    let mut first = Visitor::come(&address, &certificates, false).await;
+    let mut first = Visitor::come(address, &certificates, false).await;
     assert_eq!(first.0.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
     let (head, answer) = first.ask(&desk.key, "How long does delivery take?").await;
     assert!(head.starts_with("HTTP/1.1 200") && answer["kind"] == "answer", "{head} {answer}");
-    let old = Visitor::come(&address, &certificates, true).await;
+    let old = Visitor::come(address, &certificates, true).await;
     assert_eq!(old.shown(), first.shown());
     let told = metrics().await;
     assert!(told.contains("talkfleet_certificate_expires_seconds{target=\"http\"}"), "{told}");
@@ -207,22 +211,22 @@ async fn the_gateway_speaks_tls_under_a_certificate_that_changes_while_it_runs()
     // Half a pair changes nothing; the whole one is shown to who comes anew, and who is there stays.
     std::fs::write(files.path().join("http.key"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
     tokio::time::sleep(Duration::from_secs(6)).await;
-    assert_eq!(Visitor::come(&address, &certificates, false).await.shown(), first.shown());
+    assert_eq!(Visitor::come(address, &certificates, false).await.shown(), first.shown());
     certificates.write(files.path(), "http");
     until("the new certificate", || async {
-        (Visitor::come(&address, &certificates, false).await.shown() != first.shown()).then_some(())
+        (Visitor::come(address, &certificates, false).await.shown() != first.shown()).then_some(())
     })
     .await;
     let (head, _) = first.ask(&desk.key, "How long does delivery take?").await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 
     // Who is slow is told so under TLS as well; who speaks no TLS is let go.
-    let mut slow = Visitor::come(&address, &certificates, false).await;
+    let mut slow = Visitor::come(hurried, &certificates, false).await;
     slow.0.write_all(b"POST /v1/chat HTTP/1.1\r\nhost:").await.unwrap();
     let mut told = Vec::new();
     let _ = tokio::time::timeout(PATIENCE, slow.0.read_to_end(&mut told)).await.unwrap();
     assert!(told.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&told));
-    let mut plain = TcpStream::connect(&address).await.unwrap();
+    let mut plain = TcpStream::connect(address).await.unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\nhost: desk.example\r\n\r\n").await.unwrap();
     let mut told = Vec::new();
     let _ = tokio::time::timeout(PATIENCE, plain.read_to_end(&mut told)).await.unwrap();
