@@ -62,6 +62,20 @@ impl Bus {
         })
     }
 
+    /// The stream as wanted, taking from its sources from where it began to: one that was built from a backup would otherwise
+    /// take everything once more that they still hold.
+    async fn going_on(&self, mut wanted: Config) -> Result<Config, BusError> {
+        let Some(sources) = &mut wanted.sources else { return Ok(wanted) };
+        if let Ok(there) = self.nats()?.jetstream.get_stream(&wanted.name).await {
+            for source in sources {
+                let mut known = there.cached_info().config.sources.iter().flatten();
+                source.start_sequence =
+                    known.find(|known| known.name == source.name).and_then(|known| known.start_sequence);
+            }
+        }
+        Ok(wanted)
+    }
+
     /// What differs between the broker and the topology; nothing is changed.
     pub async fn topology_diff(&self, scale: Scale) -> Result<Vec<Change>, BusError> {
         let mut changes = Vec::new();
@@ -103,6 +117,7 @@ impl Bus {
         }
         let refused = |error: &dyn std::fmt::Display| BusError::Refused(error.to_string());
         for wanted in topology::streams_of(&self.lane, scale) {
+            let wanted = self.going_on(wanted).await?;
             self.nats()?.jetstream.create_or_update_stream(wanted).await.map_err(|error| refused(&error))?;
         }
         for (stream, wanted) in topology::consumers_of(&self.lane, scale) {

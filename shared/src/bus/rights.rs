@@ -17,8 +17,11 @@ const GATEWAY: &str = "gateway";
 /// A worker that plays every role in one process.
 const WORKER: &str = "worker";
 
+/// What collects the rights of a role.
+type Collect = fn(&mut Gather<'_>);
+
 /// Those of a fleet beside its gateways, each a role in a process of its own.
-const ROLES: [(&str, fn(&mut Gather<'_>)); 4] =
+const ROLES: [(&str, Collect); 4] =
     [("intent", intent), ("retrieval", retrieval), ("response", response), ("archive", archive)];
 
 /// What would take something out of a stream, or all of it.

@@ -9,7 +9,7 @@ use talkfleet_shared::{
 };
 
 use super::{
-    channels::{Channel, OPERATIONS, Operation, channels, template},
+    channels::{Channel, OPERATIONS, Operation, channels, inbox, template},
     headers, pretty, socket,
     wire::Message,
 };
@@ -39,14 +39,14 @@ pub(super) fn document(messages: &[Message], api: &Value) -> Result<String> {
             "nats": { "host": "127.0.0.1:4222", "protocol": "nats", "description": "JetStream is needed." },
             "gateway": { "host": "127.0.0.1:8080", "protocol": "ws" },
         },
-        "channels": channel_map(&channels),
+        "channels": channel_map(&channels, &inbox()?),
         "operations": operation_map(OPERATIONS),
         "components": { "messages": message_map, "schemas": schemas },
     });
     pretty(&document)
 }
 
-fn channel_map(channels: &[Channel]) -> Value {
+fn channel_map(channels: &[Channel], inbox: &str) -> Value {
     let mut map: Map<String, Value> =
         channels.iter().map(|channel| (channel.name.to_owned(), channel_value(channel))).collect();
     let replies = OPERATIONS.iter().flat_map(|operation| operation.replies);
@@ -55,7 +55,7 @@ fn channel_map(channels: &[Channel]) -> Value {
         json!({
             "address": null,
             "servers": [{ "$ref": "#/servers/nats" }],
-            "description": "The reply subject that a request itself brings along.",
+            "description": format!("The reply subject that a request itself brings along, below `{inbox}` of the broker's user who asks."),
             "messages": replies.map(|name| ((*name).to_owned(), message_ref(name))).collect::<Map<_, _>>(),
         }),
     );

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use talkfleet_shared::{
-    id::{ConversationId, GatewayId, RequestId, TenantId},
+    id::{BusUser, ConversationId, GatewayId, RequestId, TenantId},
     subject, topology,
 };
 
@@ -44,7 +44,7 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
     Ok(vec![
         Channel {
             read_as: vec![
-                subject::asks_of_shard(SHARD), subject::every_ask(), subject::asks_of(SHARD, &tenant, &conversation), subject::every_asks_of(),
+                subject::asks_of_shard(SHARD), subject::asks_of_tenant(&tenant), subject::every_ask(), subject::asks_of(SHARD, &tenant, &conversation), subject::every_asks_of(),
             ],
             stream: Some(topology::ASK),
             ..channel("ask", subject::ask(SHARD, &tenant, &conversation), "Messages of customers; the broker lets in one per conversation at a time.", &["ask"])
@@ -86,7 +86,7 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
             ..channel("chat", subject::chat(&tenant), "For plain NATS tools: `nats request chat.v1.chat.demo '{\"text\":\"Where is my parcel?\"}'`.", &["chat"])
         },
         Channel {
-            read_as: vec![subject::turn_of_request(&tenant, &request), subject::turns_of_conversation(&tenant, &conversation), subject::every_turn()],
+            read_as: vec![subject::turn_of_request(&tenant, &request), subject::turns_of_conversation(&tenant, &conversation), subject::turns_of_tenant(&tenant), subject::every_turn()],
             stream: Some(topology::TURNS),
             ..channel("turn", subject::turn(&tenant, &conversation, &request), "One record per ended turn; the first writer wins.", &["turn_record"])
         },
@@ -99,7 +99,7 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
             ..channel("feedback", subject::feedback(&tenant), "What customers thought of answers.", &["feedback"])
         },
         Channel {
-            read_as: vec![subject::every_cancel()], stream: Some(topology::CANCELS),
+            read_as: vec![subject::cancels_of_tenant(&tenant), subject::every_cancel()], stream: Some(topology::CANCELS),
             ..channel("cancel", subject::cancel(&tenant, &request), "A wish to stop.", &["cancel"])
         },
         Channel {
@@ -161,6 +161,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "hearSocket", action: "receive", channel: "socket", who: "gateway", queue: None, replies: &[], what: "Only `socket_wish`; a message that is none is answered with a problem." },
     Operation { name: "tellSocket", action: "send", channel: "socket", who: "gateway", queue: None, replies: &[], what: "Only `socket_told`; frames of several answers may be mixed, each in its own order." },
 ];
+
+/// Where the answers of a user of the broker come to.
+pub(super) fn inbox() -> Result<String> {
+    Ok(template(&subject::inbox_of(&BusUser::parse("USER")?)))
+}
 
 /// `chat.v1.turn.TENANT.…` as an address: `chat.v1.turn.{tenant}.…`.
 pub(super) fn template(subject: &str) -> String {

@@ -92,6 +92,7 @@ pub(super) fn frames() -> Result<Cases<Frame>> {
         ("sources", frame(2, FrameBody::Sources { citations: vec![citation()] })),
         ("delta", frame(3, FrameBody::Delta { text: "You have 30 days ".into() })),
         ("done", frame(4, FrameBody::Done { answer: Box::new(full_answer()?) })),
+        ("on_trial", frame(4, FrameBody::Done { answer: Box::new(answer_on_trial()?) })),
         ("lagging", frame(4, FrameBody::Done { answer: Box::new(lagging_answer()?) })),
         ("approved", frame(4, FrameBody::Done { answer: Box::new(approved_answer()?) })),
         ("failed", frame(4, FrameBody::Failed { problem: problem(Code::TurnFailed).retry_after_ms(1_500) })),
