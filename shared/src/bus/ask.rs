@@ -123,10 +123,11 @@ impl Bus {
             Err(BusError::Refused(why)) => {
                 let refused = refusal(&why);
                 // A single server looks at what is open before it looks at ids, a cluster the other way round.
-                if matches!(refused, SubmitError::Busy) && self.is_open(of_conversation, id.as_deref()).await {
-                    return Ok(Accepted { sequence: 0, duplicate: true });
-                }
-                Err(refused)
+                let open = match refused {
+                    SubmitError::Busy => self.open_under(of_conversation, id.as_deref()).await,
+                    _ => None,
+                };
+                open.map(|sequence| Accepted { sequence, duplicate: true }).ok_or(refused)
             }
             Err(BusError::Envelope(_)) => Err(SubmitError::TooLarge),
             Err(error) => Err(SubmitError::Unknown(error)),
@@ -143,10 +144,12 @@ impl Bus {
         Ok(self.last(topology::ASK, subject).await?.map(|kept| StoredAsk::new(&self.lane, kept)))
     }
 
-    /// Whether what a conversation waits for is this very message. Who cannot tell says no: it is tried again.
-    async fn is_open(&self, of_conversation: String, id: Option<&str>) -> bool {
-        let open = self.last(topology::ASK, of_conversation).await.ok().flatten();
-        id.is_some() && open.is_some_and(|open| header_of(Some(&open.headers), header::MESSAGE_ID) == id)
+    /// Where the message lies that a conversation waits for, if it is this very one. Who cannot tell says no: it is tried
+    /// again.
+    async fn open_under(&self, of_conversation: String, id: Option<&str>) -> Option<u64> {
+        let open = self.last(topology::ASK, of_conversation).await.ok()??;
+        let same = id.is_some() && header_of(Some(&open.headers), header::MESSAGE_ID) == id;
+        same.then_some(open.sequence)
     }
 
     fn shard_of(&self, conversation: &ConversationId) -> u32 {

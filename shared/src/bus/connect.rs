@@ -104,6 +104,8 @@ fn why(error: &async_nats::ConnectError) -> String {
     }
     let hints = [
         ("UnknownIssuer", "nats.ca_file does not hold the authority of its certificate"),
+        // An authority of the same name with another key.
+        ("BadSignature", "nats.ca_file does not hold the authority of its certificate"),
         ("NotValidForName", "its certificate is for another name than the one in nats.url"),
         ("Expired", "its certificate has expired"),
         ("CertificateRequired", "it wants a certificate of ours, nats.cert_file"),

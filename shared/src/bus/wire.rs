@@ -47,6 +47,7 @@ pub(super) enum StoreError {
 /// A message as it lies in a stream.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
+    pub(super) sequence: u64,
     pub(super) subject: Subject,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -349,7 +350,13 @@ impl Taken {
 
 impl From<jetstream::message::StreamMessage> for Kept {
     fn from(message: jetstream::message::StreamMessage) -> Self {
-        Self { subject: message.subject, headers: message.headers, body: message.payload, stored_at: message.time }
+        Self {
+            sequence: message.sequence,
+            subject: message.subject,
+            headers: message.headers,
+            body: message.payload,
+            stored_at: message.time,
+        }
     }
 }
 

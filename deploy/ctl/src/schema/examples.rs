@@ -266,12 +266,14 @@ pub(super) fn history_replies() -> Result<Cases<HistoryReply>> {
     let taken_over = HistoryReply { turns: vec![turn(None, cancelled)?] };
     let lagging = turn(None, Outcome::Answered { answer: Box::new(lagging_answer()?) })?;
     let approved = turn(None, Outcome::Answered { answer: Box::new(approved_answer()?) })?;
+    let on_trial = turn(None, Outcome::Answered { answer: Box::new(answer_on_trial()?) })?;
     Ok(vec![
         ("full", HistoryReply { turns }),
         ("minimal", HistoryReply::default()),
         ("taken_over", taken_over),
         ("approved", HistoryReply { turns: vec![approved] }),
         ("lagging", HistoryReply { turns: vec![lagging] }),
+        ("on_trial", HistoryReply { turns: vec![on_trial] }),
     ])
 }
 

@@ -96,7 +96,9 @@ impl Contract {
 }
 
 fn headers(message: &async_nats::Message) -> Map<String, Value> {
+    // What the broker itself says of a message that it copied is its own business.
     let headers = message.headers.iter().flat_map(|headers| headers.iter());
+    let headers = headers.filter(|(name, _)| name.to_string() != "Nats-Stream-Source");
     headers.map(|(name, values)| (name.to_string(), values[0].as_str().into())).collect()
 }
 

@@ -318,6 +318,7 @@ pub(in super::super) fn entries(
 impl Model {
     fn kept(&self, entry: &super::stream::Entry) -> Kept {
         Kept {
+            sequence: entry.sequence,
             subject: Subject::from(entry.subject.clone()),
             headers: entry.headers.clone(),
             body: entry.body.clone(),
