@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn a_line_of_the_cluster_tells_its_slots() {
-        let line = "id 127.0.0.1:1@2 myself,master - 0 0 1 connected 0-5460 7000 [9->-id]";
+        let line = "id 127.0.0.1:1@2 myself,master - 0 0 1 connected 0-5460 7000 [9000->-id]";
         assert!([0, 5_460, 7_000].iter().all(|slot| has_slot(line, *slot)));
-        assert!([5_461, 9].iter().all(|slot| !has_slot(line, *slot)));
+        assert!([5_461, 9_000].iter().all(|slot| !has_slot(line, *slot)));
     }
 }

@@ -126,6 +126,10 @@ pub(super) fn channels() -> Result<Vec<Channel>> {
 #[rustfmt::skip]
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation { name: "publishAsk", action: "send", channel: "ask", who: "gateway", queue: None, replies: &[], what: "Only the broker's PubAck means 'accepted'. Frames come to the subject in Talkfleet-Reply-To." },
+    Operation { name: "publishNextAsk", action: "send", channel: "ask_next", who: "gateway", queue: None, replies: &[], what: "For conversations of the candidate's share; refused while another message of the conversation is open." },
+    Operation { name: "takeNextAsk", action: "receive", channel: "ask_next", who: "response", queue: None, replies: &[], what: "By the durable consumer `response_next`, by workers of the candidate." },
+    Operation { name: "sayPresent", action: "send", channel: "present", who: "gateway", queue: None, replies: &[], what: "When an operator asks who is there; workers do the same." },
+    Operation { name: "hearPresent", action: "receive", channel: "present", who: "operator", queue: None, replies: &[], what: "By `talkfleet release`, before a share is given." },
     Operation { name: "takeAsk", action: "receive", channel: "ask", who: "response", queue: None, replies: &[], what: "By the durable consumer `response`; the taker owns the turn until it is settled." },
     Operation { name: "sendDirect", action: "send", channel: "direct", who: "gateway", queue: None, replies: &[], what: "On channels whose delivery is journaled or fast; without a responder the broker says so on the subject of the frames." },
     Operation { name: "takeDirect", action: "receive", channel: "direct", who: "response", queue: Some("response"), replies: &[], what: "Answered at once, or refused with `overloaded`; nothing brings it to another worker." },

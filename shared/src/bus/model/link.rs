@@ -150,15 +150,15 @@ impl Link {
     pub(in super::super) async fn last(&self, stream: &str, filter: &str) -> Result<Option<Kept>, BusError> {
         let model = self.model.clone();
         self.call(true, |state, now| {
-            let (_, entry) = state.stream(stream)?.last(filter, now)?;
-            Some(model.kept(entry))
+            let (sequence, entry) = state.stream(stream)?.last(filter, now)?;
+            Some(model.kept(sequence, entry))
         })
         .await
     }
 
     pub(in super::super) async fn kept(&self, stream: &str, sequence: u64) -> Result<Option<Kept>, BusError> {
         let model = self.model.clone();
-        self.call(true, |state, _| Some(model.kept(state.stream(stream)?.get(sequence)?))).await
+        self.call(true, |state, _| Some(model.kept(sequence, state.stream(stream)?.get(sequence)?))).await
     }
 
     pub(in super::super) async fn delete(&self, stream: &str, sequence: u64) -> Result<(), BusError> {
@@ -316,9 +316,9 @@ pub(in super::super) fn entries(
 }
 
 impl Model {
-    fn kept(&self, entry: &super::stream::Entry) -> Kept {
+    fn kept(&self, sequence: u64, entry: &super::stream::Entry) -> Kept {
         Kept {
-            sequence: entry.sequence,
+            sequence,
             subject: Subject::from(entry.subject.clone()),
             headers: entry.headers.clone(),
             body: entry.body.clone(),
