@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use talkfleet::schema;
-use talkfleet_shared::{header, id::RequestId};
+use talkfleet_shared::{
+    header,
+    id::{RequestId, TenantId},
+};
 
 use crate::{
     harness::{Desk, until},
@@ -178,7 +181,9 @@ async fn everything_on_the_bus_is_what_the_document_says() {
     desk.post("/v1/chat", &json!({ "text": "Can I return shoes?", "channel": "sms" })).await;
     assert_eq!(desk.post("/v1/feedback", &json!({ "id": id, "verdict": "down", "reason": "too short" })).await.0, 202);
     assert_eq!(desk.post(&format!("/v1/chat/{id}/cancel"), &json!({})).await.0, 202);
+    // That one has ended, so nobody is told; of one that nobody has seen the workers hear.
     let young = RequestId::new();
+    desk.bus.cancel(&TenantId::parse("demo").unwrap(), &young, None).await.unwrap();
     assert_eq!(desk.get(&format!("/v1/chat/{young}/stream?after=0")).await.0, 404);
     until("the archive has it", || async {
         let (status, history) = desk.get(&format!("/v1/conversations/{talk}")).await;

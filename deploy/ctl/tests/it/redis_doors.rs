@@ -14,8 +14,8 @@ use crate::{
 /// The file that is shipped.
 const USERS: &str = include_str!("../../../redis/users.acl");
 
-/// What is allowed and seen in a cluster alone.
-const ELSEWHERE: [&str; 2] = ["asking", "cluster|slots"];
+/// What is allowed and not seen here: in a cluster alone, or when a second worker looks for what the first has made.
+const ELSEWHERE: [&str; 3] = ["asking", "cluster|slots", "pttl"];
 
 /// The program that the fleet would take, or one in a folder of tools that speaks TLS.
 async fn program(named: Option<&Path>) -> RedisProgram {
