@@ -206,7 +206,7 @@ async fn a_renamed_intent_flips_exactly_its_own_turns() {
     train(&desk, "demo-next", "tea_service").await;
     let texts = ["fly me to the moon number 3", "pour some green tea in cup 7"];
     let talks: Vec<_> =
-        (0..20).map(|n| (format!("talk-{n}"), vec![texts[usize::from(n % 3 == 0)].to_owned()])).collect();
+        (0..20).map(|n| (format!("renamed-{n}"), vec![texts[usize::from(n % 3 == 0)].to_owned()])).collect();
     record(&desk, &talks, "flips").await;
     let out = folder(&desk);
     let sets = ["--baseline-set", "shadow.intents_of=demo-now", "--candidate-set", "shadow.intents_of=demo-next"];
@@ -415,7 +415,7 @@ async fn a_model_is_paid_once_and_says_the_same_again() {
     let desk = Desk::open().worker_set("model.base_url", &model.url).start().await;
     model.say(60);
     let texts = ["How long does delivery take?", "How do I cancel my order?", "Can I pay in instalments?"];
-    let talks: Vec<_> = (0..6).map(|n| (format!("talk-{n}"), vec![texts[n % 3].to_owned()])).collect();
+    let talks: Vec<_> = (0..6).map(|n| (format!("cassette-{n}"), vec![texts[n % 3].to_owned()])).collect();
     record(&desk, &talks, "cassettes").await;
     let out = folder(&desk);
     // The workers of the replay know no address of a model at all.
@@ -490,7 +490,7 @@ async fn workers_of_others_answer_in_the_lanes_that_are_named() {
     train(&desk, "demo-now", "tea_ceremony").await;
     train(&desk, "demo-next", "tea_service").await;
     let talks: Vec<_> =
-        (0..8).map(|n| (format!("talk-{n}"), vec![format!("pour some green tea in cup {n}")])).collect();
+        (0..8).map(|n| (format!("named-{n}"), vec![format!("pour some green tea in cup {n}")])).collect();
     record(&desk, &talks, "named").await;
     let scale = topology::Scale::default();
     let (now, next) = (lane(&desk, "now", scale).await, lane(&desk, "next", scale).await);
