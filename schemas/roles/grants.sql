@@ -21,8 +21,9 @@ declare
         -- `talkfleet knowledge add` and its like.
         'talkfleet_knowledge', 'select, insert, update, delete', 'knowledge, documents, passages',
         'talkfleet_knowledge', 'select', '_sqlx_migrations',
-        -- Forgetting a user; nothing can be written.
+        -- Forgetting a user; of others' turns, what they tell of that user.
         'talkfleet_forget', 'select, delete', 'turns, feedback',
+        'talkfleet_forget', 'update (body, record)', 'turns',
         -- A backup reads everything.
         'talkfleet_backup', 'select', 'knowledge, documents, passages, turns, feedback, usage, promotions, _sqlx_migrations',
         'talkfleet_backup', 'select',

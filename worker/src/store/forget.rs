@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use sqlx::{Row, postgres::PgRow};
-use talkfleet_shared::id::{ConversationId, RequestId, TenantId, UserId};
+use talkfleet_shared::{
+    chat::TurnRecord,
+    envelope::{self, Format},
+    id::{ConversationId, RequestId, TenantId, UserId},
+};
 
 use super::{READ_TIMEOUT, Store, StoreError, WRITE_TIMEOUT, within};
 
@@ -114,6 +118,15 @@ impl Store {
             erased += within(WRITE_TIMEOUT, query.execute(&self.pool)).await?.rows_affected();
         }
         Ok(erased)
+    }
+
+    /// Puts another record in the place of one that is there, such as the same without what it tells of others. Whether there
+    /// was one. Its columns stay: they hold nothing but the customer's own turn.
+    pub async fn rewrite_archived(&self, record: &TurnRecord) -> Result<bool, StoreError> {
+        const SQL: &str = "update turns set body = $3, record = null where tenant = $1 and request = $2";
+        let body = envelope::encode(record, Format::MessagePack).map_err(|e| StoreError::Broken(e.to_string()))?;
+        let query = sqlx::query(SQL).bind(record.tenant.as_str()).bind(record.request.as_str()).bind(body.to_vec());
+        Ok(within(WRITE_TIMEOUT, query.execute(&self.pool)).await?.rows_affected() > 0)
     }
 
     /// Every tenant of the archive; by the index, a look for each of them.

@@ -6,6 +6,9 @@ mod search;
 /// PURE: what a look at one place came to.
 mod place;
 
+/// PURE: what others' turns tell of them.
+mod retold;
+
 /// What lies in the broker's streams.
 mod streams;
 
@@ -210,7 +213,7 @@ impl Desk {
             looks += 1;
             places.iter().for_each(|place| *erased.entry(place.name.clone()).or_insert(0) += place.erased);
             self.tell(search).await;
-            if places.iter().all(|place| place.theirs == 0) || looks > LOOKS_MAX {
+            if places.iter().all(|place| place.theirs == 0 && place.retold == 0) || looks > LOOKS_MAX {
                 break places;
             }
         };
@@ -220,7 +223,7 @@ impl Desk {
     }
 
     async fn look(&self, search: &mut Search, erase: bool, first: bool) -> Result<Vec<Place>> {
-        let mut places = streams::look(&self.bus, search, erase).await?;
+        let mut places = streams::look(&self.bus, &self.store, search, erase).await?;
         places.extend(rows::look(&self.store, search, erase).await?);
         // After the database, from which copies are made.
         places.push(copies::look(&self.copies, search, erase, first).await?);

@@ -15,6 +15,8 @@ pub(super) struct Place {
     /// What was theirs.
     pub(super) theirs: u64,
     pub(super) erased: u64,
+    /// Turns of others in a conversation of theirs that tell what was said before: they are kept without that.
+    pub(super) retold: u64,
     /// What is somebody else's and names them or quotes them.
     pub(super) mentions: u64,
     /// Where these are; nothing of what they say.
@@ -43,6 +45,6 @@ impl Place {
 
     /// Nothing of theirs was there.
     pub(super) fn is_clean(&self) -> bool {
-        self.theirs == 0 && self.mentions == 0
+        self.theirs == 0 && self.retold == 0 && self.mentions == 0
     }
 }

@@ -67,8 +67,8 @@ impl Report {
     pub(super) fn receipt(&self) -> Option<Receipt> {
         let (mark, tombstone, salt) = self.mark.clone()?;
         let places = self.places.iter().map(|place| {
-            let Place { name, looked_at, theirs, erased, mentions, .. } = place.clone();
-            Place { name, looked_at, theirs, erased, mentions, ..Place::default() }
+            let Place { name, looked_at, theirs, erased, retold, mentions, .. } = place.clone();
+            Place { name, looked_at, theirs, erased, retold, mentions, ..Place::default() }
         });
         Some(Receipt {
             talkfleet: env!("CARGO_PKG_VERSION").into(),
@@ -102,12 +102,14 @@ impl Report {
 
     pub(super) fn lines(&self, receipt: Option<&Path>) -> Vec<String> {
         let mut lines = vec![format!(
-            "{:<24} {:>10} {:>8} {:>8} {:>9} {:>10}",
-            "PLACE", "LOOKED AT", "ERASED", "THEIRS", "MENTIONS", "A SECOND"
+            "{:<24} {:>10} {:>8} {:>8} {:>8} {:>9} {:>10}",
+            "PLACE", "LOOKED AT", "ERASED", "THEIRS", "RETOLD", "MENTIONS", "A SECOND"
         )];
         for place in self.places.iter().chain(&self.files) {
-            let Place { name, looked_at, theirs, erased, mentions, per_s, .. } = place;
-            lines.push(format!("{name:<24} {looked_at:>10} {erased:>8} {theirs:>8} {mentions:>9} {per_s:>10}"));
+            let Place { name, looked_at, theirs, erased, retold, mentions, per_s, .. } = place;
+            lines.push(format!(
+                "{name:<24} {looked_at:>10} {erased:>8} {theirs:>8} {retold:>8} {mentions:>9} {per_s:>10}"
+            ));
         }
         for place in self.places.iter().chain(&self.files).filter(|place| !place.mentioned_at.is_empty()) {
             lines.push(format!("{} names or quotes them at {}", place.name, place.mentioned_at.join(", ")));

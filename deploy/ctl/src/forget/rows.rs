@@ -3,13 +3,24 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::Result;
-use talkfleet_shared::id::{RequestId, TenantId};
+use talkfleet_shared::{
+    chat::TurnRecord,
+    envelope::{self, Format},
+    id::{RequestId, TenantId},
+};
 use talkfleet_worker::store::{ArchivedRow, Store, Table};
 
 use super::{
     place::Place,
+    retold::retelling,
     search::{Found, Item, Search},
 };
+
+/// A record as a row has it; None of a verdict.
+fn read(record: &[u8]) -> Option<TurnRecord> {
+    let format = Format::detect(None, record).ok()?;
+    envelope::decode_large(record, format).ok()
+}
 
 /// Rows of one page: some megabytes.
 const PAGE_ROWS: u32 = 1_000;
@@ -22,6 +33,7 @@ pub(super) async fn look(store: &Store, search: &mut Search, erase: bool) -> Res
 async fn table(store: &Store, search: &mut Search, erase: bool, table: Table) -> Result<Place> {
     let (began, mut place) = (Instant::now(), Place::new(format!("archive: {}", table.name())));
     let mut theirs: BTreeMap<TenantId, Vec<RequestId>> = BTreeMap::new();
+    let mut retold = Vec::new();
     let (tenant, mut last) = (search.tenant().cloned(), None::<ArchivedRow>);
     loop {
         let rows = store.archived_page(table, tenant.as_ref(), last.as_ref(), PAGE_ROWS).await?;
@@ -37,7 +49,13 @@ async fn table(store: &Store, search: &mut Search, erase: bool, table: Table) ->
                 text: Some(&row.text),
                 raw: &[&row.record, row.text.as_bytes()],
             };
-            match search.judge(&item) {
+            let found = search.judge(&item);
+            if let Some(record) = retelling(search, &item, found, || read(&row.record)) {
+                place.retold += 1;
+                retold.push(record);
+                continue;
+            }
+            match found {
                 Found::Theirs => theirs.entry(row.tenant.clone()).or_default().push(row.request.clone()),
                 Found::Mentions => place.mention(row.request.as_str()),
                 Found::Anothers => {}
@@ -53,6 +71,9 @@ async fn table(store: &Store, search: &mut Search, erase: bool, table: Table) ->
     if erase {
         for (tenant, requests) in theirs {
             place.erased += store.erase_archived(table, &tenant, &requests).await?;
+        }
+        for record in retold {
+            place.erased += u64::from(store.rewrite_archived(&record).await?);
         }
     }
     Ok(place)

@@ -120,6 +120,12 @@ impl Search {
         if self.mentions(item) { Found::Mentions } else { Found::Anothers }
     }
 
+    /// Whether it is somebody else's turn in a conversation in which they have spoken.
+    pub fn shares(&self, item: &Item<'_>) -> bool {
+        let known = item.tenant.zip(item.conversation).map(|(tenant, id)| (tenant.clone(), id.clone()));
+        item.at_ms <= self.until_ms && known.is_some_and(|known| self.conversations.contains(&known))
+    }
+
     /// Begins another look at everything, with what is known by now.
     pub fn again(&mut self) {
         let own = match &self.wanted {
@@ -183,6 +189,8 @@ impl Search {
             for hit in needles.find_overlapping_iter(raw) {
                 let (place, text) = (hit.pattern().as_usize(), &self.patterns[hit.pattern().as_usize()]);
                 found |= match place < self.ids {
+                    // Where somebody else has spoken as well, its name is theirs too.
+                    true if item.conversation.is_some_and(|own| own.as_str() == text) => false,
                     true => stands_alone(raw, hit.start(), hit.end()),
                     false if own.is_some_and(|own| own.contains(text.as_str())) => {
                         self.common.insert(text.clone());
@@ -267,6 +275,12 @@ mod tests {
         let elsewhere = Record { tenant: TenantId::parse("other").unwrap(), ..record("ann", "c1", "r1", SECRET) };
         assert_eq!(judge(&mut search, &elsewhere, SECRET), Found::Anothers);
         assert_eq!((search.conversations().len(), search.requests().len()), (1, 2));
+        let [hers, another] = ["c1", "c2"].map(|conversation| record("eve", conversation, "r2", "hi"));
+        let shares = |record: &Record| {
+            let (tenant, conversation) = (Some(&record.tenant), Some(&record.conversation));
+            search.shares(&Item { tenant, conversation, at_ms: record.at_ms, ..Item::default() })
+        };
+        assert!(shares(&hers) && !shares(&another) && !shares(&Record { at_ms: UNTIL + 1, ..hers }));
     }
 
     #[test]
@@ -289,8 +303,11 @@ mod tests {
         assert_eq!(other(&format!("she said: {SECRET}.")), Found::Mentions);
         assert_eq!(other("on behalf of ann-customer"), Found::Mentions);
         assert_eq!(other("\u{a9}request-1\u{a4}"), Found::Mentions);
+        assert_eq!(other("about conversation-1"), Found::Mentions);
         assert_eq!(other("ann-customers and xrequest-1"), Found::Anothers, "other ids");
         assert_eq!(other("Hello there"), Found::Anothers, "everybody says so");
+        let beside = record("eve", "conversation-1", "r9", "Where is it?");
+        assert_eq!(judge(&mut search, &beside, "in conversation-1"), Found::Anothers, "she was there too");
     }
 
     #[test]

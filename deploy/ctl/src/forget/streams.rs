@@ -12,9 +12,11 @@ use talkfleet_shared::{
     owner, subject,
     topology::{ASK, CANCELS, DEAD, DELIVERIES_MAX, JOURNAL, OWNERS, TURNS},
 };
+use talkfleet_worker::store::Store;
 
 use super::{
     place::Place,
+    retold::retelling,
     search::{Found, Item, Search},
 };
 
@@ -99,34 +101,37 @@ impl Marks {
 enum Mentioned {
     /// It is another customer's, and is told.
     Told,
+    /// The same, and the archive keeps a copy that can be written anew.
+    Archived,
     /// It is a copy, or nobody's: it goes.
     Goes,
 }
 
 /// Looks through every stream, in the order in which messages come in; with `erase`, what is theirs is overwritten.
-pub(super) async fn look(bus: &Bus, search: &mut Search, erase: bool) -> Result<Vec<Place>> {
-    let tenant = search.tenant().cloned();
+/// Turns of others that tell of them go as soon as the archive has them without that.
+pub(super) async fn look(bus: &Bus, store: &Store, search: &mut Search, erase: bool) -> Result<Vec<Place>> {
+    let (tenant, desk) = (search.tenant().cloned(), (bus, store));
     let one = |of: fn(&TenantId) -> String, every: fn() -> String| tenant.as_ref().map_or_else(every, of);
     let mut places = vec![asks(bus, search, erase).await?];
     let cancels = one(subject::cancels_of_tenant, subject::every_cancel);
-    places.push(stream(bus, search, erase, CANCELS, &[cancels], Mentioned::Goes).await?);
+    places.push(stream(desk, search, erase, CANCELS, &[cancels], Mentioned::Goes).await?);
     places.push(owners(bus, search, erase).await?);
     let turns = one(subject::turns_of_tenant, subject::every_turn);
-    places.push(stream(bus, search, erase, TURNS, &[turns], Mentioned::Told).await?);
+    places.push(stream(desk, search, erase, TURNS, &[turns], Mentioned::Archived).await?);
     let journal = match &tenant {
         Some(tenant) => vec![subject::journal_of(tenant.as_str()), subject::feedback(tenant)],
         None => vec![EVERYTHING.to_owned()],
     };
-    places.push(stream(bus, search, erase, JOURNAL, &journal, Mentioned::Told).await?);
+    places.push(stream(desk, search, erase, JOURNAL, &journal, Mentioned::Archived).await?);
     let dead = match &tenant {
         Some(tenant) => vec![subject::dead(Some(tenant)), subject::dead(None)],
         None => vec![EVERYTHING.to_owned()],
     };
-    places.push(stream(bus, search, erase, DEAD, &dead, Mentioned::Goes).await?);
+    places.push(stream(desk, search, erase, DEAD, &dead, Mentioned::Goes).await?);
     for lane in bus.streams_named(LANES).await? {
         places.push(match lane.ends_with(ASK) {
             true => queue(bus, search, erase, &lane).await?,
-            false => stream(bus, search, erase, &lane, &[EVERYTHING.to_owned()], Mentioned::Goes).await?,
+            false => stream(desk, search, erase, &lane, &[EVERYTHING.to_owned()], Mentioned::Goes).await?,
         });
     }
     Ok(places)
@@ -138,19 +143,27 @@ pub(super) async fn open_asks(bus: &Bus, search: &mut Search) -> Result<u64> {
 }
 
 async fn stream(
-    bus: &Bus,
+    (bus, store): (&Bus, &Store),
     search: &mut Search,
     erase: bool,
     name: &str,
     subjects: &[String],
     mentioned: Mentioned,
 ) -> Result<Place> {
-    let (began, mut place, mut theirs) = (Instant::now(), Place::new(name), Vec::new());
+    let (began, mut place, mut theirs, mut retold) = (Instant::now(), Place::new(name), Vec::new(), Vec::new());
     for subjects in subjects {
         let mut messages = bus.sift(name, subjects).await?;
         while let Some(message) = messages.next().await? {
             place.looked_at += 1;
-            match judge(search, &message, mentioned) {
+            let (marks, found) = judge(search, &message, mentioned);
+            if mentioned == Mentioned::Archived
+                && let Some(record) = retelling(search, &marks.item(&[]), found, || message.read().ok())
+            {
+                place.retold += 1;
+                retold.push((message.sequence, record));
+                continue;
+            }
+            match found {
                 Found::Theirs => theirs.push(message.sequence),
                 Found::Mentions => place.mention(message.sequence.to_string()),
                 Found::Anothers => {}
@@ -159,25 +172,33 @@ async fn stream(
     }
     place.theirs = theirs.len() as u64;
     let place = place.took(began.elapsed());
-    let erased = if erase { bus.erase(name, theirs).await? } else { 0 };
-    Ok(Place { erased, ..place })
+    if !erase {
+        return Ok(place);
+    }
+    for (sequence, record) in retold {
+        if store.rewrite_archived(&record).await? {
+            theirs.push(sequence);
+        }
+    }
+    Ok(Place { erased: bus.erase(name, theirs).await?, ..place })
 }
 
-fn judge(search: &mut Search, message: &Lying, mentioned: Mentioned) -> Found {
+fn judge(search: &mut Search, message: &Lying, mentioned: Mentioned) -> (Marks, Found) {
     let mut raw: Vec<&[u8]> = vec![&message.body, message.subject.as_bytes()];
     raw.extend(message.header_values().into_iter().map(str::as_bytes));
     let marks = Marks::of(message);
     let found = search.judge(&marks.item(&raw));
-    if mentioned == Mentioned::Told || found == Found::Theirs {
-        return found;
+    if mentioned != Mentioned::Goes || found == Found::Theirs {
+        return (marks, found);
     }
     // A copy of what they said says so under other ids: its words decide alone.
     let tenant = marks.tenant.as_ref().or(search.tenant()).cloned();
     let nameless = Item { tenant: tenant.as_ref(), at_ms: marks.at_ms, raw: &raw, ..Item::default() };
-    match search.judge(&nameless) {
+    let found = match search.judge(&nameless) {
         Found::Anothers => Found::Anothers,
         Found::Theirs | Found::Mentions => Found::Theirs,
-    }
+    };
+    (marks, found)
 }
 
 /// The queue of asks; whoever waits for one that goes is told that it stopped.
@@ -186,7 +207,7 @@ async fn asks(bus: &Bus, search: &mut Search, erase: bool) -> Result<Place> {
     let (began, mut place) = (Instant::now(), Place::new(ASK));
     for message in bus.queued(ASK, &subjects).await? {
         place.looked_at += 1;
-        if judge(search, &message, Mentioned::Told) != Found::Theirs {
+        if judge(search, &message, Mentioned::Told).1 != Found::Theirs {
             continue;
         }
         place.theirs += 1;
@@ -215,7 +236,7 @@ async fn queue(bus: &Bus, search: &mut Search, erase: bool, name: &str) -> Resul
     let (began, mut place, mut theirs) = (Instant::now(), Place::new(name), Vec::new());
     for message in bus.queued(name, EVERYTHING).await? {
         place.looked_at += 1;
-        if judge(search, &message, Mentioned::Goes) == Found::Theirs {
+        if judge(search, &message, Mentioned::Goes).1 == Found::Theirs {
             theirs.push(message.sequence);
         }
     }

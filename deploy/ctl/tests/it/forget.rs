@@ -91,7 +91,6 @@ async fn forget(desk: &Desk, args: &[&str]) -> (bool, Value, String) {
 }
 
 #[tokio::test]
-#[ignore = "the record of whoever else spoke in a shared conversation still holds the words that were remembered of it; `forget` finds them and says so"]
 async fn a_customer_is_forgotten_everywhere_and_nobody_else_is() {
     let desk = Desk::open().workers(2).own_redis().own_database().start().await;
     let common = "How long does delivery take?";
@@ -100,6 +99,8 @@ async fn a_customer_is_forgotten_everywhere_and_nobody_else_is() {
     ask(&desk, None, "ann-talk-1", "And the gift that was in it for my aunt Amelia?").await;
     ask(&desk, Some(ANN), "shared-talk", "Can I pay in instalments, says Ann of Springfield?").await;
     ask(&desk, Some(EVE), "shared-talk", "Can I pay by invoice?").await;
+    let human = ask(&desk, Some(EVE), "shared-talk", "I want to speak to a human").await;
+    assert_eq!(human["kind"], "handover", "{human}");
     ask(&desk, Some(EVE), "eve-talk-9", common).await;
     let request = first["id"].as_str().unwrap();
     let verdict = json!({ "id": request, "verdict": "down", "reason": "Elm Street has two fives" });
@@ -123,7 +124,7 @@ async fn a_customer_is_forgotten_everywhere_and_nobody_else_is() {
     }
     let pool = pool(&desk).await;
     until("archived turns", || async {
-        let all = rows(&pool, "select count(*) from turns").await == 6
+        let all = rows(&pool, "select count(*) from turns").await == 7
             && rows(&pool, "select count(*) from feedback").await == 1;
         all.then_some(())
     })
@@ -147,30 +148,38 @@ async fn a_customer_is_forgotten_everywhere_and_nobody_else_is() {
         "three of hers and the one without a name in her conversation: {would}"
     );
     assert_eq!((theirs(&would, "JOURNAL"), theirs(&would, "TURNS"), theirs(&would, "DEAD")), (5, 4, 2), "{would}");
+    let retold = ["TURNS", "JOURNAL", "archive: turns"].map(|place| of(&would, place)["retold"].as_u64().unwrap());
+    assert_eq!(retold, [1; 3], "who takes over from Eve would read what Ann asked: {would}");
     assert!(
         theirs(&would, "Redis") >= 6 && theirs(&would, "KV_OWNERS") == 1 && theirs(&would, "CANCELS") == 1,
         "{would}"
     );
-    assert_eq!(rows(&pool, "select count(*) from turns").await, 6, "nothing went");
+    assert_eq!(rows(&pool, "select count(*) from turns").await, 7, "nothing went");
     assert!(!desk.data.path().join("receipts").exists());
 
     let (ok, report, complaint) = forget(&desk, &whom).await;
     assert!(ok && report["clean"] == true, "{report} {complaint}");
     assert_eq!(of(&report, "archive: turns")["erased"], 4);
     for place in report["places"].as_array().unwrap() {
-        assert_eq!((&place["theirs"], &place["mentions"]), (&json!(0), &json!(0)), "{place}");
+        assert_eq!(
+            (&place["theirs"], &place["retold"], &place["mentions"]),
+            (&json!(0), &json!(0), &json!(0)),
+            "{place}"
+        );
     }
     // Looked at by other means than its own.
-    for text in [SECRET, ANN, "ann-talk-1", request, "Amelia", "Elm Street has two fives"] {
+    for text in [SECRET, ANN, request, "Amelia", "Elm Street has two fives", "says Ann"] {
         assert_eq!(places_with(&desk, text).await, Vec::<String>::new(), "{text}");
     }
+    assert_eq!(places_with(&desk, "ann-talk-1").await, ["AUDIT"], "which conversation Joe took; nothing leaves that log");
     let of_ann = "select count(*) from turns where user_id = 'customer-ann-1' or conversation = 'ann-talk-1'
-        or position('Elm Street'::bytea in body) > 0";
+        or position('Elm Street'::bytea in body) > 0 or position('says Ann'::bytea in body) > 0";
     assert_eq!(rows(&pool, of_ann).await, 0);
     assert_eq!(rows(&pool, "select count(*) from feedback").await, 0);
     assert_eq!(desk.get("/v1/conversations/ann-talk-1").await.0, 404);
     let shared = history(&desk.bus, "shared-talk").await.turns;
-    assert_eq!(shared.iter().map(|turn| turn.question.as_str()).collect::<Vec<_>>(), ["Can I pay by invoice?"]);
+    let questions: Vec<_> = shared.iter().map(|turn| turn.question.as_str()).collect();
+    assert_eq!(questions, ["Can I pay by invoice?", "I want to speak to a human"]);
     assert_eq!(history(&desk.bus, "eve-talk-9").await.turns.len(), 1, "she asked the same, and it is hers");
     let owner = cli(&desk, &["conversation", "owner", "ann-talk-1", "--json"]).await;
     assert_eq!(owner["owner"], "bot");
