@@ -28,8 +28,8 @@ one() {
     if TALKFLEET_FUZZ=$target RUST_BACKTRACE=0 "$fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
         -print_final_stats=1 -artifact_prefix="$folder/broken/$target-" "$found" "${seeds[@]}" >"$log" 2>&1; then
         awk -v target="$target" '
-            / INITED / { for (i = 1; i < NF; i++) if ($i == "cov:") first = $(i + 1) }
-            / DONE /   { for (i = 1; i < NF; i++) if ($i == "cov:") last = $(i + 1) }
+            /INITED +cov:/ { for (i = 1; i < NF; i++) if ($i == "cov:") first = $(i + 1) }
+            /DONE +cov:/ { for (i = 1; i < NF; i++) if ($i == "cov:") last = $(i + 1) }
             /number_of_executed_units:/ { units = $2 }
             /average_exec_per_sec:/     { rate = $2 }
             END { printf "%-13s %9d inputs, %6d a second; edges covered %5d, by the corpus alone %5d\n", target, units, rate, last, first }

@@ -181,7 +181,9 @@ impl Chunks {
 
     fn finish(&mut self, answer: &Answer) -> Vec<String> {
         self.text.clone_from(&answer.text);
-        let mut events: Vec<String> = self.speak().into_iter().collect();
+        // Also when another attempt said less than what was sent.
+        let lacks = self.sent != self.text && !self.text.is_empty();
+        let mut events: Vec<String> = lacks.then(|| self.catch_up()).into_iter().collect();
         events.push(self.chunk(Delta::default(), Some("stop"), Some(Extra::of(answer))));
         if self.include_usage {
             let usage = Some(Some(Usage::of(answer)));
@@ -191,17 +193,18 @@ impl Chunks {
         events
     }
 
-    /// What the client lacks of the current text.
+    /// What the client lacks of the current text, which may still grow.
     fn speak(&mut self) -> Option<String> {
-        if self.sent.starts_with(&self.text) {
-            return None;
-        }
+        (!self.sent.starts_with(&self.text)).then(|| self.catch_up())
+    }
+
+    fn catch_up(&mut self) -> String {
         let news = match self.text.strip_prefix(&self.sent) {
             Some(news) => news.to_owned(),
             None => format!("\n\n{}", self.text),
         };
         self.sent.clone_from(&self.text);
-        Some(self.chunk(Delta { role: None, content: Some(&news) }, None, None))
+        self.chunk(Delta { role: None, content: Some(&news) }, None, None)
     }
 
     fn chunk(&self, delta: Delta<'_>, finish_reason: Option<&'static str>, talkfleet: Option<Extra>) -> String {
@@ -353,6 +356,11 @@ mod tests {
     #[test]
     fn a_restart_that_reads_differently_follows_whole() {
         check_text(vec![delta("On its"), FrameBody::Restart, done("Sent today.")], "On its\n\nSent today.");
+        check_text(
+            vec![delta("On its way or"), FrameBody::Restart, done("On its way.")],
+            "On its way or\n\nOn its way.",
+        );
+        check_text(vec![delta("Sent today"), FrameBody::Restart, done("Sent")], "Sent today\n\nSent");
         check_text(
             vec![delta("On"), FrameBody::Restart, delta("Sent"), delta(" today."), done("Sent today.")],
             "On\n\nSent today.",

@@ -13,6 +13,7 @@ mod nats;
 mod tls;
 
 use std::{
+    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -262,13 +263,26 @@ impl Url {
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.split_once("://"), self.0.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, host))) => write!(f, "{scheme}://…@{host}"),
-            (Some(_), None) => f.write_str(&self.0),
+            (Some((scheme, _)), Some((_, host))) => write!(f, "{scheme}://…@{}", without_query(host)),
+            // What stands where a port belongs is perhaps a password whose host was forgotten.
+            (Some((scheme, rest)), None) if !has_plain_ports(rest) => write!(f, "{scheme}://…"),
+            (Some(_), None) => f.write_str(&without_query(&self.0)),
             (None, _) if self.0.is_empty() => Ok(()),
             // No address at all, perhaps a secret that was put in the wrong place.
             (None, _) => f.write_str("…"),
         }
     }
+}
+
+/// Settings of a connection may hold a password too.
+fn without_query(text: &str) -> Cow<'_, str> {
+    text.split_once('?').map_or(Cow::Borrowed(text), |(address, _)| format!("{address}?…").into())
+}
+
+fn has_plain_ports(rest: &str) -> bool {
+    let hosts = rest.split(['/', '?', '#']).next().unwrap_or_default().split(',');
+    let is_port = |port: &str| port.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
+    hosts.filter_map(|host| host.rsplit_once(':')).all(|(_, port)| is_port(port))
 }
 
 impl fmt::Debug for Url {
@@ -384,6 +398,17 @@ mod tests {
         refused("", &[("nats.shards", "0")], "give 1 or more");
         refused("[nats", &[], "the configuration");
         refused("[nats]\nurl = \"nats://u:secret@localhost", &[], "line 2");
+    }
+
+    #[test]
+    fn what_is_no_address_or_holds_settings_is_not_printed_whole() {
+        let shown = |text: &str| Url::new(text).to_string();
+        assert_eq!(shown("http://ann:geheim"), "http://…");
+        assert_eq!(shown("postgres://db:5432/desk?password=geheim"), "postgres://db:5432/desk?…");
+        assert_eq!(shown("postgres://ann@a:1,b:2/desk?password=geheim"), "postgres://…@a:1,b:2/desk?…");
+        for plain in ["nats://a:4222,b:4222", "redis://[::1]:6379/0", "https://host", "http://[::1]/x:y"] {
+            assert_eq!(shown(plain), plain);
+        }
     }
 
     #[test]

@@ -110,12 +110,27 @@ pub struct Skipped {
     pub why: String,
 }
 
-/// A name that can be shown: line breaks, controls and text-direction tricks are escaped.
+/// Characters of a name that are shown, escapes counted.
+const SHOWN_CHARS_MAX: usize = 400;
+
+/// A name or a complaint that can be shown: line breaks, controls and text-direction tricks are escaped, and what is too long
+/// is cut.
 pub fn shown(name: &str) -> String {
     let odd = |c: char| {
         c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    name.chars().map(|c| if odd(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+    let mut text = String::new();
+    let mut left = SHOWN_CHARS_MAX;
+    for c in name.chars() {
+        let piece = if odd(c) { c.escape_default().to_string() } else { c.to_string() };
+        let Some(less) = left.checked_sub(piece.chars().count()) else {
+            text.push('…');
+            break;
+        };
+        left = less;
+        text.push_str(&piece);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -124,5 +139,7 @@ mod tests {
     fn a_name_cannot_break_a_line() {
         assert_eq!(super::shown("a\nb\u{202e}.md"), "a\\nb\\u{202e}.md");
         assert_eq!(super::shown("退货.md"), "退货.md");
+        let long = super::shown(&"\u{1b}".repeat(90));
+        assert!(long.ends_with('…') && long.chars().count() <= super::SHOWN_CHARS_MAX + 1, "{long}");
     }
 }

@@ -5,7 +5,7 @@ use super::{
     decode::{check_lines, decode},
     html,
     markdown::{self, escape},
-    pdf, table,
+    pdf, shown, table,
 };
 
 /// The kinds of files that are read.
@@ -112,7 +112,7 @@ fn checked(path: &str, reading: Reading) -> Result<Reading, String> {
         match check(path, article) {
             Ok(article) => checked.articles.push(article),
             Err(why) if alone => return Err(why),
-            Err(why) => checked.skipped.push(format!("'{named}': {why}")),
+            Err(why) => checked.skipped.push(format!("'{}': {why}", shown(&named))),
         }
     }
     if checked.articles.is_empty() && checked.skipped.is_empty() {

@@ -9,6 +9,8 @@ use talkfleet_shared::{
     id::{ChannelId, ConversationId, UserId},
 };
 
+use crate::knowledge::shown;
+
 /// One message with the conversation that it belongs to.
 pub(super) struct Message {
     pub(super) conversation: ConversationId,
@@ -60,7 +62,7 @@ fn message(line: &str) -> Result<Message, String> {
         let text = MessageText::parse(line).map_err(|error| error.to_string())?;
         return Ok(Message { conversation: ConversationId::new(), ask: Ask::new(text) });
     }
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let line: Line = serde_json::from_str(line).map_err(|error| shown(&error.to_string()))?;
     if line.metadata.len() > METADATA_PAIRS_MAX
         || line.metadata.values().any(|v| v.chars().count() > METADATA_VALUE_CHARS_MAX)
     {

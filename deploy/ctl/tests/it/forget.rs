@@ -171,7 +171,11 @@ async fn a_customer_is_forgotten_everywhere_and_nobody_else_is() {
     for text in [SECRET, ANN, request, "Amelia", "Elm Street has two fives", "says Ann"] {
         assert_eq!(places_with(&desk, text).await, Vec::<String>::new(), "{text}");
     }
-    assert_eq!(places_with(&desk, "ann-talk-1").await, ["AUDIT"], "which conversation Joe took; nothing leaves that log");
+    assert_eq!(
+        places_with(&desk, "ann-talk-1").await,
+        ["AUDIT"],
+        "which conversation Joe took; nothing leaves that log"
+    );
     let of_ann = "select count(*) from turns where user_id = 'customer-ann-1' or conversation = 'ann-talk-1'
         or position('Elm Street'::bytea in body) > 0 or position('says Ann'::bytea in body) > 0";
     assert_eq!(rows(&pool, of_ann).await, 0);

@@ -50,8 +50,17 @@ pub(super) fn config(data: &[u8]) {
     for error in [gateway, worker].into_iter().filter_map(Result::err) {
         assert!(!error.0.is_empty() && error.0.iter().all(|line| !line.is_empty()), "{error:?}");
         let told = error.to_string();
-        assert!(!told.contains("SECRET"), "a password is printed: {told}");
+        assert!(!told.contains("SECRET") || has_secret_elsewhere(text), "a password is printed: {told}");
     }
+}
+
+/// Whether a password stands where no password belongs, such as in the name of a setting.
+fn has_secret_elsewhere(text: &str) -> bool {
+    let belongs = |line: &str| {
+        let name = line.split('=').next().unwrap_or_default();
+        !name.contains("SECRET") && ["url", "password", "api_key"].iter().any(|word| name.contains(word))
+    };
+    text.lines().any(|line| line.contains("SECRET") && !belongs(line))
 }
 
 /// A file of intents: the desk's YAML, Rasa's, or JSON lines.
