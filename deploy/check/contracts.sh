@@ -57,6 +57,6 @@ done
 told() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$data/ready.json" "$1"; }
 
 API_KEY=$(told api_key)
-export API_KEY
+export API_KEY HYPOTHESIS_STORAGE_DIRECTORY=$data/hypothesis
 python3 -m schemathesis.cli --config-file deploy/check/schemathesis.toml run schemas/openapi.json \
     --url "$(told gateway)" --max-time "$seconds" --report junit --report-junit-path "$data/junit.xml"

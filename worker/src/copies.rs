@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use futures::future::try_join_all;
 use talkfleet_shared::{
     chat::HistoryTurn,
-    config::Url,
     id::{ConversationId, TenantId, UserId},
+    redis_door::{RedisLink, RedisPlace, RedisTimes},
 };
 
 use crate::{cache::copy, keeper::RedisError, memory::Kept};
 
 /// How long one command may take: an operator has more time than a customer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between attempts to connect, at least and at most.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// Keys that one step of a look goes over, about.
 const STEP_KEYS: usize = 1_000;
@@ -21,7 +24,7 @@ const STEP_KEYS: usize = 1_000;
 const OURS: &str = "tf:";
 
 /// Redis, for a look.
-pub struct Copies(ConnectionManager);
+pub struct Copies(RedisLink);
 
 /// What lies under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,13 +76,11 @@ pub enum Kind {
 pub struct Cursor(u64);
 
 impl Copies {
-    /// Prepares the connection.
-    pub fn open(url: &Url) -> Result<Self, RedisError> {
-        let client = redis::Client::open(url.reveal()).map_err(RedisError::Url)?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(ANSWER_TIMEOUT))
-            .set_response_timeout(Some(ANSWER_TIMEOUT));
-        ConnectionManager::new_lazy_with_config(client, config).map(Self).map_err(RedisError::Url)
+    /// Prepares the connection to one server; of a cluster each master is looked through by itself, as only a server can tell
+    /// its own keys. Within a runtime.
+    pub fn open(place: RedisPlace) -> Result<Self, RedisError> {
+        let times = RedisTimes { connect: ANSWER_TIMEOUT, answer: ANSWER_TIMEOUT, reconnect: RECONNECT };
+        RedisLink::open(place, times).map(Self).map_err(RedisError::Url)
     }
 
     /// Some of what lies there of tenants, and where to go on; None when all of it was seen. What is there from the first
@@ -87,18 +88,15 @@ impl Copies {
     pub async fn step(&self, at: Cursor) -> Result<(Vec<Copy>, Option<Cursor>), RedisError> {
         let mut scan = redis::cmd("SCAN");
         scan.arg(at.0).arg("MATCH").arg(format!("{OURS}*")).arg("COUNT").arg(STEP_KEYS);
-        let (next, keys): (u64, Vec<String>) = scan.query_async(&mut self.0.clone()).await?;
+        let (next, keys): (u64, Vec<String>) = self.0.ask(&scan).await?;
         let named: Vec<(String, Name)> =
             keys.into_iter().filter_map(|key| Name::parse(&key).map(|name| (key, name))).collect();
-        let mut ask = redis::pipe();
-        for (key, name) in &named {
-            match name.kind {
-                Kind::Memory(_) => ask.cmd("ZRANGE").arg(key).arg(0).arg(-1),
-                _ => ask.cmd("GET").arg(key),
-            };
-        }
-        let answers: Vec<redis::Value> =
-            if named.is_empty() { Vec::new() } else { ask.query_async(&mut self.0.clone()).await? };
+        let reads = named.iter().map(|(key, name)| match name.kind {
+            Kind::Memory(_) => redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).to_owned(),
+            _ => redis::cmd("GET").arg(key).to_owned(),
+        });
+        // Side by side on one connection they are one pipeline.
+        let answers = try_join_all(reads.map(|read| async move { self.0.ask::<redis::Value>(&read).await })).await?;
         let copies = named.into_iter().zip(answers);
         let copies = copies.map(|((key, name), answer)| Copy { key, name, values: bytes_of(answer) }).collect();
         Ok((copies, (next != 0).then_some(Cursor(next))))
@@ -108,14 +106,14 @@ impl Copies {
     pub async fn erase(&self, keys: &[String]) -> Result<u64, RedisError> {
         let mut erased = 0;
         for key in keys {
-            erased += redis::cmd("UNLINK").arg(key).query_async::<u64>(&mut self.0.clone()).await?;
+            erased += self.0.ask::<u64>(redis::cmd("UNLINK").arg(key)).await?;
         }
         Ok(erased)
     }
 
     /// Deletes members of a memory; how many were there.
     pub async fn erase_members(&self, key: &str, members: &[Vec<u8>]) -> Result<u64, RedisError> {
-        Ok(redis::cmd("ZREM").arg(key).arg(members).query_async(&mut self.0.clone()).await?)
+        Ok(self.0.ask(redis::cmd("ZREM").arg(key).arg(members)).await?)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    http::{
+        HeaderValue, StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -100,6 +103,9 @@ impl IntoResponse for Refusal {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1_000).max(1)));
             headers.insert("retry-after-ms", HeaderValue::from(wait_ms));
         }
+        if self.code == Code::Unauthenticated {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         // The official clients try every 409 and 5xx again unless they are told not to.
         if self.code.retry() == Retry::Never {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
@@ -143,5 +149,7 @@ mod tests {
         assert!(!later.headers().contains_key("x-should-retry"));
         let never = Refusal::from(Problem::new(Code::TurnFailed)).into_response();
         assert_eq!(never.headers()["x-should-retry"], "false");
+        let stranger = Refusal::from(Problem::new(Code::Unauthenticated)).into_response();
+        assert_eq!(stranger.headers()[WWW_AUTHENTICATE], "Bearer");
     }
 }

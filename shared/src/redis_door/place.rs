@@ -29,6 +29,12 @@ impl RedisPlace {
         text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(whole).collect()
     }
 
+    /// Every server by itself, for whoever must ask each.
+    pub fn servers(&self) -> Vec<Self> {
+        let alone = |url: String| Self { url: Url::new(url), cluster: false, ..self.clone() };
+        self.addresses().into_iter().map(alone).collect()
+    }
+
     /// Whether TLS is spoken.
     pub(super) fn is_tls(&self) -> bool {
         self.url.reveal().starts_with("rediss://")

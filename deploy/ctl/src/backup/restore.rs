@@ -22,7 +22,7 @@ use super::{
 use crate::{
     audit::{Deed, noted},
     connect::Output,
-    forget::{Desk, Receipt, read_receipts},
+    forget::{Desk, Receipt, RedisArgs, read_receipts},
     topology,
 };
 
@@ -42,9 +42,8 @@ pub(crate) struct RestoreArgs {
     /// Receipts of `talkfleet forget` from after the backup
     #[arg(long, value_name = "DIR")]
     receipts: Option<PathBuf>,
-    /// Redis, as redis://user:password@host:port
-    #[arg(long, env = "TALKFLEET_REDIS__URL", value_name = "URL", hide_env_values = true)]
-    redis: Option<String>,
+    #[command(flatten)]
+    redis: RedisArgs,
     #[command(flatten)]
     output: Output,
 }
@@ -65,7 +64,7 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<ExitCode> {
     }
     let desk = Target { bus: &bus, store: &store, output: &args.output };
     let deed = Deed::new("restore").on(args.from.display()).that_makes_the_log();
-    let done = desk.restore(&args.from, &manifest, &receipts, args.redis.clone());
+    let done = desk.restore(&args.from, &manifest, &receipts, &args.redis);
     let forgotten = noted(connect, deed, done).await?;
     let (turns, rows) =
         (manifest.streams.iter().map(|s| s.messages).sum::<u64>(), manifest.tables.iter().map(|t| t.rows).sum::<u64>());
@@ -98,7 +97,7 @@ impl Target<'_> {
         folder: &Path,
         manifest: &Manifest,
         receipts: &[Receipt],
-        redis: Option<String>,
+        redis: &RedisArgs,
     ) -> Result<u64> {
         let (bus, connect) = (self.bus, &self.output.connect);
         let mut list = forgotten_of(bus).await?;

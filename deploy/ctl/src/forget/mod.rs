@@ -31,13 +31,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use talkfleet_shared::{
     bus::Bus,
     chat::ArchiveChange,
     config::Url,
     forgotten::Whom,
     id::{ConversationId, TenantId, UserId},
+    redis_door::RedisPlace,
 };
 use talkfleet_worker::{copies::Copies, store::Store};
 
@@ -93,9 +94,8 @@ pub(crate) struct Args {
     /// Only tell what would go
     #[arg(long)]
     dry_run: bool,
-    /// Redis, as redis://user:password@host:port; of a cluster every master, separated by commas
-    #[arg(long, env = "TALKFLEET_REDIS__URL", value_name = "URL", hide_env_values = true)]
-    redis: Option<String>,
+    #[command(flatten)]
+    redis: RedisArgs,
     /// Folders whose files are looked through as well, such as those of replays; what is found is named and left alone
     #[arg(long, value_name = "DIR")]
     files: Vec<PathBuf>,
@@ -109,6 +109,50 @@ pub(crate) struct Args {
     connect: Connect,
 }
 
+/// Where Redis is, and certificates for TLS.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct RedisArgs {
+    /// Redis, as redis://user:password@host:port, or rediss:// for TLS; of a cluster every master, as redis://user:password@a:6379,b:6379
+    #[arg(long, env = "TALKFLEET_REDIS__URL", value_name = "URL", hide_env_values = true)]
+    redis: Option<String>,
+    /// Who signed Redis's certificate, as PEM; without it the system's authorities are trusted
+    #[arg(long, env = "TALKFLEET_REDIS__CA_FILE", value_name = "FILE", default_value = "", hide_default_value = true)]
+    redis_ca_file: String,
+    /// Our own certificate, where Redis asks for one
+    #[arg(
+        long,
+        env = "TALKFLEET_REDIS__CERT_FILE",
+        value_name = "FILE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    redis_cert_file: String,
+    /// Its key
+    #[arg(long, env = "TALKFLEET_REDIS__KEY_FILE", value_name = "FILE", default_value = "", hide_default_value = true)]
+    redis_key_file: String,
+}
+
+impl RedisArgs {
+    /// Every server; without an address that of the desk that runs here.
+    fn places(&self, connect: &Connect) -> Result<Vec<RedisPlace>> {
+        let urls = self.redis.clone().or_else(|| connect.ready().map(|ready| ready.redis));
+        let urls = urls.context("where is Redis? Give --redis URL, or --data DIR of a running desk")?;
+        let place = RedisPlace {
+            url: Url::new(urls),
+            cluster: true,
+            ca_file: self.redis_ca_file.clone(),
+            cert_file: self.redis_cert_file.clone(),
+            key_file: self.redis_key_file.clone(),
+        };
+        let places = place.servers();
+        let problems: Vec<String> = places.iter().flat_map(RedisPlace::problems).collect();
+        if places.is_empty() || !problems.is_empty() {
+            bail!("{}", problems.first().map_or("--redis names no server", String::as_str))
+        }
+        Ok(places)
+    }
+}
+
 fn parse_user(text: &str) -> Result<UserId, String> {
     UserId::parse(text).map_err(|error| format!("a user's id {error}"))
 }
@@ -118,7 +162,7 @@ fn parse_conversation(text: &str) -> Result<ConversationId, String> {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let desk = Desk::open(&args.connect, args.redis.clone()).await?;
+    let desk = Desk::open(&args.connect, &args.redis).await?;
     let wanted = args
         .tenant
         .clone()
@@ -156,10 +200,8 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) async fn open(connect: &Connect, redis: Option<String>) -> Result<Self> {
-        let redis = redis.or_else(|| connect.ready().map(|ready| ready.redis));
-        let redis = redis.context("where is Redis? Give --redis URL, or --data DIR of a running desk")?;
-        let copies = redis.split(',').map(|url| Copies::open(&Url::new(url.trim()))).collect::<Result<_, _>>()?;
+    pub(crate) async fn open(connect: &Connect, redis: &RedisArgs) -> Result<Self> {
+        let copies = redis.places(connect)?.into_iter().map(Copies::open).collect::<Result<_, _>>()?;
         Ok(Self { bus: connect.bus().await?, store: connect.store().await?, copies })
     }
 

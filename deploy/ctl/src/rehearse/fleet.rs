@@ -179,7 +179,9 @@ impl Fleet {
 
     /// What KEDA and Prometheus would read; `speedup` makes the cluster's time of this machine's.
     pub(super) async fn read(&mut self, speedup: f64) -> Reading {
-        let lag = self.lag(speedup).await.ok();
+        let lag = self.lag(speedup).await;
+        let lag =
+            lag.inspect_err(|error| tracing::warn!("the lag cannot be read, so the fallback counts: {error:#}")).ok();
         let running = lag.map(|lag| lag.running as f64).unwrap_or_default();
         let pods = self.pods(speedup);
         let (_, ready) = self.counts();

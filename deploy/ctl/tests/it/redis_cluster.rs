@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use talkfleet::engines::{EngineOptions, RedisCluster, Silent, Sources};
 use talkfleet_shared::redis_door::slot_of;
 
-use crate::harness::{Desk, Open, PATIENCE, until};
+use crate::harness::{Desk, Open, PATIENCE, command, until};
 
 const MASTERS: usize = 3;
 
@@ -123,6 +123,44 @@ async fn slots_move_and_a_master_dies_and_every_message_is_answered() {
         assert_eq!(users, BTreeSet::from([format!("u{number}").as_str()]));
         let requests: BTreeSet<_> = members.iter().map(|member| member["request"].to_string()).collect();
         assert_eq!(requests.len(), members.len());
+    }
+}
+
+#[tokio::test]
+async fn a_customer_is_forgotten_on_every_master() {
+    let data = tempfile::tempdir().unwrap();
+    let cluster = cluster(&data).await;
+    let desk = open(&cluster).start().await;
+    let talks: Vec<_> = (0..CONVERSATIONS).map(|number| format!("forgotten-{number}")).collect();
+    for conversation in &talks {
+        for user in ["cluster-ann", "cluster-eve"] {
+            let body = json!({ "text": "How do I track my parcel?", "conversation": format!("{conversation}-{user}"), "user": user });
+            assert_eq!(desk.post("/v1/chat", &body).await.1["degraded"], json!([]));
+        }
+    }
+    let of = |user: &str| talks.iter().map(|name| format!("{name}-{user}")).collect::<Vec<_>>();
+    let (hers, others) = (of("cluster-ann"), of("cluster-eve"));
+    let mut owners = BTreeSet::new();
+    for conversation in &hers {
+        until("a memory", || async { (!remembered(&cluster, conversation).await.is_empty()).then_some(()) }).await;
+        owners.insert(cluster.owner(slot_of(&memory_of(conversation)).into()).await.unwrap());
+    }
+    assert!(owners.len() > 1, "on several masters: {owners:?}");
+    let masters = cluster.url();
+    let masters = masters.split(',').take(MASTERS).collect::<Vec<_>>().join(",");
+    let receipts = desk.data.path().join("receipts").display().to_string();
+    let whom = ["forget", "--json", "--tenant", "demo", "--user", "cluster-ann", "--receipts", &receipts];
+    let (ok, report, complaint) = command(&desk, &[&whom[..], &["--redis", &masters]].concat()).await;
+    assert!(ok, "{report} {complaint}");
+    for conversation in &hers {
+        assert_eq!(remembered(&cluster, conversation).await, Vec::<Value>::new());
+    }
+    for conversation in &others {
+        assert_eq!(remembered(&cluster, conversation).await.len(), 1, "{conversation} is another's");
+    }
+    for node in cluster.nodes() {
+        let keys = node.ask(&["KEYS", "*"]).await.unwrap().text();
+        assert!(!keys.contains("cluster-ann"), "{keys}");
     }
 }
 

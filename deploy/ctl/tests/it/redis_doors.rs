@@ -196,11 +196,22 @@ async fn over_tls_certificates_are_checked_on_both_sides_and_new_ones_are_taken(
         open = open.gateway_set(key, file(name)).worker_set(key, file(name));
     }
     let desk = open.start().await;
-    let body = json!({ "text": "How long does delivery take?", "conversation": "secret", "user": "ann" });
+    let body = json!({ "text": "How long does delivery take?", "conversation": "secret-talk", "user": "tls-ann" });
     let well = async || desk.post("/v1/chat", &body).await.1["degraded"] == json!([]);
     assert!(well().await && well().await);
-    let memory = node.ask(&["ZCARD", "tf:{demo:secret}:memory"]).await.unwrap().text();
-    assert_eq!(memory, "2", "what was remembered went over TLS");
+    let remembered = async || node.ask(&["ZCARD", "tf:{demo:secret-talk}:memory"]).await.unwrap().text();
+    assert_eq!(remembered().await, "2", "what was remembered went over TLS");
+    // An operator comes the same way.
+    let (ca, cert, key) = (file("ca.pem"), file("own.pem"), file("own.key"));
+    let receipts = desk.data.path().join("receipts").display().to_string();
+    let forget =
+        ["forget", "--json", "--tenant", "demo", "--user", "tls-ann", "--receipts", &receipts, "--redis", &url];
+    let (ok, _, complaint) = command(&desk, &[&forget[..], &["--redis-ca-file", &ca]].concat()).await;
+    assert!(!ok && !complaint.contains(node.password()), "it shows no certificate: {complaint}");
+    let files_of_ours = ["--redis-ca-file", &ca, "--redis-cert-file", &cert, "--redis-key-file", &key];
+    let (ok, report, complaint) = command(&desk, &[&forget[..], &files_of_ours].concat()).await;
+    assert!(ok, "{report} {complaint}");
+    assert_eq!(remembered().await, "0");
 
     // The server shows a certificate of another authority: it is not believed.
     let server = second.vouch("redis");

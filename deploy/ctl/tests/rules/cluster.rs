@@ -1,5 +1,6 @@
 //! What the manifests say agrees with the code: consumers, thresholds, limits, times, configuration.
 
+use async_nats::jetstream::stream::{Config as Stream, StorageType};
 use serde_json::Value;
 use talkfleet_gateway::config::GatewayConfig;
 use talkfleet_shared::{
@@ -232,6 +233,53 @@ fn unknown_variables(files: &[File]) -> Vec<String> {
     findings
 }
 
+/// Where a broker's bound and the size of its volume stand, each with the words before it.
+const BROKERS: [(&str, &str, &str, &str); 2] = [
+    (
+        "deploy/k8s/overlays/small/engines/nats.conf",
+        "deploy/k8s/overlays/small/engines/nats.yaml",
+        "max_file_store: ",
+        "storage: ",
+    ),
+    ("deploy/k8s/nats/values.yaml", "deploy/k8s/nats/values.yaml", "maxSize: ", "size: "),
+];
+
+/// What a record and a message take on disk, MiB: four times the 1 KiB of the demo's.
+const MESSAGE_MIB: f64 = 4.0 / 1_024.0;
+
+/// The size that stands last behind these words, MiB.
+fn size_mib(files: &[File], path: &str, before: &str) -> Option<f64> {
+    let text = files.iter().find(|file| file.path == path)?.text.as_str();
+    let sizes = text.split(before).skip(1).filter_map(|rest| {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit = rest[digits..].get(..2)?;
+        [("Mi", 1.0), ("Gi", 1_024.0)].into_iter().find(|(name, _)| *name == unit).map(|(_, mib)| number * mib)
+    });
+    sizes.last()
+}
+
+/// Brokers that are full before their streams are, and volumes that are full before their broker says so.
+fn narrow_brokers(files: &[File]) -> Vec<String> {
+    let of = |stream: &Stream| match stream.max_bytes {
+        bytes if bytes > 0 => bytes as f64 / f64::from(1 << 20),
+        _ => stream.max_messages.max(0) as f64 * MESSAGE_MIB,
+    };
+    let filed = |stream: &Stream| stream.storage == StorageType::File;
+    let needed: f64 = topology::streams(Scale::default()).iter().filter(|stream| filed(stream)).map(of).sum();
+    let mut findings = Vec::new();
+    for (conf, volume, bound, size) in BROKERS {
+        let Some(bound) = size_mib(files, conf, bound) else { continue };
+        if bound < needed {
+            findings.push(format!("{conf}: {bound} MiB do not hold the {needed:.0} MiB of all streams"));
+        }
+        if size_mib(files, volume, size).is_none_or(|size| size <= bound) {
+            findings.push(format!("{volume}: the volume must be larger than the {bound} MiB that the broker takes"));
+        }
+    }
+    findings
+}
+
 /// Crates whose manifest the image's build does not take along before the sources.
 fn missing_manifests(files: &[File]) -> Vec<String> {
     let text = |path: &str| files.iter().find(|file| file.path == path).map_or("", |file| file.text.as_str());
@@ -314,6 +362,16 @@ fn what_a_cluster_is_configured_with_is_sound() {
     none(&unknown_variables(&repository()));
     let text = "- { name: TALKFLEET_NATS__URL_FILE }\n- { name: TALKFLEET_NATS__ULR }\n";
     one(&unknown_variables(&[sample("deploy/k8s/a.yaml", text)]), "a.yaml:2: TALKFLEET_NATS__ULR");
+}
+
+#[test]
+fn brokers_have_room_for_what_their_streams_may_hold() {
+    none(&narrow_brokers(&repository()));
+    let conf = sample(BROKERS[0].0, "jetstream { max_file_store: 9728Mi }\n");
+    let volume = sample(BROKERS[0].1, "{ requests: { storage: 9Gi } }\n");
+    let findings = narrow_brokers(&[conf, volume]);
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    assert!(findings[0].contains("9728 MiB do not hold") && findings[1].contains("larger"), "{findings:#?}");
 }
 
 #[test]
