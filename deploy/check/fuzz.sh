@@ -8,6 +8,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 seconds=${1:-8}
+# Of libFuzzer's choices; 0 is another every time.
+seed=${FUZZ_SEED:-0}
 shift || true
 corpus=deploy/ctl/tests/fuzz/corpus
 folder=target/fuzz
@@ -26,7 +28,7 @@ one() {
     [[ $target != envelope ]] || seeds+=(schemas/wire/golden/v1)
     # A limit of 10 s and 2 GiB for one input; errors of a reader are told by panicking, so what it prints is not wanted.
     if TALKFLEET_FUZZ=$target RUST_BACKTRACE=0 "$fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-        -print_final_stats=1 -artifact_prefix="$folder/broken/$target-" "$found" "${seeds[@]}" >"$log" 2>&1; then
+        -seed="$seed" -print_final_stats=1 -artifact_prefix="$folder/broken/$target-" "$found" "${seeds[@]}" >"$log" 2>&1; then
         awk -v target="$target" '
             /INITED +cov:/ { for (i = 1; i < NF; i++) if ($i == "cov:") first = $(i + 1) }
             /DONE +cov:/ { for (i = 1; i < NF; i++) if ($i == "cov:") last = $(i + 1) }
@@ -42,5 +44,5 @@ one() {
 }
 
 export -f one
-export seconds corpus folder fuzzer
+export seconds corpus folder fuzzer seed
 printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -c 'one {}'

@@ -262,14 +262,18 @@ impl Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.split_once("://"), self.0.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, host))) => write!(f, "{scheme}://…@{}", without_query(host)),
-            // What stands where a port belongs is perhaps a password whose host was forgotten.
-            (Some((scheme, rest)), None) if !has_plain_ports(rest) => write!(f, "{scheme}://…"),
-            (Some(_), None) => f.write_str(&without_query(&self.0)),
-            (None, _) if self.0.is_empty() => Ok(()),
+        match self.0.split_once("://") {
+            Some((scheme, rest)) => {
+                let (user, host) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("…@", host));
+                match has_plain_ports(host) {
+                    true => write!(f, "{scheme}://{user}{}", without_query(host)),
+                    // What stands where a port belongs is perhaps a password, or the rest of one.
+                    false => write!(f, "{scheme}://…"),
+                }
+            }
+            None if self.0.is_empty() => Ok(()),
             // No address at all, perhaps a secret that was put in the wrong place.
-            (None, _) => f.write_str("…"),
+            None => f.write_str("…"),
         }
     }
 }
@@ -404,6 +408,7 @@ mod tests {
     fn what_is_no_address_or_holds_settings_is_not_printed_whole() {
         let shown = |text: &str| Url::new(text).to_string();
         assert_eq!(shown("http://ann:geheim"), "http://…");
+        assert_eq!(shown("http://ann:ge@h:eim"), "http://…");
         assert_eq!(shown("postgres://db:5432/desk?password=geheim"), "postgres://db:5432/desk?…");
         assert_eq!(shown("postgres://ann@a:1,b:2/desk?password=geheim"), "postgres://…@a:1,b:2/desk?…");
         for plain in ["nats://a:4222,b:4222", "redis://[::1]:6379/0", "https://host", "http://[::1]/x:y"] {

@@ -61,7 +61,7 @@ macro_rules! replayed {
 
 replayed! {
     envelope subject delivery headers frames
-    bearer chat completion socket
+    bearer jwt chat completion socket
     config intents labelled messages edited replay
     markdown html text csv jsonl pdf
     model_event model_server

@@ -67,7 +67,7 @@ struct Known {
 }
 
 /// What became of a token that was looked at.
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Good(Principal),
     Refused(Refused),
     /// It names a key that its issuer did not have when the keys were last read.
@@ -77,7 +77,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn settled(self) -> Result<Principal, Refused> {
+    pub(crate) fn settled(self) -> Result<Principal, Refused> {
         match self {
             Self::Good(principal) => Ok(principal),
             Self::Refused(refused) => Err(refused),
@@ -104,6 +104,20 @@ impl Jwt {
         Self { issuers: issuers.collect(), fetcher, known: Mutex::default() }
     }
 
+    /// Every issuer signs with this secret; for fuzz targets, which read no files.
+    pub(crate) fn with_secret(config: &JwtConfig, secret: &[u8]) -> Result<Self, String> {
+        let jwt = Self::new(config);
+        for issuer in &jwt.issuers {
+            jwt.replace(issuer, KeySet::secret(secret, &issuer.config.algorithms)?);
+        }
+        Ok(jwt)
+    }
+
+    /// Whether these bytes are a set of keys for the usual algorithms.
+    pub(crate) fn is_key_set(json: &[u8]) -> bool {
+        KeySet::public(json, &[Algorithm::RS256, Algorithm::ES256]).is_ok()
+    }
+
     /// Whether anything is to be looked at: without issuers every such token is a stranger's, for free.
     pub(super) fn takes(&self, token: &str) -> bool {
         let longest = self.issuers.iter().map(|issuer| issuer.config.token_bytes_max).max().unwrap_or_default();
@@ -122,7 +136,7 @@ impl Jwt {
     }
 
     /// Who sent this token, by its signature.
-    pub(super) fn verify(&self, token: &str, now_ms: u64) -> Verdict {
+    pub(crate) fn verify(&self, token: &str, now_ms: u64) -> Verdict {
         let verdict = self.look_at(token, now_ms).unwrap_or_else(Verdict::Refused);
         if let Verdict::Good(principal) = &verdict {
             self.remember(token, principal);

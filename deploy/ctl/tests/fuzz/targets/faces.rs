@@ -138,3 +138,29 @@ pub(super) fn bearer(data: &[u8]) {
     let Ok(forged) = String::from_utf8(forged) else { return };
     assert!(forged == sealed || ring.authenticate(Some(&forged), 0).is_err(), "a changed token is let in: {forged}");
 }
+
+/// Another's token, head and claims one line each, with its true signature and without: who is let in is who it says, and only
+/// within its time. As a whole the bytes are a token that nobody signed, and a set of keys.
+pub(super) fn jwt(data: &[u8]) {
+    const NOW_MS: u64 = 1_800_000_000_000;
+    let issuer = fuzz::Issuer::open().expect("settings that are sound");
+    fuzz::key_set(data);
+    if let Ok(text) = std::str::from_utf8(data) {
+        assert!(issuer.let_in(text, NOW_MS).is_none(), "nobody signed {text}");
+    }
+    let Some(at) = data.iter().position(|byte| *byte == b'\n') else { return };
+    let (head, claims) = (&data[..at], &data[at + 1..]);
+    let signed = issuer.sign(head, claims);
+    let let_in = issuer.let_in(&signed, NOW_MS);
+    assert_eq!(issuer.let_in(&signed, NOW_MS), let_in, "the second look remembers the first");
+    let Some(principal) = let_in else { return };
+    let [head, claims] = [head, claims].map(|json| serde_json::from_slice::<serde_json::Value>(json).expect("JSON"));
+    assert_eq!((&head["alg"], head["crit"].is_null()), (&"HS256".into(), true), "{head}");
+    assert_eq!(claims["iss"], "https://id.example", "{claims}");
+    assert!(claims["aud"] == "desk" || claims["aud"].as_array().is_some_and(|all| all.contains(&"desk".into())));
+    assert!(claims["exp"].as_f64().expect("an end") * 1_000.0 + 30_000.0 > NOW_MS as f64, "{claims}");
+    assert_eq!(principal.tenant.as_str(), "demo");
+    token(principal.user.expect("a customer").as_str());
+    let unsigned = &signed[..=signed.rfind('.').expect("a signature")];
+    assert!(issuer.let_in(unsigned, NOW_MS).is_none(), "without its signature");
+}

@@ -56,9 +56,15 @@ pub(super) fn config(data: &[u8]) {
 
 /// Whether a password stands where no password belongs, such as in the name of a setting.
 fn has_secret_elsewhere(text: &str) -> bool {
+    let in_address = |before: &str| {
+        let authority = before.rsplit_once("://").map(|(_, authority)| authority);
+        authority.is_some_and(|text| text.ends_with(':') && !text.contains(['/', '?', '#', '\\', '"', ' ']))
+    };
     let belongs = |line: &str| {
         let name = line.split('=').next().unwrap_or_default();
-        !name.contains("SECRET") && ["url", "password", "api_key"].iter().any(|word| name.contains(word))
+        let is_named = |words: &[&str]| !name.contains("SECRET") && words.iter().any(|word| name.contains(word));
+        is_named(&["password", "api_key"])
+            || is_named(&["url"]) && line.match_indices("SECRET").all(|(at, _)| in_address(&line[..at]))
     };
     text.lines().any(|line| line.contains("SECRET") && !belongs(line))
 }

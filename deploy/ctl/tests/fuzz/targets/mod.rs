@@ -38,6 +38,7 @@ targets! {
     headers = faces::headers,;
     frames = wire::frames,;
     bearer = faces::bearer,;
+    jwt = faces::jwt,;
     chat = faces::chat,;
     completion = faces::completion,;
     socket = faces::socket,;
