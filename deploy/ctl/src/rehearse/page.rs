@@ -30,14 +30,14 @@ pub(super) fn page(report: &Report, lived: &[(Candidate, Lived)]) -> String {
     };
     let kicker = format!("Rehearsal of scaling · {} · a day in {:.0} s", report.role, report.real_s);
     let mut sections = vec![section("verdicts", "Verdicts", &report.how, &verdicts(report))];
-    for (candidate, lived) in lived {
+    for (number, (candidate, lived_one)) in lived.iter().enumerate() {
         let title = format!("The day with {}", escaped(&candidate.name));
         let how = "Hours are the day's; seconds are the cluster's. The promotion begins at 20 h.";
-        sections.push(section(&candidate.slug, &title, how, &drawings(&drawn(lived))));
-    }
-    if lived.len() > 1 {
-        let how = "Each candidate lived the same day, with the same customers.";
-        sections.push(section("candidates", "Candidates", how, &candidates(lived)));
+        sections.push(section(&candidate.slug, &title, how, &drawings(&drawn(lived_one))));
+        if number == 0 && lived.len() > 1 {
+            let how = "Each candidate lived the same day, with the same customers.";
+            sections.push(section("candidates", "Candidates", how, &candidates(lived)));
+        }
     }
     html::page("Rehearsal of scaling", &kicker, &sentence, &headlines(figures), &sections)
 }

@@ -130,7 +130,7 @@ impl Figures {
             (
                 self.flips <= limits.flips_max,
                 format!(
-                    "the count turned round {} times under constant load, at most {}",
+                    "times that the count turned round under constant load: {}, at most {}",
                     self.flips, limits.flips_max
                 ),
             ),
