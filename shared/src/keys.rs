@@ -1,5 +1,6 @@
 //! API keys: what is stored of them, and under which name; the key itself is shown once and kept nowhere.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -15,7 +16,7 @@ pub const KEY_BYTES_MAX: usize = 128;
 pub const VISITOR_SECRET: &str = "visitor-secret";
 
 /// What the bucket `KEYS` holds under [`hash`] of a key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyRecord {
     pub tenant: TenantId,
     /// What the operator calls it.

@@ -1,12 +1,13 @@
 //! Who owns a conversation: the bot, unless a person has taken it; what the bucket of owners holds.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ConversationId, TenantId};
 
 /// An entry of the bucket; a conversation without one is the bot's. The entry's revision is the owner's: whoever noted
 /// one speaks only as long as there is no later one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OwnerRecord {
     pub owner: Owner,
     /// Unix milliseconds.
@@ -14,7 +15,7 @@ pub struct OwnerRecord {
 }
 
 /// Who speaks in a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
     Bot,

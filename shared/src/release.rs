@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{id::ConversationId, topology};
@@ -28,8 +29,9 @@ pub enum Release {
 }
 
 /// What part of the conversations the candidate answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u16", into = "u16")]
+#[schemars(with = "u16", extend("maximum" = 10_000))]
 pub struct Share(u16);
 
 /// Why a text is no share.
@@ -38,7 +40,7 @@ pub struct Share(u16);
 pub struct ShareError;
 
 /// Who answers which conversation; one for the whole fleet, followed by every gateway and worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rule {
     /// In hundredths of a percent.
     pub share: Share,

@@ -9,6 +9,9 @@ mod examples;
 /// Examples of what operators change.
 mod deeds;
 
+/// Examples of what buckets hold.
+mod records;
+
 /// Golden bytes: written once, read by every later version.
 pub mod golden;
 
@@ -134,7 +137,7 @@ pub fn documents() -> Result<Vec<Document>> {
         Document { path: "openapi.json".into(), text: pretty(&api)? },
         Document { path: "errors.md".into(), text: tables::errors() },
     ];
-    for message in &messages {
+    for message in &wire::all()? {
         documents.push(Document { path: message.path(), text: pretty(&message.schema)? });
     }
     Ok(documents)
@@ -150,7 +153,7 @@ pub fn write(dir: &Path) -> Result<Vec<String>> {
             written.push(document.path);
         }
     }
-    for file in golden::files(&wire::messages()?) {
+    for file in golden::files(&wire::all()?) {
         let path = dir.join(&file.path);
         if !path.exists() {
             save(&path, &file.bytes)?;
@@ -174,7 +177,7 @@ pub fn check(dir: &Path) -> Result<Vec<Finding>> {
     let known = |path: &String| documents.iter().any(|document| document.path == *path);
     let schemas = listing(dir, "wire")?.into_iter().filter(|path| path.ends_with(".schema.json"));
     findings.extend(schemas.filter(|path| !known(path)).map(|path| Finding { path, what: What::Orphan }));
-    findings.extend(golden::check(dir, &wire::messages()?)?);
+    findings.extend(golden::check(dir, &wire::all()?)?);
     Ok(findings)
 }
 

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use talkfleet_shared::envelope::{self, Format};
 
-use super::{deeds, examples};
+use super::{deeds, examples, records};
 
 /// A message that travels between processes or outlives one.
 pub struct Message {
@@ -45,6 +45,21 @@ pub fn messages() -> Result<Vec<Message>> {
         of("feedback", examples::feedbacks()?)?,
         of("audit_entry", deeds::entries()?)?,
     ])
+}
+
+/// What buckets hold for every process to read, also those of the release before.
+pub fn records() -> Result<Vec<Message>> {
+    Ok(vec![
+        of("key_record", records::keys()?)?,
+        of("owner_record", records::owners())?,
+        of("tombstone", records::tombstones()?)?,
+        of("release_rule", records::rules()?)?,
+    ])
+}
+
+/// Messages, then records.
+pub fn all() -> Result<Vec<Message>> {
+    Ok(messages()?.into_iter().chain(records()?).collect())
 }
 
 fn of<T>(name: &'static str, examples: Vec<(&'static str, T)>) -> Result<Message>

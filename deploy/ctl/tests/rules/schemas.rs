@@ -54,12 +54,12 @@ fn a_check_names_what_is_wrong() {
 }
 
 fn golden_count() -> usize {
-    golden::files(&wire::messages().unwrap()).len()
+    golden::files(&wire::all().unwrap()).len()
 }
 
 #[test]
 fn golden_examples_have_the_shape_of_their_schema() {
-    for message in wire::messages().unwrap() {
+    for message in wire::all().unwrap() {
         let schema = jsonschema::validator_for(message.schema.as_value()).unwrap();
         for case in &message.cases {
             let path = root().join(format!("schemas/{FOLDER}/{}.{}.json", message.name, case.name));
@@ -121,7 +121,7 @@ fn the_cases_fill_every_field() {
 #[test]
 fn a_writer_may_leave_out_what_the_schema_does_not_require() {
     use talkfleet_shared::envelope::Format;
-    for message in wire::messages().unwrap() {
+    for message in wire::all().unwrap() {
         let required: Vec<&str> = message
             .schema
             .get("required")
