@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use talkfleet_shared::{
     admin::Health,
@@ -10,6 +10,7 @@ use talkfleet_shared::{
     config::{self, GATEWAY_DEFAULTS, NatsConfig, Url},
     id::TenantId,
     metrics::Metrics,
+    redis_door::RedisPlace,
 };
 use talkfleet_worker::store::Store;
 
@@ -19,6 +20,7 @@ pub const READY_FILE: &str = "ready.json";
 /// The variables by which addresses are told, to the services and here; with `_FILE` behind it one names a file that holds it.
 const NATS_URL: &str = "TALKFLEET_NATS__URL";
 const DATABASE_URL: &str = "TALKFLEET_DATABASE__URL";
+const REDIS_URL: &str = "TALKFLEET_REDIS__URL";
 
 /// The longest name of an operator.
 const OPERATOR_CHARS_MAX: usize = 64;
@@ -67,6 +69,43 @@ pub struct Connect {
     /// Copies of each stream: 1 on a single node, 3 on a cluster
     #[arg(long, default_value_t = 1, env = "TALKFLEET_NATS__REPLICAS", value_name = "N", hide = true)]
     pub replicas: usize,
+}
+
+/// Where Redis is, for the few commands that look into it, and certificates for TLS.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Redis")]
+pub(crate) struct RedisArgs {
+    /// redis://user:password@host:port, or rediss:// for TLS; of a cluster every master, as redis://user:password@a:6379,b:6379
+    #[arg(long, env = REDIS_URL, value_name = "URL", hide_env_values = true)]
+    redis: Option<String>,
+    /// Who signed Redis's certificate, as PEM; without it the system's authorities are trusted
+    #[arg(long, env = "TALKFLEET_REDIS__CA_FILE", value_name = "FILE")]
+    redis_ca_file: Option<String>,
+    /// Our own certificate, where Redis asks for one
+    #[arg(long, env = "TALKFLEET_REDIS__CERT_FILE", value_name = "FILE")]
+    redis_cert_file: Option<String>,
+    /// Its key
+    #[arg(long, env = "TALKFLEET_REDIS__KEY_FILE", value_name = "FILE")]
+    redis_key_file: Option<String>,
+}
+
+impl RedisArgs {
+    /// Every server by itself; without an address, that of the fleet which runs here.
+    pub(crate) fn servers(&self, connect: &Connect) -> Result<Vec<RedisPlace>> {
+        let ready = || connect.ready().map(|ready| ready.redis);
+        let told = self.redis.clone().or(config::value_of_file(REDIS_URL)?);
+        let url = told.or_else(ready).ok_or_else(|| not_found("--redis URL"))?;
+        let file = |file: &Option<String>| file.clone().unwrap_or_default();
+        let (ca_file, cert_file) = (file(&self.redis_ca_file), file(&self.redis_cert_file));
+        let key_file = file(&self.redis_key_file);
+        let place = RedisPlace { url: Url::new(url), ca_file, cert_file, key_file, ..RedisPlace::default() };
+        let servers = place.servers();
+        let problems: Vec<String> = servers.iter().flat_map(RedisPlace::problems).collect();
+        if servers.is_empty() || !problems.is_empty() {
+            bail!("{}", problems.first().map_or("--redis names no server", String::as_str))
+        }
+        Ok(servers)
+    }
 }
 
 /// Whose data a command works on, where, and how it tells what it did.

@@ -283,6 +283,7 @@ fn without_query(text: &str) -> Cow<'_, str> {
     text.split_once('?').map_or(Cow::Borrowed(text), |(address, _)| format!("{address}?…").into())
 }
 
+/// Whether whatever stands where a port belongs is one.
 fn has_plain_ports(rest: &str) -> bool {
     let hosts = rest.split(['/', '?', '#']).next().unwrap_or_default().split(',');
     let is_port = |port: &str| port.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());

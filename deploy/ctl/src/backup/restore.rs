@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     audit::{Deed, noted},
-    connect::Output,
-    forget::{Desk, Receipt, RedisArgs, read_receipts},
+    connect::{Output, RedisArgs},
+    forget::{Desk, Receipt, read_receipts},
     topology,
 };
 
@@ -43,9 +43,9 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "DIR")]
     receipts: Option<PathBuf>,
     #[command(flatten)]
-    redis: RedisArgs,
-    #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 pub(crate) async fn run(args: RestoreArgs) -> Result<ExitCode> {

@@ -31,14 +31,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use talkfleet_shared::{
     bus::Bus,
     chat::ArchiveChange,
-    config::Url,
     forgotten::Whom,
     id::{ConversationId, TenantId, UserId},
-    redis_door::RedisPlace,
 };
 use talkfleet_worker::{copies::Copies, store::Store};
 
@@ -50,7 +48,7 @@ use self::{
 };
 use crate::{
     audit::{Deed, noted},
-    connect::{Connect, parse_tenant},
+    connect::{Connect, RedisArgs, parse_tenant},
 };
 
 /// How long turns that run may take to end: each stops when its worker hears of it.
@@ -94,8 +92,6 @@ pub(crate) struct Args {
     /// Only tell what would go
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    redis: RedisArgs,
     /// Folders whose files are looked through as well, such as those of replays; what is found is named and left alone
     #[arg(long, value_name = "DIR")]
     files: Vec<PathBuf>,
@@ -107,50 +103,8 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     connect: Connect,
-}
-
-/// Where Redis is, and certificates for TLS.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct RedisArgs {
-    /// Redis, as redis://user:password@host:port, or rediss:// for TLS; of a cluster every master, as redis://user:password@a:6379,b:6379
-    #[arg(long, env = "TALKFLEET_REDIS__URL", value_name = "URL", hide_env_values = true)]
-    redis: Option<String>,
-    /// Who signed Redis's certificate, as PEM; without it the system's authorities are trusted
-    #[arg(long, env = "TALKFLEET_REDIS__CA_FILE", value_name = "FILE", default_value = "", hide_default_value = true)]
-    redis_ca_file: String,
-    /// Our own certificate, where Redis asks for one
-    #[arg(
-        long,
-        env = "TALKFLEET_REDIS__CERT_FILE",
-        value_name = "FILE",
-        default_value = "",
-        hide_default_value = true
-    )]
-    redis_cert_file: String,
-    /// Its key
-    #[arg(long, env = "TALKFLEET_REDIS__KEY_FILE", value_name = "FILE", default_value = "", hide_default_value = true)]
-    redis_key_file: String,
-}
-
-impl RedisArgs {
-    /// Every server; without an address that of the desk that runs here.
-    fn places(&self, connect: &Connect) -> Result<Vec<RedisPlace>> {
-        let urls = self.redis.clone().or_else(|| connect.ready().map(|ready| ready.redis));
-        let urls = urls.context("where is Redis? Give --redis URL, or --data DIR of a running desk")?;
-        let place = RedisPlace {
-            url: Url::new(urls),
-            cluster: true,
-            ca_file: self.redis_ca_file.clone(),
-            cert_file: self.redis_cert_file.clone(),
-            key_file: self.redis_key_file.clone(),
-        };
-        let places = place.servers();
-        let problems: Vec<String> = places.iter().flat_map(RedisPlace::problems).collect();
-        if places.is_empty() || !problems.is_empty() {
-            bail!("{}", problems.first().map_or("--redis names no server", String::as_str))
-        }
-        Ok(places)
-    }
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 fn parse_user(text: &str) -> Result<UserId, String> {
@@ -201,7 +155,7 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) async fn open(connect: &Connect, redis: &RedisArgs) -> Result<Self> {
-        let copies = redis.places(connect)?.into_iter().map(Copies::open).collect::<Result<_, _>>()?;
+        let copies = redis.servers(connect)?.into_iter().map(Copies::open).collect::<Result<_, _>>()?;
         Ok(Self { bus: connect.bus().await?, store: connect.store().await?, copies })
     }
 

@@ -212,6 +212,18 @@ async fn over_tls_certificates_are_checked_on_both_sides_and_new_ones_are_taken(
     let (ok, report, complaint) = command(&desk, &[&forget[..], &files_of_ours].concat()).await;
     assert!(ok, "{report} {complaint}");
     assert_eq!(remembered().await, "0");
+    // And with the address from a file, as its password is a secret.
+    fs::write(files.path().join("url"), &url).unwrap();
+    let mut by_file = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
+    by_file
+        .args(["forget", "--tenant", "demo", "--user", "tls-ann", "--dry-run"])
+        .args(files_of_ours)
+        .env("TALKFLEET_NATS__URL", &desk.engines.nats_url)
+        .env("TALKFLEET_DATABASE__URL", &desk.engines.database_url)
+        .env("TALKFLEET_REDIS__URL_FILE", file("url"))
+        .env("TALKFLEET_DATA", files.path());
+    let out = by_file.output().await.unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 
     // The server shows a certificate of another authority: it is not believed.
     let server = second.vouch("redis");
