@@ -112,7 +112,7 @@ async fn whoever_guesses_at_keys_is_told_to_wait() {
 #[tokio::test]
 async fn what_answers_cost_is_debited_and_then_refused() {
     let model = Model::start(false).await;
-    let open = Desk::open().own_redis().gateways(2).gateway_set("limits.tenant_tokens_per_day", 400);
+    let open = Desk::open().gateways(2).gateway_set("limits.tenant_tokens_per_day", 400);
     let desk = model.speaks_for(open).start().await;
     let (client, body) = (reqwest::Client::new(), json!({ "text": QUESTION }));
     // An answer of the stand-in costs 333 tokens: the first one leaves some, the second one none.

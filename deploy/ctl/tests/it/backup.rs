@@ -98,7 +98,7 @@ fn copy_folder(from: &Path, to: &Path) {
 
 #[tokio::test]
 async fn a_desk_is_put_back_onto_fresh_engines_as_it_was() {
-    let desk = Desk::open().own_redis().own_database().start().await;
+    let desk = Desk::open().start().await;
     for n in 0..20 {
         say(&desk, &format!("user-{n}"), &format!("talk-{n}"), "How long does delivery take?").await;
     }
@@ -196,7 +196,7 @@ async fn a_desk_is_put_back_onto_fresh_engines_as_it_was() {
 
 #[tokio::test]
 async fn a_damaged_backup_is_named_and_nothing_is_put_back() {
-    let desk = Desk::open().own_redis().own_database().start().await;
+    let desk = Desk::open().start().await;
     say(&desk, "user-1", "talk-1", "How long does delivery take?").await;
     until("an archived turn", || async { (archived(&desk.engines.database_url).await == 1).then_some(()) }).await;
     let whole = desk.data.path().join("whole");

@@ -62,7 +62,7 @@ pub(crate) async fn forget_records(desk: &Desk) {
 /// A desk of two archive workers without copies, and a conversation in the database that no record is left of: what an
 /// hour leaves of one.
 async fn long_ago(conversation: &str) -> Desk {
-    let mut desk = Desk::open().own_redis().own_database().start().await;
+    let mut desk = Desk::open().own_redis().start().await;
     let body = json!({ "text": "How long does delivery take?", "conversation": "now" });
     let (status, answer) = desk.post("/v1/chat", &body).await;
     assert_eq!(status, 200, "{answer}");
@@ -108,7 +108,7 @@ async fn a_stampede_costs_the_database_one_read_and_strangers_none() {
 
 #[tokio::test]
 async fn a_turn_that_ended_is_in_the_history_and_copies_elsewhere_are_dropped() {
-    let open = Desk::open().workers(2).own_redis().own_database();
+    let open = Desk::open().workers(2);
     let open = open.worker_set("cache.history_ttl_s", 2_000).worker_set("cache.history_local_ttl_s", 2_000);
     let desk = open.start().await;
     for (n, text) in ["How long does delivery take?", "退款多久到账", "How do I track my parcel?"].iter().enumerate()

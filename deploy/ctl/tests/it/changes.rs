@@ -37,7 +37,7 @@ async fn a_revoked_key_is_refused_within_a_second() {
 
 #[tokio::test]
 async fn new_knowledge_is_answered_from_and_removed_knowledge_is_not() {
-    let desk = Desk::open().own_database().start().await;
+    let desk = Desk::open().start().await;
     let folder = desk.data.path().join("more");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("drones.md"), "---\ntitle: Do you deliver by drone?\nurl: /help/drones\n---\nHarbor Lane delivers by drone to three islands every Tuesday.\n").unwrap();

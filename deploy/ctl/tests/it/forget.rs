@@ -92,7 +92,7 @@ async fn forget(desk: &Desk, args: &[&str]) -> (bool, Value, String) {
 
 #[tokio::test]
 async fn a_customer_is_forgotten_everywhere_and_nobody_else_is() {
-    let desk = Desk::open().workers(2).own_redis().own_database().start().await;
+    let desk = Desk::open().workers(2).start().await;
     let common = "How long does delivery take?";
     let first = ask(&desk, Some(ANN), "ann-talk-1", SECRET).await;
     ask(&desk, Some(ANN), "ann-talk-1", common).await;
@@ -199,7 +199,7 @@ async fn a_customer_is_forgotten_everywhere_and_nobody_else_is() {
 #[tokio::test]
 async fn what_is_under_way_brings_nobody_back_and_who_returns_is_somebody_new() {
     let model = Model::start(false).await;
-    let desk = model.speaks_for(Desk::open().workers(1).own_database().own_redis()).start().await;
+    let desk = model.speaks_for(Desk::open().workers(1)).start().await;
     model.say(1);
     let question = "How long does delivery take to Elm Street 5 in Springfield?";
     let body = json!({ "text": question, "conversation": "ann-talk-1", "user": ANN });
@@ -257,7 +257,7 @@ async fn what_is_under_way_brings_nobody_back_and_who_returns_is_somebody_new() 
 
 #[tokio::test]
 async fn a_waiting_message_goes_and_whoever_waits_is_told() {
-    let mut desk = Desk::open().own_database().own_redis().start().await;
+    let mut desk = Desk::open().start().await;
     desk.fleet.drain_worker(0).await;
     let mut frames = desk.stream(0, &json!({ "text": SECRET, "conversation": "ann-talk-1", "user": ANN })).await;
     until("a message on the queue", || async { (desk.bus.asks_waiting().await.unwrap() == 1).then_some(()) }).await;
@@ -276,7 +276,7 @@ async fn a_waiting_message_goes_and_whoever_waits_is_told() {
 
 #[tokio::test]
 async fn what_is_older_than_the_archive_keeps_goes_by_itself() {
-    let open = Desk::open().workers(2).own_database().own_redis();
+    let open = Desk::open().workers(2);
     let open = open.worker_set("archive.retention_days", 30).worker_set("archive.retention_batch_rows", 2);
     let desk = open.worker_set("archive.retention_look_s", 1).start().await;
     for n in 0..6 {

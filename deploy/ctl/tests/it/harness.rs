@@ -1,15 +1,24 @@
-//! A fleet of its own for each test: own NATS, shared Redis and PostgreSQL, the demo loaded once.
+//! A fleet of its own for each test: a NATS of its own, and of the shared Redis and PostgreSQL a database of its own; the demo
+//! is loaded once.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{LazyLock, mpsc},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 use talkfleet::{
     connect::{Connect, nats_config},
-    engines::{EngineOptions, Engines, Silent, Sources, fetch_encoder, fetch_transformer},
+    engines::{
+        EngineOptions, Engines, RedisNode, RedisPlaceOnDisk, RedisProgram, Silent, Sources, fetch_encoder,
+        fetch_transformer,
+    },
     up::{
         DEMO_TENANT, demo,
         fleet::{Fleet, FleetOptions},
@@ -28,8 +37,12 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 
-/// How long anything that should happen may take on a busy machine before a test says that it does not.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything that should happen may take on a busy machine before a test says that it does not: thrice as long as the
+/// broker waits for an acknowledgement before what was lost on the way, or held when a backup was taken, comes again.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How many databases the shared Redis has: more than there are tests.
+const REDIS_DATABASES: u32 = 4_096;
 
 /// Redis, PostgreSQL and a broker with the demo in it, shared by the whole binary.
 struct Base {
@@ -52,7 +65,12 @@ async fn base() -> &'static Base {
             runtime.block_on(async {
                 let data = tempfile::tempdir().unwrap();
                 let sources = Sources::from_environment();
-                let engines = Engines::start(EngineOptions::new(data.path(), sources.clone()), &Silent).await.unwrap();
+                let mut options = EngineOptions::new(data.path().join("engines"), sources.clone());
+                let program = RedisProgram::find(&options, &Silent).await.unwrap();
+                let settings = |_: &RedisPlaceOnDisk<'_>| format!("databases {REDIS_DATABASES}\n");
+                let redis = RedisNode::start(&program, &data.path().join("redis"), None, settings).await.unwrap();
+                options.redis = Some(format!("redis://:{}@127.0.0.1:{}", redis.password(), redis.port));
+                let engines = Engines::start(options, &Silent).await.unwrap();
                 let encoder = fetch_encoder(&sources, &Silent).await.unwrap();
                 let transformer = fetch_transformer(&sources, &Silent).await.unwrap();
                 let base = Base {
@@ -72,6 +90,22 @@ async fn base() -> &'static Base {
         tokio::task::spawn_blocking(move || receiver.recv().unwrap()).await.unwrap()
     })
     .await
+}
+
+impl Base {
+    /// A database of the shared Redis, and one of the shared PostgreSQL with the demo in it, in which nobody else looks.
+    async fn rooms(&self) -> (String, String) {
+        static TAKEN: AtomicU32 = AtomicU32::new(0);
+        let number = TAKEN.fetch_add(1, Ordering::Relaxed);
+        assert!(number < REDIS_DATABASES, "more rooms than Redis has databases");
+        let (server, template) = self.database.rsplit_once('/').unwrap();
+        let name = format!("{template}_{number}");
+        let mut operator = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
+        let create = format!("create database {name} template {template}");
+        sqlx::query(sqlx::AssertSqlSafe(create)).execute(&mut operator).await.unwrap();
+        operator.close().await.unwrap();
+        (format!("{}/{number}", self.redis), format!("{server}/{name}"))
+    }
 }
 
 /// A nats-server and no other engine, with nothing on it.
@@ -100,6 +134,7 @@ async fn load_demo(base: &Base) {
         site: &base.site,
     };
     demo::load(&target, &Silent).await.unwrap();
+    store.close().await;
 }
 
 fn connect(nats: &str, database: &str) -> Connect {
@@ -169,10 +204,10 @@ impl Open {
     pub(crate) async fn start(self) -> Desk {
         let base = base().await;
         let data = tempfile::tempdir().unwrap();
-        let shared = |own: bool, url: &str| (!own).then(|| url.to_owned());
+        let (redis, database) = base.rooms().await;
         let options = EngineOptions {
-            redis: self.redis.clone().or_else(|| shared(self.own_redis, &base.redis)),
-            database: shared(self.own_database, &base.database),
+            redis: self.redis.clone().or_else(|| (!self.own_redis).then_some(redis)),
+            database: (!self.own_database).then_some(database),
             ..EngineOptions::new(data.path(), Sources::from_environment())
         };
         let engines = Engines::start(options, &Silent).await.unwrap();
@@ -227,12 +262,13 @@ async fn copy_demo(from: &str, to: &Bus) {
 /// Options for a fleet on a broker of a test's own, on which the demo is put; nothing runs yet.
 pub(crate) async fn fleet_on(operator: &Bus, nats: &str) -> FleetOptions {
     let base = base().await;
+    let (redis, database) = base.rooms().await;
     operator.topology_apply(Scale::default()).await.unwrap();
     copy_demo(&base.nats, operator).await;
     FleetOptions {
         nats: nats.to_owned(),
-        redis: base.redis.clone(),
-        database: base.database.clone(),
+        redis,
+        database,
         encoder: base.encoder.clone(),
         transformer: base.transformer.clone(),
         gateways: 0,
