@@ -225,6 +225,25 @@ mod tests {
         check(&rules, 2, 15.0, &[2, 8, 8, 8, 8, 8], &[2, 2, 2, 2, 6, 8]);
     }
 
+    /// What the cluster's own controller did with the manifests' rules when `deploy/check/control_plane.sh` asked it: a surge
+    /// from 4 to 20, 16 at the earliest half a minute after 8, then a tenth of it.
+    #[test]
+    fn as_a_real_autoscaler_does() {
+        let up = Rules { window_s: 0.0, policies: vec![percent(100, 30.0), pods(4, 30.0)], select: Select::Max };
+        let down = Rules { window_s: 180.0, policies: vec![percent(25, 60.0), pods(1, 60.0)], select: Select::Max };
+        let rules = Behavior { up, down, min: 2, max: 50 };
+        let (mut memory, mut current, mut course) = (Memory::default(), 4, Vec::new());
+        for second in (0..340).step_by(5) {
+            let wish = if second < 75 { 20 } else { 2 };
+            let next = memory.decide(&rules, current, wish, f64::from(second));
+            if next != current {
+                course.push((second, next));
+            }
+            current = next;
+        }
+        assert_eq!(course, [(0, 8), (30, 16), (60, 20), (250, 15), (310, 11)]);
+    }
+
     #[test]
     fn limits_hold_whatever_is_wished() {
         let rules = Behavior { up: Rules::default_up(), down: Rules::default_down(), min: 2, max: 6 };
