@@ -58,5 +58,13 @@ told() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.ar
 
 API_KEY=$(told api_key)
 export API_KEY HYPOTHESIS_STORAGE_DIRECTORY=$data/hypothesis
+# The conversation that the document gives as its example, so that a history is looked at which is one.
+python3 - "$(told gateway)" <<'PY'
+import json, os, sys, urllib.request
+
+body = json.dumps({"text": "How long does delivery take?", "conversation": "talk-1"}).encode()
+headers = {"Authorization": f"Bearer {os.environ['API_KEY']}", "Content-Type": "application/json"}
+urllib.request.urlopen(urllib.request.Request(f"{sys.argv[1]}/v1/chat", body, headers)).read()
+PY
 python3 -m schemathesis.cli --config-file deploy/check/schemathesis.toml run schemas/openapi.json \
     --url "$(told gateway)" --max-time "$seconds" --report junit --report-junit-path "$data/junit.xml"

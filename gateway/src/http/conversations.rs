@@ -31,7 +31,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Desk>> {
 ///
 /// The turns of a conversation, oldest first.
 #[utoipa::path(
-    get, path = "/v1/conversations/{id}", tag = "conversations", params(("id" = inline(contract::Id), Path)),
+    get, path = "/v1/conversations/{id}", tag = "conversations", params(("id" = inline(contract::Id), Path, example = "talk-1")),
     responses(
         (status = 200, description = "Its turns", body = contract::HistoryReply),
         (status = 404, description = "No such conversation, or not yours", body = ProblemBody, content_type = "application/problem+json"),
