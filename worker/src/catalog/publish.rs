@@ -1,6 +1,7 @@
 //! Publishing: the object first, then the pointer to it; what was published before stays and can be pointed to again.
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use talkfleet_shared::{
     bus::{Bus, Entry},
@@ -16,7 +17,7 @@ use crate::store::Store;
 pub const INTENTS_VERSIONS_MAX: usize = 20;
 
 /// An entry of the catalog.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pointer {
     pub version: String,
     /// The object that holds it; knowledge lies in the database and has none.

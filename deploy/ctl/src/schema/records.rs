@@ -8,6 +8,7 @@ use talkfleet_shared::{
     owner::{Owner, OwnerRecord},
     release::{Rule, Share},
 };
+use talkfleet_worker::catalog::Pointer;
 
 /// When each of them was made.
 const AT_MS: u64 = 1_767_225_600_000;
@@ -30,4 +31,10 @@ pub(super) fn rules() -> Result<Vec<(&'static str, Rule)>> {
     let trial = Rule { share: Share::parse("5%")?, version: "talkfleet/0.2.0".into(), set_at_ms: AT_MS };
     let whole = Rule { share: Share::ALL, ..trial.clone() };
     Ok(vec![("trial", trial), ("whole", whole)])
+}
+
+pub(super) fn pointers() -> Vec<(&'static str, Pointer)> {
+    let version = "20260101T000000000Z";
+    let intents = Pointer { version: version.into(), object: Some(format!("demo/{version}")) };
+    vec![("knowledge", Pointer { object: None, ..intents.clone() }), ("intents", intents)]
 }

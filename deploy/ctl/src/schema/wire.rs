@@ -54,6 +54,7 @@ pub fn records() -> Result<Vec<Message>> {
         of("owner_record", records::owners())?,
         of("tombstone", records::tombstones()?)?,
         of("release_rule", records::rules()?)?,
+        of("catalog_pointer", records::pointers())?,
     ])
 }
 
