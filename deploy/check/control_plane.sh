@@ -21,23 +21,24 @@ unavailable() {
 build() {
     local lists=$folder/apt from=/etc/apt/sources.list.d/debian.sources
     [[ -f $from ]] || unavailable "$from, where Debian 12 says where its packages are, is not here"
-    mkdir -p "$lists"/{lists,archives}/partial "$folder/gopath/src/k8s.io" "$programs"
+    mkdir -p "$lists"/{lists,archives}/partial "$folder/gopath/src/k8s.io/kubernetes" "$programs"
     sed 's/^Types:.*/Types: deb deb-src/' "$from" >"$lists/debian.sources"
     local apt=(-qq -o "Dir::Etc::sourcelist=$lists/debian.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$lists/lists"
         -o "Dir::Cache=$lists" -o APT::Sandbox::User=root)
+    # Chained, since what stands before a `||` does not end at its first failure.
     (
-        cd "$folder"
-        apt-get "${apt[@]}" update
-        apt-get "${apt[@]}" source --download-only "$kubernetes"
-        apt-get "${apt[@]}" download "golang-$go-go" "golang-$go-src" etcd-server
-        for package in *.deb; do dpkg-deb -x "$package" unpacked; done
-        tar -xzf kubernetes_*.orig.tar.gz -C gopath/src/k8s.io --transform 's,^[^/]*,kubernetes,'
-        cp unpacked/usr/bin/etcd "$programs/"
+        cd "$folder" &&
+            apt-get "${apt[@]}" update &&
+            apt-get "${apt[@]}" source --download-only "$kubernetes" &&
+            apt-get "${apt[@]}" download "golang-$go-go" "golang-$go-src" etcd-server &&
+            for package in *.deb; do dpkg-deb -x "$package" unpacked || exit; done &&
+            tar -xzf kubernetes_*.orig.tar.gz -C gopath/src/k8s.io/kubernetes --strip-components=1 &&
+            cp unpacked/usr/bin/etcd "$programs/"
     ) || unavailable "its parts could not be fetched from Debian"
     # Without modules: everything that it needs lies beside it, as Debian's package has it.
     local kinds version=k8s.io/kubernetes/vendor/k8s.io/component-base/version
     (
-        cd "$folder/gopath/src/k8s.io/kubernetes"
+        cd "$folder/gopath/src/k8s.io/kubernetes" || exit
         export GOROOT=$folder/unpacked/usr/lib/go-$go GOPATH=$folder/gopath GOCACHE=$folder/cache GO111MODULE=off CGO_ENABLED=0 GOFLAGS=
         # The one generated file that the source comes without: what the server says of its kinds.
         kinds=$(grep -rl '+k8s:openapi-gen=' --include='*.go' pkg cmd staging/src/k8s.io |
@@ -45,11 +46,11 @@ build() {
             sed 's,^staging/src/,vendor/,; s,^,k8s.io/kubernetes/,' | paste -sd,)
         "$GOROOT/bin/go" run ./vendor/k8s.io/kube-openapi/cmd/openapi-gen --logtostderr -i "$kinds" \
             -p k8s.io/kubernetes/pkg/generated/openapi -O zz_generated.openapi -h hack/boilerplate/boilerplate.generatego.txt \
-            -r "$folder/violations" 2>/dev/null
-        "$GOROOT/bin/go" build -o "$programs/" \
-            -ldflags "-s -w -X $version.gitVersion=v1.20.2 -X $version.gitMajor=1 -X $version.gitMinor=20" \
-            ./cmd/kube-apiserver ./cmd/kube-controller-manager ./cmd/kube-scheduler
-    )
+            -r "$folder/violations" &&
+            "$GOROOT/bin/go" build -o "$programs/" \
+                -ldflags "-s -w -X $version.gitVersion=v1.20.2 -X $version.gitMajor=1 -X $version.gitMinor=20" \
+                ./cmd/kube-apiserver ./cmd/kube-controller-manager ./cmd/kube-scheduler
+    ) >"$folder/build.log" 2>&1 || unavailable "$(tail -n 5 "$folder/build.log")"
     rm -rf "$folder"/{gopath,cache,unpacked,apt} "$folder"/*.deb "$folder"/kubernetes_*
 }
 

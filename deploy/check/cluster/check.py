@@ -1,5 +1,5 @@
-"""What the manifests promise of a cluster, asked of a real control plane: that it takes every object and keeps every field, and what
-its own controllers and scheduler make of them."""
+"""What the manifests promise of a cluster, asked of a real control plane: that it takes every object and keeps every field, and
+what its own controllers and scheduler make of them."""
 
 import collections
 import contextlib
@@ -17,6 +17,7 @@ from metrics import told
 from plane import LOOK_S, Nodes, Refused, control_plane, until
 
 ROLES = ["gateway", "response", "intent", "retrieval", "archive"]
+JOBS = ["job/topology-apply", "job/database-migrate"]
 OVERLAYS = pathlib.Path("deploy/k8s/overlays")
 SPACE = "/namespaces/talkfleet"
 ZONES, NODES, FEW_NODES, NODE_CPU, NODE_MEMORY = 3, 6, 2, 10, "24Gi"
@@ -72,7 +73,7 @@ def lost(sent, kept, where=""):
             # Nobody's order: 1.20 keeps some of them elsewhere.
             sent, kept = sorted(sent, key=by_name), sorted(kept, key=by_name)
         same = isinstance(kept, list) and len(sent) == len(kept)
-        yield from (of for pair in zip(sent, kept) for of in lost(*pair, f"{where}[]")) if same else [where]
+        yield from (of for pair in zip(sent, kept, strict=True) for of in lost(*pair, f"{where}[]")) if same else [where]
     elif sent != kept:
         yield f"{where}: {sent} became {kept}"
 
@@ -111,7 +112,9 @@ class Fleet:
         self.api, self.config = api, config
 
     def kubectl(self, *args):
-        done = subprocess.run(["kubectl", *args], env=os.environ | {"KUBECONFIG": str(self.config)}, capture_output=True, text=True)
+        done = subprocess.run(
+            ["kubectl", *args], env=os.environ | {"KUBECONFIG": str(self.config)}, capture_output=True, text=True
+        )
         if done.returncode:
             raise SystemExit(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
         return done.stdout
@@ -183,14 +186,14 @@ def started(fleet, overlay, stages, problems):
         beside = f"; {others} of other kinds left out" if others else ""
         print(f"{overlay}/{stage}: {taken} objects taken{beside}")
         if stage == "prepare":
-            fleet.kubectl("-n", "talkfleet", "wait", "--for=condition=complete", "job/topology-apply", "job/database-migrate", "--timeout=60s")
+            fleet.kubectl("-n", "talkfleet", "wait", "--for=condition=complete", *JOBS, "--timeout=60s")
     fleet.settle(*ROLES)
 
 
 def small(fleet, problems):
     started(fleet, "small", ["engines", "prepare", "fleet", "hpa"], problems)
-    engines = ["nats", "valkey", "postgres"]
-    until("the engines", lambda: all(is_ready(pod) for pod in fleet.api.list(f"/api/v1{SPACE}/pods") if pod["metadata"]["name"].split("-")[0] in engines))
+    for engine in ["nats", "valkey", "postgres"]:
+        fleet.kubectl("-n", "talkfleet", "rollout", "status", f"statefulset/{engine}", "--timeout=60s")
 
 
 def minimum(fleet, problems):
@@ -239,6 +242,7 @@ def drained(fleet, problems):
 
 def rolled(fleet, problems):
     """A release changes every pod of a role, with never fewer ready than before and a quarter more at most; and back."""
+
     def image():
         return {pod["spec"]["containers"][0]["image"] for pod in fleet.ready("response")}
 
@@ -275,7 +279,7 @@ def preferred(fleet, problems):
 
 
 def preempted(fleet, problems):
-    """On full nodes what catches up later makes room for who answers; who only degrades turns does not, as long as that is enough."""
+    """On full nodes what catches up later makes room for who answers; who degrades turns does not, as long as that is enough."""
     fleet.scale("archive", 6)
     fleet.settle(*ROLES)
     # Fills what is left, makes nobody go, and does not go itself.
@@ -329,8 +333,10 @@ def scaled(fleet, problems):
         return course
 
     with told(fleet, fleet.config.parent) as figures:
+
         def lag(messages):
-            figures.external = {("talkfleet_queue_pending", "consumer=response"): messages, ("desk_response_wait_seconds", "consumer=response"): 0}
+            of = "consumer=response"
+            figures.external = {("talkfleet_queue_pending", of): messages, ("desk_response_wait_seconds", of): 0}
 
         lag(4 * target)
         until("as many as the lag asks for", lambda: wanted() == 4)

@@ -26,16 +26,15 @@ class Figures:
         parts = path.strip("/").split("/")
         group, rest = parts[1], parts[3:]
         if not rest:
-            resources = [{"name": "pods" if group == PODS else "any", "namespaced": True, "kind": "Any", "verbs": ["get", "list"]}]
+            name = "pods" if group == PODS else "any"
+            resources = [{"name": name, "namespaced": True, "kind": "Any", "verbs": ["get", "list"]}]
             return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{group}/{VERSION}", "resources": resources}
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if group == PODS:
             pods = self.fleet.api.list(f"/api/v1/namespaces/{rest[1]}/pods?{query}")
-            usage = {"cpu": self.cpu, "memory": self.memory}
-            items = [
-                {"metadata": pod["metadata"], "timestamp": stamp, "window": "15s", "containers": [{"name": "talkfleet", "usage": usage}]}
-                for pod in pods
-            ]
+            containers = [{"name": "talkfleet", "usage": {"cpu": self.cpu, "memory": self.memory}}]
+            said = {"timestamp": stamp, "window": "15s", "containers": containers}
+            items = [{"metadata": pod["metadata"]} | said for pod in pods]
             return {"kind": "PodMetricsList", "apiVersion": f"{PODS}/{VERSION}", "items": items}
         name, labels = rest[2], urllib.parse.parse_qs(query).get("labelSelector", [""])[0]
         value = self.external.get((name, labels))

@@ -1,5 +1,5 @@
-"""A control plane of Kubernetes on loopback: etcd, the API server, the controllers and the scheduler, all real; and nodes that are
-not, whose kubelet says of every pod what a kubelet would without running anything."""
+"""A control plane of Kubernetes on loopback: etcd, the API server, the controllers and the scheduler, all real; and nodes that
+are not, whose kubelet says of every pod what a kubelet would without running anything."""
 
 import contextlib
 import json
@@ -183,8 +183,8 @@ def end(process):
 
 
 class Nodes:
-    """Nodes of several zones, and the kubelet of all of them: a pod that was put on a node becomes ready after a while, a job's pod
-    has done its work, one that is to go has gone after a while."""
+    """Nodes of several zones, and the kubelet of all of them: a pod that was put on a node becomes ready after a while, a job's
+    pod has done its work, one that is to go has gone after a while."""
 
     def __init__(self, api, count, zones, cpu, memory):
         self.api, self.ready_after_s, self.goes_after_s = api, 0.3, 0.3
