@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use serde_json::{Value, json};
 use talkfleet::{
     connect::nats_config,
-    engines::{EngineOptions, Engines, Silent, Sources},
+    engines::{Engine, EngineOptions, Engines, Silent, Sources},
     up::fleet::Fleet,
 };
 use talkfleet_shared::{admin::Health, bus::Bus, metrics::Metrics, topology};
@@ -143,6 +143,9 @@ async fn a_desk_is_put_back_onto_fresh_engines_as_it_was() {
         fresh.restore(&["--from", saved.path().to_str().unwrap(), "--receipts", kept_receipts.to_str().unwrap()]).await;
     assert!(ok, "{complaint}");
     assert!(report["forgotten_again"].as_u64().unwrap() >= 3, "record, journal, row: {report}");
+    // What was put back lies on the disk.
+    fresh.engines.kill(Engine::Nats).unwrap();
+    fresh.engines.revive(Engine::Nats).await.unwrap();
     let restored = contents(&fresh.engines.database_url).await;
     for table in ["knowledge", "documents", "passages"] {
         assert_eq!(restored[table], knowledge[table], "{table}");
