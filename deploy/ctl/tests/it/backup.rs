@@ -5,13 +5,22 @@ use std::{collections::BTreeMap, fs, path::Path};
 use serde_json::{Value, json};
 use talkfleet::{
     connect::nats_config,
-    engines::{Engine, EngineOptions, Engines, Silent, Sources},
+    engines::{Engine, EngineOptions, Engines, NatsCluster, Silent, Sources},
     up::fleet::Fleet,
 };
-use talkfleet_shared::{admin::Health, bus::Bus, metrics::Metrics, topology};
+use talkfleet_shared::{
+    admin::Health,
+    bus::Bus,
+    id::{RequestId, TenantId},
+    metrics::Metrics,
+    topology,
+};
 use tempfile::TempDir;
 
-use crate::harness::{Desk, PATIENCE, cli, until};
+use crate::{
+    harness::{Desk, PATIENCE, cli, until},
+    queue::stranger_at,
+};
 
 /// Engines on which nothing is.
 struct Fresh {
@@ -32,8 +41,12 @@ impl Fresh {
     }
 
     async fn restore(&self, args: &[&str]) -> (bool, Value, String) {
+        self.restore_to(&self.engines.nats_url, args).await
+    }
+
+    async fn restore_to(&self, nats: &str, args: &[&str]) -> (bool, Value, String) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_talkfleet"));
-        command.args(["restore", "--json"]).args(args).env("TALKFLEET_NATS__URL", &self.engines.nats_url);
+        command.args(["restore", "--json"]).args(args).env("TALKFLEET_NATS__URL", nats);
         command.env("TALKFLEET_DATABASE__URL", &self.engines.database_url);
         let out = command.env("TALKFLEET_REDIS__URL", &self.engines.redis_url).output().await.unwrap();
         let complaint = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -195,6 +208,51 @@ async fn a_desk_is_put_back_onto_fresh_engines_as_it_was() {
     args.push(saved.path().to_str().unwrap());
     let (ok, _, complaint) = crate::harness::command(&desk, &args).await;
     assert!(!ok && complaint.contains("workers are at work"), "{complaint}");
+}
+
+#[tokio::test]
+async fn what_one_broker_held_is_put_back_onto_three() {
+    let desk = Desk::open().start().await;
+    let body = json!({ "text": "How long does delivery take?", "conversation": "talk-1" });
+    let (_, answer) = desk.post("/v1/chat", &body).await;
+    let request = RequestId::parse(answer["id"].as_str().unwrap()).unwrap();
+    until("an archived turn", || async { (archived(&desk.engines.database_url).await == 1).then_some(()) }).await;
+    let folder = desk.data.path().join("backup");
+    let kept = cli(&desk, &["backup", "--json", "--to", folder.to_str().unwrap()]).await;
+
+    let data = tempfile::tempdir().unwrap();
+    let options = EngineOptions::new(data.path(), Sources::from_environment());
+    let mut cluster = NatsCluster::prepare(&options, 3, &Silent).await.unwrap();
+    let ports = cluster.ports();
+    let routes: Vec<u16> = ports.iter().map(|ports| ports.route).collect();
+    cluster.start(&vec![routes; 3]).await.unwrap();
+    let url = cluster.url(&ports.iter().map(|ports| ports.client).collect::<Vec<_>>());
+    let fresh = Fresh::start().await;
+    let args = ["--replicas", "3", "--from", folder.to_str().unwrap()];
+    // A cluster that has just begun has no leader yet.
+    until("a restore onto three brokers", || async {
+        let (ok, _, complaint) = fresh.restore_to(&url, &args).await;
+        eprintln!("{complaint}");
+        ok.then_some(())
+    })
+    .await;
+    let config = nats_config(&url, 4, 3);
+    let bus = Bus::connect(&config, "test", Metrics::new("test"), Health::new()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(stranger_at(url.split(',').next_back().unwrap()).await);
+    for stream in kept["streams"].as_array().unwrap() {
+        let name = stream["stream"].as_str().unwrap();
+        until("two copies beside the leader's", || async {
+            let cluster = jetstream.get_stream(name).await.ok()?.cached_info().cluster.clone()?;
+            (cluster.replicas.iter().filter(|copy| copy.current).count() == 2).then_some(())
+        })
+        .await;
+    }
+    // With one of them gone the rest know all of it.
+    cluster.kill(0);
+    let tenant = TenantId::parse("demo").unwrap();
+    let record = until("the record", || async { bus.read_record(&tenant, None, &request).await.ok()? }).await;
+    assert_eq!(record.conversation.as_str(), "talk-1");
+    assert_eq!(archived(&fresh.engines.database_url).await, 1);
 }
 
 #[tokio::test]

@@ -22,7 +22,12 @@ use crate::harness::{Desk, PATIENCE, nats_alone, python_worker, until};
 
 /// A client as a stranger would have one.
 pub(crate) async fn stranger(desk: &Desk) -> async_nats::Client {
-    let server: async_nats::ServerAddr = desk.engines.nats_url.parse().unwrap();
+    stranger_at(&desk.engines.nats_url).await
+}
+
+/// The same at one server's address.
+pub(crate) async fn stranger_at(url: &str) -> async_nats::Client {
+    let server: async_nats::ServerAddr = url.parse().unwrap();
     let (user, password) = (server.username().unwrap().to_owned(), server.password().unwrap().to_owned());
     async_nats::ConnectOptions::with_user_and_password(user, password).connect(server).await.unwrap()
 }
