@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a real control plane of Kubernetes makes of the manifests: takes every object and keeps every field; spreads, evicts, drains,
 # releases and goes back, makes room, scales by lag. Opt-in, no part of CI. The first time it builds Kubernetes 1.20, the newest of
-# which a registry of packages has the whole source, from Debian's: ten minutes on two cores, 4 GB in target/. Then nine. Needs
+# which a registry of packages has the whole source, from Debian's: some ten minutes of CPU, 4 GB in target/. Then nine. Needs
 # Debian 12, apt, openssl, iproute2, Python, and root, for an address on the loopback interface. Nodes and their kubelet are stand-ins:
 # no container runs. What 1.20 knows by another name, or not yet, is translated (`as_then` in deploy/check/cluster/check.py);
 # manifests.sh holds the originals against the schemas of releases that have it.

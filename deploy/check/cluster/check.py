@@ -2,11 +2,13 @@
 what its own controllers and scheduler make of them."""
 
 import collections
+import concurrent.futures
 import contextlib
 import json
 import math
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -21,8 +23,9 @@ JOBS = ["job/topology-apply", "job/database-migrate"]
 OVERLAYS = pathlib.Path("deploy/k8s/overlays")
 SPACE = "/namespaces/talkfleet"
 ZONES, NODES, FEW_NODES, NODE_CPU, NODE_MEMORY = 3, 6, 2, 10, "24Gi"
-# Fields of a quantity, which the API server writes in its own way.
-QUANTITIES = {"requests", "limits", "averageValue", "value", "sizeLimit", "storage"}
+# What a quantity's suffix stands for; the API server writes quantities in its own way.
+SUFFIXES = {"m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([A-Za-z]*)")
 
 
 def rendered(folder):
@@ -54,6 +57,12 @@ def as_then(thing):
     return thing
 
 
+def amount(value):
+    """A quantity as a number; anything else as it is."""
+    found = QUANTITY.fullmatch(str(value))
+    return float(found[1]) * SUFFIXES[found[2]] if found and found[2] in SUFFIXES else value
+
+
 def by_name(metric):
     return json.dumps(metric, sort_keys=True)
 
@@ -66,15 +75,15 @@ def lost(sent, kept, where=""):
             if not isinstance(kept, dict) or name not in kept:
                 # What is empty may be left out.
                 yield from [inside] if value not in ({}, [], None, "", 0, False) else []
-            elif name not in QUANTITIES:
+            else:
                 yield from lost(value, kept[name], inside)
     elif isinstance(sent, list):
-        if where.endswith(".metrics"):
+        if where.endswith(".metrics") and isinstance(kept, list):
             # Nobody's order: 1.20 keeps some of them elsewhere.
             sent, kept = sorted(sent, key=by_name), sorted(kept, key=by_name)
         same = isinstance(kept, list) and len(sent) == len(kept)
         yield from (of for pair in zip(sent, kept, strict=True) for of in lost(*pair, f"{where}[]")) if same else [where]
-    elif sent != kept:
+    elif amount(sent) != amount(kept):
         yield f"{where}: {sent} became {kept}"
 
 
@@ -153,23 +162,27 @@ class Fleet:
 
     @contextlib.contextmanager
     def watched(self, *roles):
-        """The fewest and the most of each role that were ready while something went on."""
+        """The fewest and the most of each role that were ready while something went on, from before it to after it."""
         seen, ended = {role: [math.inf, 0] for role in roles}, threading.Event()
 
         def look():
-            while not ended.is_set():
-                for role, bounds in seen.items():
-                    ready = len(self.ready(role))
-                    bounds[:] = min(bounds[0], ready), max(bounds[1], ready)
-                time.sleep(LOOK_S / 2)
+            for role, bounds in seen.items():
+                ready = len(self.ready(role))
+                bounds[:] = min(bounds[0], ready), max(bounds[1], ready)
 
-        watcher = threading.Thread(target=look, daemon=True)
-        watcher.start()
-        try:
-            yield seen
-        finally:
-            ended.set()
-            watcher.join()
+        def keep_looking():
+            while not ended.wait(LOOK_S / 2):
+                look()
+
+        look()
+        with concurrent.futures.ThreadPoolExecutor(1) as watchers:
+            watcher = watchers.submit(keep_looking)
+            try:
+                yield seen
+            finally:
+                ended.set()
+                # A look that failed fails the check: nobody was watching any more.
+                watcher.result()
 
 
 def is_ready(pod):
@@ -327,8 +340,9 @@ def scaled(fleet, problems):
         """How many there were, each time that it changed, with the seconds since the beginning."""
         began, course = time.monotonic(), []
         while time.monotonic() - began < seconds:
-            if not course or course[-1][1] != wanted():
-                course.append((round(time.monotonic() - began), wanted()))
+            count = wanted()
+            if not course or course[-1][1] != count:
+                course.append((round(time.monotonic() - began), count))
             time.sleep(LOOK_S)
         return course
 
